@@ -1,0 +1,60 @@
+# Two commands do all the set-up: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help demo install test test-all lint browser bench-tools bench-banking77 bench-throughput bench-lora clean
+
+help:
+	@echo "make demo        set up, then run the main job on examples/support-triage"
+	@echo "make test        set up for tests and run the quick ones"
+	@echo "make test-all    run every test, slow ones too"
+	@echo "make lint        ruff and mypy"
+	@echo "make bench-...   banking77, throughput, lora: figures against peers (docs/results.md)"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp keeps a second `make demo` from installing again.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet -c constraints.txt -e '.[test]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-bench: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet -c constraints.txt -e '.[test,bench]'
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-test
+
+install: $(VENV)/.installed
+
+demo: $(VENV)/.installed
+	$(BIN)/luthier run examples/support-triage
+
+# Browser tests want Chromium from the system; without it they are skipped and say so.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	    { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; } || \
+	  echo "notice: no Chromium here and it cannot be installed; browser tests are skipped"
+
+test: $(VENV)/.installed-test browser
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(VENV)/.installed-test browser
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check luthier tests bench
+	$(BIN)/mypy
+
+bench-tools: $(VENV)/.installed-bench
+
+bench-banking77 bench-throughput bench-lora: bench-%: bench-tools
+	$(BIN)/python -m bench.$*
+
+clean:
+	rm -rf runs build *.egg-info .pytest_cache .ruff_cache .mypy_cache

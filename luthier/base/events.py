@@ -1,0 +1,39 @@
+"""``events.jsonl``: everything a run did, one JSON object a line, appended as it happens."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from luthier.base.files import storage
+
+Emit = Callable[..., None]
+
+
+class EventLog:
+    """Append events to a file and hand each to an optional watcher (the terminal's progress, say)."""
+
+    def __init__(self, path: Path, watcher: Callable[[dict[str, Any]], None] | None = None) -> None:
+        self._path = path
+        self._watcher = watcher
+        with storage(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._handle = path.open("a", encoding="utf-8")
+
+    def __call__(self, kind: str, /, **facts: Any) -> None:
+        event = {"at": round(time.time(), 3), "kind": kind, **facts}
+        with storage(self._path):
+            self._handle.write(json.dumps(event, ensure_ascii=False, default=str) + "\n")
+            self._handle.flush()
+        if self._watcher:
+            self._watcher(event)
+
+    def close(self) -> None:
+        self._handle.close()
+
+
+def silent(kind: str, /, **facts: Any) -> None:
+    """An :data:`Emit` that keeps nothing, for library use."""

@@ -1,0 +1,154 @@
+"""What to do next, in a few sentences that follow from the figures of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from luthier.evaluate.metrics import DEFAULT, LOWER_IS_BETTER
+from luthier.evaluate.report_html import plain_number, span_of
+from luthier.evaluate.verdict import figure
+
+MAX_SENTENCES = 5
+_WEAK_RECALL = 0.95
+_OVERCONFIDENT = 0.1
+
+
+def next_steps(record: Mapping[str, Any]) -> list[str]:
+    """Return at most five sentences, the most useful first."""
+    sentences = [
+        *_undefined_bars(record),
+        *_weakest_label(record),
+        *_too_few_rows(record),
+        *_baseline_is_enough(record),
+        *_look_at_the_data(record),
+        *_cut_off(record),
+        *_overconfident(record),
+        *_serve(record),
+    ]
+    return sentences[:MAX_SENTENCES]
+
+
+def measured_on_test(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the metrics of the test rows."""
+    return dict((record.get("metrics") or {}).get("test") or {})
+
+
+def main_metric(record: Mapping[str, Any]) -> str | None:
+    """Return the metric that the run is about: that of its first bar, else the objective's own."""
+    bars = record.get("bars") or []
+    objective = (record.get("task") or {}).get("objective", "")
+    name = bars[0].get("metric") if bars else DEFAULT.get(objective)
+    return str(name) if name else None
+
+
+def _undefined_bars(record: Mapping[str, Any]) -> list[str]:
+    names = [str(bar["metric"]) for bar in record.get("bars") or [] if bar.get("value") is None]
+    return [f"Add test rows that let {', '.join(names)} be measured: this test set has none."] if names else []
+
+
+def weakest_label(record: Mapping[str, Any]) -> tuple[str, int, int, str | None, int] | None:
+    """Return the label with the least recall: its name, rows, found rows, what it is taken for and how often."""
+    table = record.get("confusion") or {}
+    labels, matrix = table.get("labels") or [], table.get("matrix") or []
+    known = [(row[i] / sum(row), -sum(row), i) for i, row in enumerate(matrix) if sum(row)]
+    if not known:
+        return None
+    i = min(known)[2]
+    taken = max((n, j) for j, n in enumerate(matrix[i]) if j != i) if len(labels) > 1 else (0, -1)
+    return labels[i], sum(matrix[i]), matrix[i][i], labels[taken[1]] if taken[0] else None, taken[0]
+
+
+def _weakest_label(record: Mapping[str, Any]) -> list[str]:
+    weak = weakest_label(record)
+    if weak is None or weak[2] / weak[1] >= _WEAK_RECALL:
+        return []
+    label, rows, found, taken_for, times = weak
+    sentence = f"The weakest label is “{label}”: {found} of its {rows} test rows are found"
+    sentence += f", and {times} are taken for “{taken_for}”." if taken_for else "."
+    trained = ((record.get("data") or {}).get("labels") or {}).get(label) or {}
+    learnt = plain_number(trained.get("train")) if isinstance(trained, Mapping) else None
+    more = f" It has {learnt:,.0f} training rows: add more" if learnt is not None else " Add training rows of it"
+    return [sentence + more + (", or settle how the two labels differ." if taken_for else ".")]
+
+
+def _too_few_rows(record: Mapping[str, Any]) -> list[str]:
+    rows = plain_number(((record.get("data") or {}).get("splits") or {}).get("test"))
+    for bar in record.get("bars") or []:
+        value, span = plain_number(bar.get("value")), span_of(bar)
+        if bar.get("certain", True) or value is None or span is None or not rows:
+            continue
+        gap = abs(value - float(bar["limit"]))
+        # An interval narrows with the square root of the rows.
+        needed = rows * ((span[1] - span[0]) / 2 / gap) ** 2 if gap else float("inf")
+        start = (
+            f"{rows:,.0f} test rows cannot tell for sure whether {bar['metric']} clears {figure(float(bar['limit']))}"
+        )
+        if needed > 20 * rows:
+            return [f"{start}: it lies on the bar. More test rows will hardly settle it; a better model would."]
+        return [f"{start}: about {_round(needed * 1.1):,} would."]
+    return []
+
+
+def _round(value: float) -> int:
+    """Round up to two leading digits: more would claim what an estimate cannot."""
+    step = 10 ** max(0, len(str(int(value))) - 2)
+    return int(-(-value // step) * step)
+
+
+def _baseline_is_enough(record: Mapping[str, Any]) -> list[str]:
+    metric = main_metric(record)
+    measured = measured_on_test(record).get(metric or "")
+    value, span = plain_number(measured), span_of(measured)
+    if metric is None or value is None:
+        return []
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    for name, values in (record.get("baselines") or {}).items():
+        other = plain_number((values or {}).get(metric))
+        if other is None:
+            continue
+        if sign * other >= sign * value:
+            return [f"The baseline {name} reaches {metric} {figure(other)} and is as good: training has not paid yet."]
+        if span is not None and sign * other >= sign * (span[0] if sign > 0 else span[1]):
+            return [
+                f"The baseline {name} reaches {metric} {figure(other)}, within the interval of this model: it may do."
+            ]
+    return []
+
+
+def _look_at_the_data(record: Mapping[str, Any]) -> list[str]:
+    data, sentences = record.get("data") or {}, []
+    leaks = sum(int(n) for n in (data.get("leaks") or {}).values() if plain_number(n))
+    if leaks:
+        some = "1 row is" if leaks == 1 else f"{leaks:,} rows are"
+        sentences.append(f"{some} shared between splits, which flatters the figures: see the data section.")
+    sure = [m for m in record.get("mistakes") or [] if (plain_number(m.get("confidence")) or 0) >= 0.9]
+    if sure:
+        place = f"{sure[0].get('file')}:{sure[0].get('line')}"
+        some = "is 1 mistake" if len(sure) == 1 else f"are {len(sure)} mistakes"
+        sentences.append(f"There {some} made with 90 % confidence or more, from {place} on: check those labels first.")
+    return sentences
+
+
+def _cut_off(record: Mapping[str, Any]) -> list[str]:
+    stopped = plain_number(measured_on_test(record).get("stopped"))
+    if stopped is None or stopped >= 0.9:
+        return []
+    return [
+        f"{1 - stopped:.0%} of the answers were cut off: raise evaluate.max_new_tokens or train on shorter answers."
+    ]
+
+
+def _overconfident(record: Mapping[str, Any]) -> list[str]:
+    error = plain_number(measured_on_test(record).get("ece"))
+    if error is None or error < _OVERCONFIDENT:
+        return []
+    return [f"Its confidence is {error:.0%} away from the truth on average: do not act on scores without a margin."]
+
+
+def _serve(record: Mapping[str, Any]) -> list[str]:
+    if record.get("verdict") != "accepted":
+        return []
+    return [
+        "Serve it with “luthier serve”, collect feedback, and bring it back as training rows with “luthier harvest”."
+    ]

@@ -1,0 +1,64 @@
+"""The points of ROC curves and reliability diagrams, without any drawing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from luthier.base.records import Prediction
+from luthier.evaluate.table import ECE_BINS, ClassifyTable, Floats, confidence_bins
+
+
+def roc_curves(
+    targets: Sequence[str], predictions: Sequence[Prediction], labels: Sequence[str], max_points: int = 200
+) -> dict[str, dict[str, Any]]:
+    """Return ``{label: {"fpr", "tpr", "auc"}}``, each label against the rest; of two labels, the second.
+
+    A curve is thinned to ``max_points``; ``auc`` is of all points. Labels without a row, or with every row, have no
+    curve.
+    """
+    table = ClassifyTable.of(targets, predictions, labels)
+    if table.probabilities is None:
+        return {}
+    codes = [1] if len(table.labels) == 2 else range(len(table.labels))
+    curves = {}
+    for code in codes:
+        truth = table.target == code
+        if 0 < truth.sum() < len(truth):
+            curves[table.labels[code]] = _roc(truth.astype(float), table.probabilities[:, code], max_points)
+    return curves
+
+
+def _roc(truth: Floats, scores: Floats, max_points: int) -> dict[str, Any]:
+    order = np.argsort(-scores, kind="stable")
+    last_of_tie = np.append(np.diff(scores[order]) != 0, True)
+    found = np.concatenate([[0.0], np.cumsum(truth[order])[last_of_tie]]) / truth.sum()
+    false = np.concatenate([[0.0], np.cumsum(1 - truth[order])[last_of_tie]]) / (1 - truth).sum()
+    area = float(np.trapezoid(found, false))
+    kept = np.unique(np.linspace(0, len(found) - 1, min(max_points, len(found))).round().astype(int))
+    return {"fpr": false[kept].round(5).tolist(), "tpr": found[kept].round(5).tolist(), "auc": area}
+
+
+def reliability(targets: Sequence[str], predictions: Sequence[Prediction], bins: int = ECE_BINS) -> dict[str, Any]:
+    """Return ``{"bins": [{"low", "high", "count", "confidence", "accuracy"}]}``: how often a confidence is right.
+
+    Equal-width bins of the score of the predicted label; means are None in an empty bin. No scores, no bins.
+    """
+    if not predictions or not all(p.scores and p.label in p.scores for p in predictions):
+        return {"bins": []}
+    confidence = np.array([p.scores[p.label] for p in predictions if p.scores and p.label is not None])
+    right = np.array([p.label == t for p, t in zip(predictions, targets, strict=True)], dtype=float)
+    place = confidence_bins(confidence, bins)
+    rows = []
+    for b in range(bins):
+        inside = place == b
+        means = {"confidence": confidence, "accuracy": right}
+        rows.append(
+            {
+                **{"low": b / bins, "high": (b + 1) / bins, "count": int(inside.sum())},
+                **{name: float(values[inside].mean()) if inside.any() else None for name, values in means.items()},
+            }
+        )
+    return {"bins": rows}

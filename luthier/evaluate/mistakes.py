@@ -1,0 +1,102 @@
+"""Where the model is wrong: the worst rows with their places, who is taken for whom, and each label's figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from luthier.base.records import Example, Prediction
+from luthier.evaluate.metrics import classification
+from luthier.evaluate.table import ClassifyTable
+from luthier.evaluate.text_scores import token_f1
+
+MAX_TEXT = 300
+_LEAST = 1e-12
+
+
+def worst(examples: Sequence[Example], predictions: Sequence[Prediction], n: int) -> list[dict[str, Any]]:
+    """Return the ``n`` worst mistakes, worst first, as ``text, target, predicted, confidence, loss, file, line``.
+
+    Classify: wrong rows by the loss on the true label, in nats. Confident mistakes come first, and among them are the
+    wrong labels of the file. Generate: answered rows by 1 - token F1; ``confidence`` is None there.
+    """
+    rows = []
+    for example, prediction in zip(examples, predictions, strict=True):
+        mistake = _mistake(example, prediction)
+        if mistake is not None:
+            rows.append(mistake)
+    return sorted(rows, key=lambda row: -row["loss"])[:n]
+
+
+def _mistake(example: Example, prediction: Prediction) -> dict[str, Any] | None:
+    target = str(example.target)
+    if prediction.label is not None:
+        scores = prediction.scores or {}
+        predicted, confidence = prediction.label, scores.get(prediction.label)
+        loss = -math.log(max(scores.get(target, 0.0), _LEAST)) if predicted != target else 0.0
+    elif prediction.text is not None:
+        predicted, confidence, loss = prediction.text, None, 1 - token_f1(target, prediction.text)
+    else:
+        return None
+    if loss <= 0:
+        return None
+    place = {"file": example.source.file, "line": example.source.line}
+    text = {"text": start_of(asked(example)), "target": start_of(target), "predicted": start_of(predicted)}
+    return {**text, "confidence": confidence, "loss": loss, **place}
+
+
+def samples(examples: Sequence[Example], predictions: Sequence[Prediction], n: int) -> list[dict[str, Any]]:
+    """Return the first ``n`` answered rows of a generator as ``prompt, target, text, finish, file, line``."""
+    answered = [(e, p) for e, p in zip(examples, predictions, strict=True) if p.text is not None][:n]
+    return [
+        {
+            "prompt": start_of(asked(e)),
+            "target": start_of(str(e.target)),
+            "text": start_of(p.text or ""),
+            "finish": p.finish,
+        }
+        | {"file": e.source.file, "line": e.source.line}
+        for e, p in answered
+    ]
+
+
+def asked(example: Example) -> str:
+    """Return what the model was given: the text, or the last turn of a conversation."""
+    if "text" in example.inputs:
+        return str(example.inputs["text"])
+    return str(example.inputs["messages"][-1]["content"])
+
+
+def start_of(text: str) -> str:
+    """Return at most 300 characters of a text, with an ellipsis where it was cut."""
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1].rstrip() + "…"
+
+
+def confusion(targets: Sequence[str], predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, Any]:
+    """Return ``{"labels", "matrix"}``: rows are true labels, columns what they were taken for, both in that order."""
+    table = ClassifyTable.of(targets, predictions, labels)
+    size = len(table.labels)
+    cells = np.bincount(table.target * size + table.predicted, minlength=size * size)
+    return {"labels": list(table.labels), "matrix": cells.reshape(size, size).tolist()}
+
+
+def per_class(targets: Sequence[str], predictions: Sequence[Prediction], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Return ``label, rows, precision, recall, f1, taken_for, taken_for_rows`` for each label."""
+    counts = confusion(targets, predictions, labels)
+    values = classification(targets, predictions, labels)
+    rows = []
+    for code, label in enumerate(counts["labels"]):
+        taken = {
+            other: n
+            for i, (other, n) in enumerate(zip(counts["labels"], counts["matrix"][code], strict=True))
+            if i != code
+        }
+        other = max(taken, key=lambda name: taken[name], default=None)
+        seen = {"label": label, "rows": sum(counts["matrix"][code])}
+        measured = {kind: values[f"{kind}[{label}]"] for kind in ("precision", "recall", "f1")}
+        wrong = taken[other] if other is not None else 0
+        rows.append({**seen, **measured, "taken_for": other if wrong else None, "taken_for_rows": wrong})
+    return rows

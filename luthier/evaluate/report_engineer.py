@@ -1,0 +1,267 @@
+"""The lower part of the report, for whoever builds the model: every figure, the errors, the data, the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from luthier.evaluate import report_plots
+from luthier.evaluate.advice import measured_on_test, weakest_label
+from luthier.evaluate.metrics import split_name
+from luthier.evaluate.report_html import (
+    Cell,
+    Column,
+    Html,
+    count,
+    decimal,
+    definitions,
+    interval,
+    number,
+    plain_number,
+    plot,
+    table,
+    tag,
+)
+from luthier.evaluate.report_owner import in_words
+from luthier.evaluate.report_plots import Figure
+from luthier.evaluate.table import PER_LABEL
+
+Plots = dict[str, Figure]
+MAX_CONFUSIONS = 10
+
+
+def metrics(record: Mapping[str, Any], plots: Plots) -> list[Html]:
+    """Return the table of overall metrics and, for a classifier, that of its labels."""
+    del plots
+    measured = measured_on_test(record)
+    if not measured:
+        return []
+    validation = (record.get("metrics") or {}).get("valid") or {}
+    baselines = record.get("baselines") or {}
+    columns = [Column("Metric"), Column("Test", True), Column("95 % interval", True)]
+    columns += [Column("Validation", True)] if validation else []
+    columns += [Column(name, True) for name in baselines]
+    rows = []
+    for name, value in measured.items():
+        if split_name(name)[1] is None:
+            valid = [number(validation.get(name))] if validation else []
+            others = [number((values or {}).get(name)) for values in baselines.values()]
+            shown = Cell(tag("span", name, tag("small", in_words(name))), name)
+            rows.append([shown, number(value), interval(value), *valid, *others])
+    return [table("Every metric on the test rows", columns, rows, sortable=True), *_labels(record, measured)]
+
+
+def _labels(record: Mapping[str, Any], measured: Mapping[str, Any]) -> list[Html]:
+    labels = [
+        str(label) for name in measured for kind, label in [split_name(name)] if kind == "recall" and label is not None
+    ]
+    if not labels:
+        return []
+    split = (record.get("data") or {}).get("labels") or {}
+    columns = [Column("Label"), Column("Train rows", True), Column("Test rows", True)]
+    for kind in reversed(PER_LABEL):
+        columns += [Column(kind.capitalize(), True), Column(f"{kind} 95 %", True)]
+    rows = []
+    for label in labels:
+        counts = split.get(label) if isinstance(split.get(label), Mapping) else {}
+        cells = [Cell(label, label), count((counts or {}).get("train")), count((counts or {}).get("test"))]
+        for kind in reversed(PER_LABEL):
+            value = measured.get(f"{kind}[{label}]")
+            cells += [number(value), interval(value)]
+        rows.append(cells)
+    return [table("Each label on the test rows", columns, rows, sortable=True)]
+
+
+def against(record: Mapping[str, Any], plots: Plots) -> list[Html]:
+    """Return the paired comparison with an earlier bundle."""
+    del plots
+    found = record.get("against") or {}
+    inner = found.get("metrics") if isinstance(found.get("metrics"), Mapping) else found
+    rows = []
+    for name, row in (inner or {}).items():
+        if isinstance(row, Mapping) and "difference" in row and split_name(name)[1] is None:
+            better = {"first": "the earlier one", "second": "this model"}.get(str(row.get("better")), "cannot tell")
+            cells = [
+                Cell(name, name),
+                number(row.get("first")),
+                number(row.get("second")),
+                number(row.get("difference")),
+            ]
+            rows.append([*cells, interval(row), number(row.get("p")), better])
+    if not rows:
+        return []
+    columns = [
+        Column("Metric"),
+        *(Column(t, True) for t in ("Earlier", "This model", "Difference", "95 % interval", "p")),
+        Column("Better"),
+    ]
+    said = tag("p", "Both models on the same test rows, by a paired bootstrap.")
+    return [
+        said,
+        definitions([("Earlier bundle", found.get("bundle"))]),
+        table("Against the earlier bundle", columns, rows, sortable=True, hide_caption=True),
+    ]
+
+
+def errors(record: Mapping[str, Any], plots: Plots) -> list[Html]:
+    """Return the confusion matrix."""
+    found = record.get("confusion") or {}
+    labels, matrix = found.get("labels") or [], found.get("matrix") or []
+    if not labels or not any(map(any, matrix)):
+        return []
+    plots["confusion"] = report_plots.confusion([str(label) for label in labels], matrix)
+    said = "Rows are true labels, columns are what they were taken for; the stronger the colour, the larger the share of its row."
+    weak = weakest_label(record)
+    if weak is not None and weak[3]:
+        said += f" The weakest, “{weak[0]}”, is found in {weak[2]} of {weak[1]} rows"
+        said += f" and taken for “{weak[3]}” in {weak[4]}."
+    return [plot("confusion", said, **report_plots.confusion_size(len(labels))), *_commonest(labels, matrix)]
+
+
+def _commonest(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> list[Html]:
+    """Return the commonest mistakes as a table: a large matrix shows that there are some, and not which."""
+    pairs = [(n, i, j) for i, row in enumerate(matrix) for j, n in enumerate(row) if i != j and n]
+    if len(pairs) < 2:
+        return []
+    rows = []
+    for n, i, j in sorted(pairs, key=lambda pair: (-pair[0], pair[1:]))[:MAX_CONFUSIONS]:
+        of = sum(matrix[i])
+        rows.append([labels[i], labels[j], count(n), Cell(f"{n / of:.0%}", n / of)])
+    columns = [Column("True label"), Column("Taken for"), Column("Rows", True), Column("Share of the label", True)]
+    return [table("The commonest mistakes", columns, rows, sortable=True)]
+
+
+def curves(record: Mapping[str, Any], plots: Plots) -> list[Html]:
+    """Return ROC curves and the reliability diagram, side by side where there is room."""
+    drawn = []
+    roc = record.get("roc") or {}
+    if roc:
+        plots["roc"] = report_plots.roc(roc)
+        areas = {label: plain_number(curve.get("auc")) or 0.0 for label, curve in roc.items()}
+        least = min(areas, key=lambda label: areas[label])
+        more = (
+            f" The {report_plots.MAX_CURVES} with the least area are in colour."
+            if len(roc) > report_plots.MAX_CURVES
+            else ""
+        )
+        drawn.append(
+            plot("roc", f"ROC curves; the least area is {decimal(areas[least])}, of “{least}”.{more}", height=420)
+        )
+    bins = (record.get("reliability") or {}).get("bins") or []
+    if any(plain_number(b.get("accuracy")) is not None for b in bins):
+        plots["reliability"] = report_plots.reliability(bins)
+        error = plain_number(measured_on_test(record).get("ece"))
+        told = f" On average it is {decimal(error)} away." if error is not None else ""
+        drawn.append(
+            plot(
+                "reliability", f"Reliability: dots on the dotted line are honest, below it too sure.{told}", height=420
+            )
+        )
+    return [tag("div", drawn, class_="pair")] if drawn else []
+
+
+def training(record: Mapping[str, Any], plots: Plots) -> list[Html]:
+    """Return the training curve and where the time went."""
+    curve = record.get("curve") or {}
+    steps, evaluations = curve.get("steps") or [], curve.get("evaluations") or []
+    seconds = record.get("seconds") or {}
+    memory = plain_number(record.get("peak_memory_mb"))
+    facts = [(f"{name} time", duration(s)) for name, value in seconds.items() if (s := plain_number(value)) is not None]
+    facts += [("most memory", f"{memory:,.0f} MB")] if memory is not None else []
+    parts = []
+    if steps:
+        score = str(curve.get("metric") or "validation score")
+        plots["training"] = report_plots.training(steps, evaluations, score)
+        losses = [v for s in steps if (v := plain_number(s.get("loss"))) is not None]
+        told = f"Training loss over {len(steps)} steps" + (
+            f", from {decimal(losses[0])} to {decimal(losses[-1])}" if losses else ""
+        )
+        told += f"; below, {score} at {len(evaluations)} evaluations." if evaluations else "."
+        parts.append(plot("training", told, height=plots["training"]["layout"]["height"]))
+    return [*parts, definitions(facts)] if parts or facts else []
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+
+
+def mistakes(record: Mapping[str, Any], plots: Plots) -> list[Html]:
+    """Return the worst mistakes with the line each came from."""
+    del plots
+    rows = record.get("mistakes") or []
+    if not rows:
+        return []
+    columns = [Column("Text"), Column("True"), Column("Predicted"), Column("Confidence", True), Column("Where")]
+    body = [
+        [
+            Cell(m.get("text", ""), class_="long"),
+            m.get("target"),
+            m.get("predicted"),
+            number(m.get("confidence"), 2),
+            Cell(tag("code", place(m)), place(m)),
+        ]
+        for m in rows
+    ]
+    said = tag("p", "Worst first. A confident mistake is often a wrong label in the file: look there first.")
+    return [said, table("Worst mistakes on the test rows", columns, body, sortable=True, hide_caption=True)]
+
+
+def samples(record: Mapping[str, Any], plots: Plots) -> list[Html]:
+    """Return some answers beside the wanted ones."""
+    del plots
+    rows = record.get("samples") or []
+    if not rows:
+        return []
+    columns = [Column("Prompt"), Column("Wanted"), Column("Answered"), Column("Where")]
+    long = [[Cell(s.get(key, ""), class_="long") for key in ("prompt", "target", "text")] for s in rows]
+    return [
+        table(
+            "Answers",
+            columns,
+            [[*cells, tag("code", place(s))] for cells, s in zip(long, rows, strict=True)],
+            hide_caption=True,
+        )
+    ]
+
+
+def place(row: Mapping[str, Any]) -> str:
+    """Return ``file:line`` of a row, or nothing where it has none."""
+    return f"{row['file']}:{row.get('line', '')}".rstrip(":") if row.get("file") else ""
+
+
+def settings(record: Mapping[str, Any], plots: Plots) -> list[Html]:
+    """Return the model, the settings in force and the machine."""
+    del plots
+    shown = [
+        *_flat(record.get("model") or {}),
+        ("fingerprint", record.get("fingerprint")),
+        ("bundle", record.get("bundle")),
+    ]
+    parts = [definitions([(name, _plainly(value)) for name, value in shown])]
+    if record.get("resolved"):
+        parts.append(
+            tag("details", tag("summary", "Settings in force"), tag("pre", str(record["resolved"]), tabindex="0"))
+        )
+    environment = definitions([(name, _plainly(value)) for name, value in _flat(record.get("environment") or {})])
+    if environment != definitions([]):
+        parts.append(tag("details", tag("summary", "Environment"), environment))
+    return [part for part in parts if part != definitions([])]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Sequence[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        pairs += _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else [(f"{prefix}{name}", value)]
+    return pairs
+
+
+def _plainly(value: object) -> object:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: None}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else value

@@ -1,0 +1,1 @@
+"""What was predicted and what people said of it: an append-only store with numbered migrations."""

@@ -1,0 +1,82 @@
+"""From a bundle to answers, and from what people said of them back to rows."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from luthier.base.errors import DataError, LedgerError
+from luthier.base.files import write_jsonl
+from luthier.data import dedupe
+from luthier.data.prepare import survey
+from luthier.ledger.store import Ledger
+from luthier.spec.load import load_task
+from luthier.spec.serve import ServeSection
+from luthier.watch.harvest import harvest
+
+_STDIN_CHUNK = 256
+
+
+def predict_file(
+    bundle: Path, source: str, *, columns: Mapping[str, str], out: Path | None, max_new_tokens: int | None,
+    write: Callable[[Mapping[str, Any]], None] | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Answer every row of a file, or of standard input for ``-``; to ``out``, or row by row through ``write``."""
+    from luthier.lifecycle.bundles import input_rows, predict_rows, rows_of
+    from luthier.release.predictor import load_predictor
+
+    predictor = load_predictor(bundle)
+    if source == "-":
+        try:
+            lines = [line for line in sys.stdin if line.strip()]
+        except UnicodeDecodeError as error:
+            raise DataError(f"these bytes are not UTF-8 ({error.reason})", where="standard input") from None
+        items = input_rows(predictor, lines)
+        answers = (p.as_dict() for start in range(0, len(items), _STDIN_CHUNK)
+                   for p in predictor.predict(items[start : start + _STDIN_CHUNK], max_new_tokens=max_new_tokens))  # fmt: skip
+        count = len(items)
+    else:
+        rows = rows_of(predictor, source, columns, need_target=False)
+        answers = predict_rows(predictor, rows, max_new_tokens=max_new_tokens)
+        count = len(rows)
+    if out is not None:
+        write_jsonl(out, answers)
+    elif write is not None:
+        for answer in answers:
+            write(answer)
+    return {"rows": count, "out": str(out) if out else None, "bundle": predictor.bundle_id,
+            **({} if out or write else {"predictions": list(answers)})}  # fmt: skip
+
+
+def serve_bundle(
+    bundle: Path, *, host: str | None, port: int | None, ledger: Path | None, api_key: str | None, ready: Callable[[str], None]
+) -> None:
+    """Serve a bundle; the ledger lies in the working folder unless it is named."""
+    from luthier.release.predictor import load_predictor
+    from luthier.serve.access import check_binding
+    from luthier.serve.run import serve
+
+    asked = {"host": host, "port": port, "ledger": str(ledger) if ledger else None}
+    settings = ServeSection(**{key: value for key, value in asked.items() if value is not None})  # type: ignore[arg-type]
+    check_binding(settings.host, api_key)
+    serve(load_predictor(bundle), settings, base=Path.cwd(), api_key=api_key, on_ready=ready)
+
+
+def harvest_ledger(ledger: Path, task: Path | None, *, since: str | None, out: Path) -> dict[str, Any]:
+    """Write what people said of the answers as a source file; with a task, what it knows and tests on is left out."""
+    if not ledger.is_file():
+        raise LedgerError("no such ledger", where=str(ledger), mend="`luthier serve` writes one; name it with --ledger.")
+    objective, columns, known, tests = "classify", {}, {}, frozenset()
+    if task is not None:
+        file = load_task(task)
+        objective, columns = file.task.task.objective, dict(file.task.data.columns)
+        data = survey(file.task.data, objective, base=file.folder)
+        known = {dedupe.key(e): str(e.target) for e in (*data.train, *data.valid)}
+        tests = frozenset(dedupe.key(e) for e in data.test)
+    with Ledger(ledger) as opened:
+        if task is None and opened.objectives() == {"generate"}:
+            objective = "generate"
+        found = harvest(opened, out, objective=objective, since=since, test_keys=tests, known=known, columns=columns)
+    return found.as_dict()

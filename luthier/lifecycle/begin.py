@@ -1,0 +1,96 @@
+"""Before and around a run: write a task file from data, check one, write a report page again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from luthier.base.errors import BundleError, TaskError
+from luthier.base.files import read_json, write_text
+from luthier.base.seeds import stable_hash
+from luthier.data.guess import guess
+from luthier.data.prepare import stops, survey
+from luthier.data.sources import expand
+from luthier.evaluate import metrics as measures
+from luthier.lifecycle.circle import check_task
+from luthier.spec.evaluate import parse_bars
+from luthier.spec.load import load_task
+
+
+def write_task(data: Path, out: Path, *, force: bool) -> dict[str, Any]:
+    """Look at the data and write a task file that runs; return what was decided and why.
+
+    Raises:
+        TaskError: the task file is there already. DataError: nothing in the data looks like a task.
+    """
+    if out.exists() and not force:
+        raise TaskError("this file is there already", where=str(out), mend="Use --force, or another name with --out.")
+    found = guess(expand(str(data), Path.cwd()))
+    source = _relative(data, out)
+    text = _task_text(found, source, name=_name(data))
+    write_text(out, text)
+    return {
+        "task": str(out), "objective": found.objective, "columns": found.columns, "by": found.by, "labels": found.label_counts,
+        "reasons": found.reasons, "problems": [p.as_dict() for p in found.problems],
+    }  # fmt: skip
+
+
+def _relative(data: Path, out: Path) -> str:
+    """Return the data's path as seen from the task file's folder, where that is possible without climbing."""
+    target, start = data.expanduser().absolute(), out.expanduser().absolute().parent
+    return target.relative_to(start).as_posix() if target.is_relative_to(start) else str(target)
+
+
+def _name(data: Path) -> str:
+    stem = data.name.split(".")[0] or data.absolute().name
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in stem).strip("-_")
+    return kept or f"task-{stable_hash(stem, size=3)}"
+
+
+def _task_text(found: Any, source: str, *, name: str) -> str:
+    def flow(value: Any) -> str:
+        return yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000, sort_keys=False).strip().removesuffix("\n...")
+
+    by = f", by: {flow(found.by)}" if found.by else ""
+    lines = [
+        f"# Written by `luthier init` after a look at {found.rows_looked_at} rows. docs/task-file.md explains every key.",
+        *(f"# - {reason}" for reason in found.reasons),
+        "task:",
+        f"  name: {flow(name)}",
+        f"  objective: {found.objective}",
+        '  goal: ""                  # who uses the answers and for what: it heads the report',
+        "data:",
+        f"  source: {flow(source)}",
+        f"  columns: {flow(found.columns)}",
+        f"  split: {{valid: 0.1, test: 0.2{by}}}",
+        "model:",
+        "  base: embedded" if found.objective == "classify" else "  base: embedded            # generate needs a decoder: name its folder or hub name",
+        "train:",
+        f"  method: {'full' if found.objective == 'classify' else 'lora'}",
+        "accept:                      # the definition of done; set the bars that your use needs",
+        '  macro_f1: ">= 0.80"' if found.objective == "classify" else '  token_f1: ">= 0.20"',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def check_data(task: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """Check a task file and its data as a run would, and change nothing."""
+    file = load_task(task, overrides)
+    check_task(file)
+    data = survey(file.task.data, file.task.task.objective, base=file.folder)
+    bars, _ = parse_bars(file.task.accept)
+    faults = [*stops(data, file.task.data), *measures.check_bars(bars, file.task.task.objective, data.labels)]
+    return {**data.report.as_dict(), "stops": [f.as_dict() for f in faults]}
+
+
+def write_page(run: Path, out: Path | None) -> Path:
+    """Write a run's report page again from its report.json."""
+    from luthier.evaluate.report import write_report
+
+    path = run / "report.json"
+    if not path.is_file():
+        raise BundleError("no report.json here", where=str(run), mend="Name the folder that `luthier run` printed.")
+    return write_report(read_json(path), out or run)

@@ -1,0 +1,116 @@
+"""What can be done with a bundle that exists: predict, evaluate, compare."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from luthier.base.errors import DataError, Fault, TaskError
+from luthier.base.records import Example
+from luthier.data.prepare import read_examples
+from luthier.evaluate import compare as compare_
+from luthier.evaluate import metrics as measures
+from luthier.evaluate import predict
+from luthier.evaluate.report import write_report
+from luthier.lifecycle.steps import assess, targets
+from luthier.release.predictor import Predictor, load_predictor
+from luthier.spec.data import DataSection
+from luthier.spec.evaluate import parse_bars
+from luthier.spec.task import Task
+
+_CHUNK = 1024
+
+
+def task_of(predictor: Predictor, source: str, columns: Mapping[str, str], accept: Mapping[str, str] | None = None) -> Task:
+    """Return the task that a bundle was made for, aimed at another source."""
+    facts = predictor.facts
+    return Task.model_validate({
+        "task": facts["task"],
+        "data": {"source": source, "columns": dict(columns) or dict(facts.get("columns", {}))},
+        "accept": dict(facts.get("accept", {}) if accept is None else accept),
+    })  # fmt: skip
+
+
+def rows_of(predictor: Predictor, source: str, columns: Mapping[str, str], *, need_target: bool) -> list[Example]:
+    """Read a file with a bundle's own columns (or others)."""
+    data = DataSection(source=source, columns=dict(columns) or dict(predictor.facts.get("columns", {})))
+    mapped = read_examples(source, data=data, objective=predictor.objective, base=Path.cwd(), need_target=need_target)
+    return list(mapped.examples)
+
+
+def predict_rows(predictor: Predictor, rows: Sequence[Example], *, max_new_tokens: int | None = None) -> Iterator[dict[str, Any]]:
+    """Yield one public prediction per row, in order, a chunk at a time."""
+    for start in range(0, len(rows), _CHUNK):
+        chunk = rows[start : start + _CHUNK]
+        for prediction in predictor.predict([e.inputs for e in chunk], max_new_tokens=max_new_tokens):
+            yield prediction.as_dict()
+
+
+def input_rows(predictor: Predictor, lines: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Turn standard input into inputs: each line a text, or a JSON object with the bundle's text column."""
+    column = predictor.facts.get("columns", {}).get("text" if predictor.objective == "classify" else "prompt")
+    names = [n for n in (column, "text", "prompt", "messages") if n]
+    found: list[Mapping[str, Any]] = []
+    faults: list[Fault] = []
+    for number, line in enumerate(lines, 1):
+        text = line.rstrip("\r\n")
+        if not text.lstrip().startswith("{"):
+            found.append({"text": text} if predictor.objective == "classify" else {"prompt": text})
+            continue
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            faults.append(Fault(f"this line starts like JSON and is not ({error})", f"standard input:{number}"))
+            continue
+        key = next((n for n in names if n in values), None)
+        if key is None:
+            faults.append(Fault(f"no {' or '.join(dict.fromkeys(names))} here", f"standard input:{number}"))
+        elif key == "messages":
+            found.append({"messages": values[key]})
+        else:
+            found.append({"text" if predictor.objective == "classify" else "prompt": str(values[key])})
+    if faults:
+        raise DataError.of(faults)
+    return found
+
+
+def evaluate(
+    bundle: str | Path, source: str, *, columns: Mapping[str, str], accept: Mapping[str, str] | None, out: Path | None
+) -> dict[str, Any]:
+    """Measure a bundle on a labelled file against its bars (or others); write report.html where ``out`` says."""
+    predictor = load_predictor(bundle)
+    task = task_of(predictor, source, columns, accept)
+    bars, faults = parse_bars(dict(task.accept))
+    faults += measures.check_bars(bars, predictor.objective, predictor.labels)
+    if faults:
+        raise TaskError.of(faults)
+    rows = rows_of(predictor, source, columns, need_target=True)
+    if not rows:
+        raise DataError("no labelled rows are left to measure on", where=source)
+    predictions = predict.run(predictor, rows, max_new_tokens=task.evaluate.max_new_tokens,
+                              generate_rows=task.evaluate.generate_rows)  # fmt: skip
+    facts = predictor.facts
+    record = {
+        "task": facts["task"], "model": facts.get("model", {}), "bundle": str(predictor.folder), "bundle_id": predictor.bundle_id,
+        "rows": len(rows), "source": source, **assess(task, rows, predictions, predictor.labels, bars),
+    }  # fmt: skip
+    record["report"] = str(write_report(record, out)) if out else None
+    return record
+
+
+def compare(first: str | Path, second: str | Path, source: str, *, columns: Mapping[str, str]) -> dict[str, Any]:
+    """Measure two bundles on the same labelled rows, pair by pair."""
+    one, two = load_predictor(first), load_predictor(second)
+    if one.objective != two.objective:
+        raise TaskError(f"{first} predicts by {one.objective}, {second} by {two.objective}: they cannot be compared")
+    rows = rows_of(one, source, columns, need_target=True)
+    settings = task_of(one, source, columns).evaluate
+    found = [
+        predict.run(p, rows, max_new_tokens=settings.max_new_tokens, generate_rows=settings.generate_rows) for p in (one, two)
+    ]
+    labels = tuple(dict.fromkeys([*one.labels, *two.labels]))
+    measured = compare_.paired(one.objective, targets(rows), *found, labels)
+    return {"first": str(one.folder), "second": str(two.folder), "rows": len(rows), "metrics": measured,
+            "main_metric": measures.DEFAULT[one.objective]}  # fmt: skip

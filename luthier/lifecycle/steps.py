@@ -1,0 +1,261 @@
+"""The steps of one round, each a plain function of what came before; torch is loaded here and not earlier."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+import transformers
+
+import luthier
+from luthier.base.errors import Fault, ModelError, TaskError
+from luthier.base.records import Example, Prediction
+from luthier.base.seeds import stable_hash
+from luthier.data.prepare import Prepared
+from luthier.evaluate import baselines as rivals_
+from luthier.evaluate import compare, curves, intervals, mistakes, predict, verdict
+from luthier.evaluate import metrics as measures
+from luthier.evaluate.report import write_report
+from luthier.lifecycle.round import Round
+from luthier.models import catalogue
+from luthier.models.load import Base, device, open_base
+from luthier.objectives import OBJECTIVES, Learner
+from luthier.release.bundle import refresh_card, write_bundle
+from luthier.release.predictor import Predictor, load_predictor
+from luthier.spec.evaluate import Bar
+from luthier.spec.task import Task
+from luthier.train import defaults
+from luthier.train.run import Outcome, fit
+
+_PROBES = 32
+
+
+@dataclass(frozen=True)
+class Model:
+    """An opened base model with the learner made of it."""
+
+    base: Base
+    learner: Learner
+
+
+def open_model(round_: Round, data: Prepared) -> Model:
+    """Open the base model and make the objective's learner of it."""
+    task = round_.file.task
+    if task.train.threads:
+        torch.set_num_threads(task.train.threads)
+    torch.manual_seed(task.train.seed)
+    if task.task.objective == "generate" and task.model.base == catalogue.EMBEDDED:
+        raise ModelError(
+            "the embedded model reads text but does not write it, and `generate` needs a decoder",
+            where=f"{round_.file.path}: model.base",
+            mend="Give the folder or hub name of a decoder such as Llama, Qwen or GPT-2.",
+        )
+    found = catalogue.find(task.model.base, folder=round_.file.folder, revision=task.model.revision)
+    base = open_base(found, max_tokens=task.model.max_tokens)
+    learner = OBJECTIVES[task.task.objective].create(base, labels=data.labels, model=task.model)
+    learner.to(device())
+    round_.emit("model", base=found.name, architecture=base.config.model_type, max_tokens=base.max_tokens, device=str(device()))
+    return Model(base, learner)
+
+
+def resolve(round_: Round, data: Prepared, model: Model) -> Task:
+    """Return the task with every `auto` of its training section decided."""
+    task = round_.file.task
+    train = defaults.resolve(task.train, objective=task.task.objective, rows=len(data.train))
+    if train.metric == "auto":
+        train = train.model_copy(update={"metric": measures.DEFAULT[task.task.objective]})
+    fault = measures.check_metric(train.metric, task.task.objective, data.labels, where="train.metric")
+    if fault:
+        raise TaskError.of([Fault(fault.what, f"{round_.file.path}: {fault.where}", fault.mend)])
+    return task.model_copy(
+        update={"train": train, "model": task.model.model_copy(update={"max_tokens": model.base.max_tokens})}
+    )
+
+
+def baselines(round_: Round, data: Prepared, model: Model) -> dict[str, list[Prediction]]:
+    """Predict the test rows with the simple rivals: what the fine-tuned model must beat to be worth its cost."""
+    began = time.monotonic()
+    task = round_.file.task
+    if not data.test:
+        return {}
+    if task.task.objective == "classify":
+        found = {
+            "majority": rivals_.majority(data.train, data.test),
+            "tfidf_linear": rivals_.tfidf_linear(data.train, data.test, data.labels),
+        }
+    else:
+        found = {"untuned": _predict(Predictor(model.learner), data.test, task)}
+    round_.timed("baselines", began)
+    for name, predictions in found.items():
+        value = figures(task.task.objective, data.test, predictions, data.labels).get(measures.DEFAULT[task.task.objective])
+        round_.emit("baseline", name=name, metric=measures.DEFAULT[task.task.objective], value=value)
+    return found
+
+
+def _predict(predictor: Predictor, rows: Sequence[Example], task: Task) -> list[Prediction]:
+    settings = task.evaluate
+    return predict.run(predictor, rows, max_new_tokens=settings.max_new_tokens, generate_rows=settings.generate_rows)
+
+
+def train(round_: Round, data: Prepared, model: Model, resolved: Task, identity: str) -> Outcome:
+    """Train the learner in place; its validation score comes from the predictor that serves."""
+    began = time.monotonic()
+    predictor = Predictor(model.learner)
+    objective, metric = resolved.task.objective, resolved.train.metric
+
+    def score() -> float:
+        rows = data.valid
+        if objective == "generate" and metric in ("perplexity", "bits_per_token"):
+            predictions = predictor.measure(rows)
+        else:
+            predictions = _predict(predictor, rows, resolved)
+        value = figures(objective, rows, predictions, data.labels).get(metric)
+        return float("-inf") if value is None else value
+
+    outcome = fit(
+        model.learner, data.train, resolved.train, score=score if data.valid else None,
+        lower_is_better=metric in measures.LOWER_IS_BETTER, folder=round_.folder / "checkpoints",
+        identity=stable_hash([identity, data.report.fingerprint, model.base.found.sha256]), emit=round_.emit, stopper=round_.stopper,
+    )  # fmt: skip
+    round_.timed("train", began)
+    return outcome
+
+
+def facts(round_: Round, data: Prepared, model: Model, resolved: Task, outcome: Outcome) -> dict[str, Any]:
+    """Gather what is known before the test rows are opened: the start of report.json and of the bundle's facts."""
+    task = resolved.task
+    return {
+        "task": {"name": task.name, "objective": task.objective, "goal": task.goal},
+        "name": task.name,
+        "goal": task.goal,
+        "luthier": luthier.__version__,
+        "base": {"name": model.base.found.name, "sha256": model.base.found.sha256, "kind": model.base.config.model_type},
+        "method": resolved.train.method,
+        "rows": len(data.train),
+        "fingerprint": data.report.fingerprint,
+        "data": data.report.as_dict(),
+        "model": {
+            "base": model.base.found.name,
+            "method": resolved.train.method,
+            "parameters": outcome.parameters.total,
+            "trained": outcome.parameters.trained,
+            "max_tokens": model.base.max_tokens,
+        },
+        "training": {
+            "steps": outcome.steps, "planned_steps": outcome.planned_steps, "best_step": outcome.best_step,
+            "metric": resolved.train.metric, "best_score": outcome.best_score, "stopped_early": outcome.stopped_early,
+            **outcome.facts,
+        },
+        "curve": {"steps": outcome.losses, "evaluations": outcome.evaluations},
+        "environment": environment(),
+    }  # fmt: skip
+
+
+def release(round_: Round, data: Prepared, model: Model, facts_: Mapping[str, Any]) -> Path:
+    """Write the bundle, proven equal to the trained model on fixed rows."""
+    began = time.monotonic()
+    task = round_.file.task
+    kept = {key: value for key, value in facts_.items() if key not in ("curve", "data", "environment")}
+    kept |= {"accept": dict(task.accept), "columns": dict(task.data.columns), "test_rows": len(data.test)}
+    probes = (data.valid or data.train)[:_PROBES]
+    folder = round_.folder / "bundle"
+    bundle_id, difference = write_bundle(folder, model.learner, probes=probes, facts=kept)
+    round_.timed("release", began)
+    round_.emit("bundle", path=str(folder), id=bundle_id, reload_difference=difference)
+    return folder
+
+
+def judge(
+    round_: Round, data: Prepared, bundle: Path, rivals: Mapping[str, list[Prediction]], bars: Sequence[Bar]
+) -> dict[str, Any]:
+    """Open the test rows, measure the bundle as it will be served, and hold it against the bars."""
+    began = time.monotonic()
+    task = round_.file.task
+    predictor = load_predictor(bundle)
+    predictions = _predict(predictor, data.test, task)
+    found = assess(task, data.test, predictions, data.labels, bars)
+    objective = task.task.objective
+    found["baselines"] = {n: figures(objective, data.test, p, data.labels) for n, p in rivals.items()}
+    if task.evaluate.against:
+        found["against"] = against(round_, data, predictions)
+    round_.timed("evaluate", began)
+    kept = {"verdict": found["verdict"], "reasons": found["reasons"], "metrics": found["metrics"]["test"]}
+    refresh_card(bundle, kept)
+    return found
+
+
+def assess(
+    task: Task, rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str], bars: Sequence[Bar]
+) -> dict[str, Any]:
+    """Return metrics with intervals, the verdict and the evidence for the report."""
+    objective = task.task.objective
+    groups = [e.group for e in rows] if any(e.group for e in rows) else None
+    measured = intervals.evaluate_with_intervals(
+        objective, targets(rows), predictions, labels, groups=groups, resamples=task.evaluate.bootstrap
+    )
+    found: dict[str, Any] = {**verdict.judge(bars, measured).as_dict(), "metrics": {"test": measured}}
+    if objective == "classify":
+        found["confusion"] = mistakes.confusion(targets(rows), predictions, labels)
+        found["per_class"] = mistakes.per_class(targets(rows), predictions, labels)
+        found["roc"] = curves.roc_curves(targets(rows), predictions, labels)
+        found["reliability"] = curves.reliability(targets(rows), predictions)
+        found["mistakes"] = mistakes.worst(rows, predictions, task.evaluate.worst)
+    else:
+        found["samples"] = mistakes.samples(rows, predictions, task.evaluate.worst)
+    return found
+
+
+def against(round_: Round, data: Prepared, predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Compare an earlier bundle with the new one on the same test rows."""
+    task = round_.file.task
+    other = load_predictor(round_.file.resolve(str(task.evaluate.against)))
+    before = _predict(other, data.test, task)
+    labels = tuple(dict.fromkeys([*data.labels, *other.labels]))
+    groups = [e.group for e in data.test] if any(e.group for e in data.test) else None
+    found = compare.paired(
+        task.task.objective, targets(data.test), before, predictions, labels, groups=groups, resamples=task.evaluate.bootstrap
+    )
+    return {"bundle": str(task.evaluate.against), "bundle_id": other.bundle_id, "rows": len(data.test), "metrics": found}
+
+
+def targets(rows: Sequence[Example]) -> list[str]:
+    return [str(e.target) for e in rows]
+
+
+def figures(
+    objective: str, rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str]
+) -> dict[str, float | None]:
+    """Return the metrics of predictions without intervals."""
+    if objective == "classify":
+        return measures.classification(targets(rows), predictions, labels)
+    return measures.generation(targets(rows), predictions)
+
+
+def page(record: Mapping[str, Any], folder: Path) -> Path:
+    """Write report.html from the record."""
+    return write_report(record, folder)
+
+
+def environment() -> dict[str, Any]:
+    """Return versions and machine, as far as they explain a result."""
+    return {
+        "python": platform.python_version(), "luthier": luthier.__version__, "torch": torch.__version__,
+        "transformers": transformers.__version__, "numpy": numpy.__version__, "system": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu", "threads": torch.get_num_threads(),
+        "free_disk_gb": round(shutil.disk_usage(Path.cwd()).free / 1e9, 1),
+    }  # fmt: skip
+
+
+def peak_memory_mb() -> int:
+    """Return the largest resident size of this process so far, in MB."""
+    kilo = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(kilo / (1024 * 1024 if sys.platform == "darwin" else 1024))

@@ -1,0 +1,1 @@
+"""The only door to transformers and peft: base models, methods, generation, features."""

@@ -1,0 +1,203 @@
+"""Open a base model: configuration checked, tokenizer and network from safetensors, nothing executed from the folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import torch
+import transformers
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+)
+
+from luthier.base.errors import ModelError, did_you_mean
+from luthier.models.catalogue import Found
+
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+
+# Keys of a configuration that name code or kernels to fetch and run. They are dropped before the configuration is built.
+_FORBIDDEN_KEYS = ("auto_map", "custom_pipelines", "trust_remote_code", "_attn_implementation", "attn_implementation",
+                   "_attn_implementation_internal", "_experts_implementation", "experts_implementation", "kernel_config",
+                   "quantization_config")  # fmt: skip
+_ENCODER_LIMIT, _DECODER_LIMIT = 512, 1024
+
+
+@dataclass(frozen=True)
+class Base:
+    """An opened base model's configuration and tokenizer; networks are made of it by the ``open_*`` functions."""
+
+    found: Found
+    config: Any
+    tokenizer: Any
+    max_tokens: int
+    pooling: str | None
+
+    @property
+    def decodes(self) -> bool:
+        """Whether it generates text from left to right."""
+        return self.config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not _is_masked(self.config)
+
+
+def _is_masked(config: Any) -> bool:
+    names = " ".join(config.architectures or ())
+    return any(word in names for word in ("MaskedLM", "BertModel", "RobertaModel")) or (
+        config.model_type in {"bert", "roberta", "xlm-roberta", "electra", "camembert", "xlm", "rembert", "ernie", "data2vec-text"}
+        and not getattr(config, "is_decoder", False)
+    )
+
+
+def open_base(found: Found, *, max_tokens: int | None = None) -> Base:
+    """Read configuration and tokenizer of a model folder.
+
+    Raises:
+        ModelError: an unknown architecture, a damaged configuration, a tokenizer that cannot be read, or ``max_tokens``
+            beyond what the model was built for.
+    """
+    config = _config(found)
+    tokenizer = _tokenizer(found)
+    own_limit = _limit(config, tokenizer)
+    if max_tokens is not None and own_limit is not None and max_tokens > own_limit:
+        raise ModelError(
+            f"{found.name} takes at most {own_limit} tokens, {max_tokens} are asked for",
+            where="model.max_tokens",
+            mend=f"Set it to {own_limit} or less.",
+        )
+    base = Base(found, config, tokenizer, 0, _pooling(found.folder))
+    usual = _DECODER_LIMIT if base.decodes else _ENCODER_LIMIT
+    return Base(found, config, tokenizer, max_tokens or min(usual, own_limit or usual), base.pooling)
+
+
+def _config(found: Found) -> Any:
+    path = found.folder / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        kind = values["model_type"]
+    except (ValueError, KeyError, TypeError):
+        raise ModelError("the model's config.json cannot be read or names no model_type", where=str(path)) from None
+    if kind not in CONFIG_MAPPING:
+        raise ModelError(
+            f'transformers {transformers.__version__} has no architecture "{kind}"',
+            where=str(path),
+            mend=did_you_mean(kind, CONFIG_MAPPING.keys()) or "Luthier runs no code from model folders; choose another base.",
+        )
+    return CONFIG_MAPPING[kind].from_dict({k: v for k, v in values.items() if k not in _FORBIDDEN_KEYS})
+
+
+def _tokenizer(found: Found) -> Any:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(found.folder), trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # the library raises many kinds here, all of them about the user's folder
+        raise ModelError(
+            f"the tokenizer of {found.name} cannot be read ({str(error).splitlines()[0][:200] if str(error) else type(error).__name__})",
+            where=str(found.folder),
+            mend="The folder needs tokenizer.json, or the vocabulary files of a known tokenizer.",
+        ) from None
+    if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
+        # Padding is always masked, so any token serves; the learnt end token stays learnt because the mask decides, not the id.
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _limit(config: Any, tokenizer: Any) -> int | None:
+    limits = []
+    positions = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    if isinstance(positions, int) and positions > 0:
+        # RoBERTa and its kin number positions from padding_idx + 1, so two of them are never used.
+        offset = 2 if "roberta" in config.model_type or config.model_type in {"camembert", "data2vec-text"} else 0
+        limits.append(positions - offset)
+    if tokenizer.model_max_length and tokenizer.model_max_length < 1_000_000:
+        limits.append(int(tokenizer.model_max_length))
+    return min(limits) if limits else None
+
+
+def _pooling(folder: Path) -> str | None:
+    """Return ``mean`` or ``cls`` where a sentence-transformers configuration says how tokens become one vector."""
+    path = folder / "1_Pooling" / "config.json"
+    if not path.is_file():
+        return None
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if values.get("pooling_mode_mean_tokens"):
+        return "mean"
+    return "cls" if values.get("pooling_mode_cls_token") else None
+
+
+def open_encoder(base: Base) -> torch.nn.Module:
+    """Return the bare network whose ``last_hidden_state`` is (B, T, D)."""
+    extra = {"add_pooling_layer": False} if base.config.model_type in {"bert", "roberta", "xlm-roberta"} else {}
+    return _open(AutoModel, base, base.config, **extra)
+
+
+def open_classifier(base: Base, labels: tuple[str, ...]) -> torch.nn.Module:
+    """Return the model's own sequence classifier with a new head for ``labels``."""
+    if base.config.model_type not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES:
+        raise ModelError(
+            f"{base.found.name} ({base.config.model_type}) has no classification head of its own",
+            where="model.pooling",
+            mend="Set model.pooling: mean.",
+        )
+    config = type(base.config).from_dict(base.config.to_dict())
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: index for index, label in enumerate(labels)}
+    if getattr(config, "pad_token_id", None) is None:
+        config.pad_token_id = base.tokenizer.pad_token_id
+    return _open(AutoModelForSequenceClassification, base, config, ignore_mismatched_sizes=True)
+
+
+def open_decoder(base: Base) -> torch.nn.Module:
+    """Return the causal language model."""
+    if not base.decodes:
+        raise ModelError(
+            f"{base.found.name} ({base.config.model_type}) reads text but does not write it",
+            where="model.base",
+            mend="`generate` needs a decoder such as Llama, Qwen or GPT-2; give its folder or hub name.",
+        )
+    return _open(AutoModelForCausalLM, base, base.config)
+
+
+def _open(family: Any, base: Base, config: Any, **extra: Any) -> torch.nn.Module:
+    try:
+        network = family.from_pretrained(
+            str(base.found.folder),
+            config=config,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            dtype=torch.float32,
+            attn_implementation=_attention(base.config.model_type, family),
+            **extra,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(
+            f"the weights of {base.found.name} cannot be loaded ({str(error).splitlines()[0][:200] if str(error) else type(error).__name__})",
+            where=str(base.found.folder),
+            mend="Are the files whole, and made for this architecture?",
+        ) from None
+    network.config.use_cache = False
+    return network
+
+
+def _attention(model_type: str, family: Any) -> str:
+    """Return ``sdpa`` where the architecture has it: never a kernel fetched by name."""
+    config_class = CONFIG_MAPPING[model_type]
+    try:
+        network_class = family._model_mapping[config_class]
+    except KeyError:
+        return "eager"
+    network_class = network_class[0] if isinstance(network_class, tuple | list) else network_class
+    return "sdpa" if getattr(network_class, "_supports_sdpa", False) else "eager"
+
+
+def device() -> torch.device:
+    """Return the device that networks run on here."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

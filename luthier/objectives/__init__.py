@@ -1,0 +1,15 @@
+"""What is predicted: one file per objective, one entry in one dict.
+
+A :class:`Learner` says how an example becomes tokens and a batch, what its loss sum and count are, how outputs become
+predictions, and how it is saved. Training, evaluation and serving know nothing else of it.
+"""
+
+from __future__ import annotations
+
+from luthier.objectives.classify import Classifier
+from luthier.objectives.generate import Generator
+from luthier.objectives.learner import Learner
+
+OBJECTIVES: dict[str, type[Learner]] = {"classify": Classifier, "generate": Generator}
+
+__all__ = ["OBJECTIVES", "Learner"]

@@ -1,0 +1,149 @@
+"""generate: write the answer to a prompt with a decoder; only the answer and its end token are learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from luthier.base.records import Encoded, Example, Prediction
+from luthier.models import methods
+from luthier.models.catalogue import Found
+from luthier.models.generate import generate
+from luthier.models.load import Base, open_base, open_decoder
+from luthier.objectives.learner import Batch, Learner
+from luthier.prompts.answer import answer_text
+from luthier.prompts.encode import Turns
+from luthier.prompts.template import style_for
+from luthier.spec.model import ModelSection
+from luthier.spec.train import TrainSection
+
+# Scores of more than so many (position, vocabulary) pairs are computed in pieces and again in the backward pass.
+_MAX_SCORES = 1 << 27
+
+
+class Generator(Learner):
+    """A causal language model that learns answers. Scores are computed only where there is a loss."""
+
+    objective = "generate"
+
+    def __init__(self, network: nn.Module, *, turns: Turns) -> None:
+        super().__init__()
+        self.network = network
+        self.turns = turns
+        self.tokenizer = turns.tokenizer
+        self.labels = ()
+        self.max_tokens = turns.max_tokens
+        self._split = _splits(network)
+
+    @classmethod
+    def create(cls, base: Base, *, labels: tuple[str, ...] = (), model: ModelSection) -> Generator:
+        turns = Turns(base.tokenizer, style_for(base.tokenizer, model.template), base.max_tokens)
+        return cls(open_decoder(base), turns=turns)
+
+    def prepare_training(self, train: TrainSection) -> None:
+        self.network = methods.apply(self.network, train, freeze_embeddings=train.embeddings == "freeze")
+
+    def encode(self, example: Example) -> Encoded | None:
+        return self.turns.encode(example.inputs["messages"], str(example.target))
+
+    def encode_input(self, inputs: Mapping[str, Any], *, room: int) -> Encoded:
+        return self.turns.encode_prompt(inputs["messages"], room=room)
+
+    def _scored(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return hidden vectors (N, D), or scores (N, V) where the model cannot be split, and the N ids they should predict.
+
+        Rows are padded on the right and attention looks left only, so padding changes nothing and needs no mask.
+        """
+        if batch.learn_BT is None:
+            raise ValueError("a training row has no learn-mask")
+        network = methods.plain(self.network)
+        learn_BT = batch.learn_BT[:, 1:]
+        targets_N = batch.ids_BT[:, 1:][learn_BT]
+        if self._split:
+            hidden_BTD = network.base_model(input_ids=batch.ids_BT, use_cache=False).last_hidden_state  # type: ignore[operator]
+            return hidden_BTD[:, :-1][learn_BT], targets_N
+        return network(input_ids=batch.ids_BT, use_cache=False).logits[:, :-1][learn_BT], targets_N
+
+    def _scores(self, hidden_ND: torch.Tensor) -> torch.Tensor:
+        return methods.plain(self.network).get_output_embeddings()(hidden_ND) if self._split else hidden_ND  # type: ignore[operator]
+
+    def loss(self, batch: Batch, *, smoothing: float) -> tuple[torch.Tensor, int]:
+        hidden_ND, targets_N = self._scored(batch)
+
+        def piece(hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            return F.cross_entropy(self._scores(hidden).float(), targets, reduction="sum", label_smoothing=smoothing)
+
+        vocabulary = int(methods.plain(self.network).config.vocab_size)  # type: ignore[union-attr]
+        rows = max(1, _MAX_SCORES // vocabulary)
+        if len(targets_N) <= rows or not self._split:
+            return piece(hidden_ND, targets_N), len(targets_N)
+        losses = [
+            checkpoint(piece, hidden, targets, use_reentrant=False)
+            for hidden, targets in zip(hidden_ND.split(rows), targets_N.split(rows), strict=True)
+        ]
+        return torch.stack(losses).sum(), len(targets_N)
+
+    @torch.inference_mode()
+    def measure(self, encoded: Sequence[Encoded]) -> list[Prediction]:
+        """Return each row's summed negative log-likelihood (nats) of its answer and the number of answer tokens."""
+        batch = self.collate(encoded, masked=False)
+        hidden_ND, targets_N = self._scored(batch)
+        vocabulary = int(methods.plain(self.network).config.vocab_size)  # type: ignore[union-attr]
+        rows = max(1, _MAX_SCORES // vocabulary)
+        nll_N = torch.cat([
+            F.cross_entropy(self._scores(hidden).float(), targets, reduction="none")
+            for hidden, targets in zip(hidden_ND.split(rows), targets_N.split(rows), strict=True)
+        ])  # fmt: skip
+        assert batch.learn_BT is not None
+        counts = batch.learn_BT[:, 1:].sum(1).tolist()
+        sums = [part.double().sum().item() for part in nll_N.split(counts)]
+        return [Prediction(measured={"nll_sum": s, "token_count": float(n)}) for s, n in zip(sums, counts, strict=True)]
+
+    def answer(self, encoded: Sequence[Encoded], *, max_new_tokens: int) -> list[Prediction]:
+        ends = self.turns.end_ids
+        network = methods.plain(self.network)
+        made = generate(network, [e.ids for e in encoded], ends=ends, pad=self.pad_id, max_new_tokens=max_new_tokens)
+        answers = [answer_text(self.tokenizer, ids, ends) for ids in made]
+        return [
+            Prediction(text=text, finish=finish, measured={"prompt_tokens": float(len(e)), "made_tokens": float(len(ids))})
+            for e, ids, (text, finish) in zip(encoded, made, answers, strict=True)
+        ]
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        adapted = methods.save_adapter(self.network, str(folder / "adapter"))
+        self.network = methods.merge(self.network)
+        self.network.save_pretrained(folder / "network", safe_serialization=True)
+        self.tokenizer.save_pretrained(folder / "network")
+        return {"style": self.turns.style, "max_tokens": self.max_tokens, "labels": [], "adapted": adapted}
+
+    @classmethod
+    def restore(cls, folder: Path, facts: Mapping[str, Any]) -> Generator:
+        base = open_base(Found(folder.name, folder / "network", ""), max_tokens=facts["max_tokens"])
+        return cls(open_decoder(base), turns=Turns(base.tokenizer, facts["style"], base.max_tokens))
+
+
+@torch.inference_mode()
+def _splits(network: nn.Module) -> bool:
+    """Whether the output layer applied to the base model's hidden vectors gives the model's own scores.
+
+    Some architectures scale or cap their scores; asking the model itself is surer than a list of them.
+    """
+    base, output = getattr(network, "base_model", None), network.get_output_embeddings()  # type: ignore[operator]
+    if base is None or base is network or output is None:
+        return False
+    was_training = network.training
+    network.eval()
+    device = next(network.parameters()).device
+    ids_BT = torch.arange(4, device=device)[None] % int(network.config.vocab_size)  # type: ignore[union-attr]
+    try:
+        mine = output(base(input_ids=ids_BT, use_cache=False).last_hidden_state)
+        own = network(input_ids=ids_BT, use_cache=False).logits
+        return bool(torch.allclose(mine, own, rtol=1e-4, atol=1e-5))
+    finally:
+        network.train(was_training)

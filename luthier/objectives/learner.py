@@ -1,0 +1,116 @@
+"""What every objective gives: the contract between an objective and those who train, measure and serve it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from luthier.base.records import Encoded, Example, Prediction
+from luthier.models.load import Base
+from luthier.spec.model import ModelSection
+from luthier.spec.train import TrainSection
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Encoded rows as tensors. ``mask_BT`` is None where every row has the same length (or needs no mask).
+
+    ``rows`` are positions in the caller's list; ``tokens`` counts real ones, ``ids_BT.numel()`` those computed.
+    """
+
+    ids_BT: torch.Tensor
+    mask_BT: torch.Tensor | None
+    learn_BT: torch.Tensor | None
+    labels_B: torch.Tensor | None
+    tokens: int
+
+    @property
+    def padded_tokens(self) -> int:
+        return self.ids_BT.numel()
+
+
+class Learner(torch.nn.Module, ABC):
+    """A network with everything its objective adds. ``network`` may be wrapped by an adapter method."""
+
+    objective: ClassVar[str]
+    network: torch.nn.Module
+    tokenizer: Any
+    labels: tuple[str, ...]
+    max_tokens: int
+
+    @classmethod
+    @abstractmethod
+    def create(cls, base: Base, *, labels: tuple[str, ...], model: ModelSection) -> Learner:
+        """Make an untrained learner of a base model."""
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, folder: Path, facts: Mapping[str, Any]) -> Learner:
+        """Open what :meth:`save` wrote."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write the network (adapters merged) and tokenizer; return the facts that :meth:`restore` needs."""
+
+    @abstractmethod
+    def prepare_training(self, train: TrainSection) -> None:
+        """Set which parameters learn."""
+
+    @abstractmethod
+    def encode(self, example: Example) -> Encoded | None:
+        """Encode input and target for training; None where the target does not fit."""
+
+    @abstractmethod
+    def encode_input(self, inputs: Mapping[str, Any], *, room: int) -> Encoded:
+        """Encode an input to be answered, leaving ``room`` tokens for an answer."""
+
+    @abstractmethod
+    def loss(self, batch: Batch, *, smoothing: float) -> tuple[torch.Tensor, int]:
+        """Return the summed loss (nats) and how many units it sums over."""
+
+    @abstractmethod
+    def answer(self, encoded: Sequence[Encoded], *, max_new_tokens: int) -> list[Prediction]:
+        """Predict a batch of encoded inputs."""
+
+    @abstractmethod
+    def measure(self, encoded: Sequence[Encoded]) -> list[Prediction]:
+        """Return what metrics need of known targets (see :class:`Prediction`)."""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    @property
+    def pad_id(self) -> int:
+        return int(self.tokenizer.pad_token_id or 0)
+
+    def collate(self, encoded: Sequence[Encoded], *, masked: bool = True) -> Batch:
+        """Pad rows on the right into one batch on the learner's device."""
+        width = max(len(e) for e in encoded)
+        same = all(len(e) == width for e in encoded)
+        ids_BT = torch.full((len(encoded), width), self.pad_id, dtype=torch.long)
+        for row, item in enumerate(encoded):
+            ids_BT[row, : len(item)] = torch.tensor(item.ids)
+        mask_BT = None
+        if masked and not same:
+            lengths_B = torch.tensor([len(e) for e in encoded])
+            mask_BT = (torch.arange(width) < lengths_B[:, None]).long().to(self.device)
+        learn_BT = None
+        if encoded[0].learn:
+            learn_BT = torch.zeros((len(encoded), width), dtype=torch.bool)
+            for row, item in enumerate(encoded):
+                learn_BT[row, : len(item)] = torch.tensor(item.learn)
+        labels = [e.label for e in encoded]
+        labels_B = None if any(label is None for label in labels) else torch.tensor(labels, device=self.device)
+        return Batch(
+            ids_BT.to(self.device),
+            mask_BT,
+            learn_BT.to(self.device) if learn_BT is not None else None,
+            labels_B,
+            sum(len(e) for e in encoded),
+        )

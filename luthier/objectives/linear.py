@@ -1,0 +1,70 @@
+"""A head that starts from a linear fit on the frozen features: most of the accuracy in a few seconds.
+
+Linear probing, then fine-tuning, keeps the pre-trained features from being distorted by a random head
+(Kumar et al. 2022, https://arxiv.org/abs/2202.10054).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+STRENGTHS = (1.0, 10.0, 100.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A fitted head: ``weight_CD``, ``bias_C``, and the inverse penalty that cross-validation chose."""
+
+    weight_CD: torch.Tensor
+    bias_C: torch.Tensor
+    strength: float
+    accuracy: float
+
+
+def fit_head(features_ND: torch.Tensor, labels_N: Sequence[int], classes: int, *, seed: int) -> Fit:
+    """Fit a multinomial logistic regression; its penalty is chosen on a held-out fifth of the training rows.
+
+    Args:
+        features_ND: (N, D) float features, as the head will see them.
+        labels_N: class numbers below ``classes``; a class without rows gets a very low bias and zero weights.
+    """
+    X = features_ND.numpy()
+    y = np.asarray(labels_N)
+    strength, accuracy = _choose(X, y, seed)
+    model = _regression(strength).fit(X, y)
+    weight = np.zeros((classes, X.shape[1]), dtype=np.float32)
+    bias = np.full(classes, -10.0, dtype=np.float32)
+    if len(model.classes_) == 2:  # scikit-learn keeps one vector for two classes
+        weight[model.classes_] = np.stack([-model.coef_[0] / 2, model.coef_[0] / 2])
+        bias[model.classes_] = [-model.intercept_[0] / 2, model.intercept_[0] / 2]
+    else:
+        weight[model.classes_], bias[model.classes_] = model.coef_, model.intercept_
+    return Fit(torch.from_numpy(weight), torch.from_numpy(bias), strength, accuracy)
+
+
+def _regression(strength: float) -> "LogisticRegression":  # noqa: F821, UP037
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=strength, max_iter=200, tol=1e-3)
+
+
+def _choose(X: np.ndarray, y: np.ndarray, seed: int) -> tuple[float, float]:
+    from sklearn.model_selection import train_test_split
+
+    counts = np.bincount(y)
+    if len(y) < 20 or counts[counts > 0].min() < 2:
+        return STRENGTHS[1], float("nan")
+    rng = np.random.default_rng(seed)
+    # A few thousand rows tell penalties apart; more only cost time.
+    rows = rng.permutation(len(y))[:4000]
+    share = max(0.2, (len(counts) + 1) / len(rows))
+    kept, held = train_test_split(rows, test_size=min(share, 0.5), random_state=int(seed % 2**31))
+    if len(np.unique(y[kept])) < 2:
+        return STRENGTHS[1], float("nan")
+    scores = [float((_regression(s).fit(X[kept], y[kept]).predict(X[held]) == y[held]).mean()) for s in STRENGTHS]
+    best = int(np.argmax(scores))
+    return STRENGTHS[best], scores[best]

@@ -1,0 +1,1 @@
+"""Text to tokens and back: the one renderer that training, evaluation and serving share."""

@@ -1,0 +1,115 @@
+"""Token ids and learn-masks: what is learnt is exactly the answer and its end token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from luthier.base.errors import ModelError
+from luthier.base.records import Encoded
+from luthier.prompts.template import Message, Style, chat_text, plain_text
+
+
+def encode_text(tokenizer: Any, text: str, *, max_tokens: int) -> Encoded:
+    """Encode one text for an encoder, special tokens included; the end of a longer text is cut."""
+    ids = tokenizer(text, add_special_tokens=True, truncation=True, max_length=max_tokens)["input_ids"]
+    return Encoded(tuple(ids))
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """How a decoder's conversations become tokens: its tokenizer, the style, and the longest total in tokens."""
+
+    tokenizer: Any
+    style: Style
+    max_tokens: int
+
+    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+        """Return the ids after which the answer starts."""
+        if self.style == "chat":
+            text = chat_text(self.tokenizer, messages, ask=True)
+            return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return _without_end(self.tokenizer, self.tokenizer(plain_text(messages))["input_ids"])
+
+    def answer_ids(self, messages: Sequence[Message], answer: str) -> list[int]:
+        """Return the ids of the answer with its end token, as they follow :meth:`prompt_ids`.
+
+        For chat they are the tail of the whole conversation's rendering, so that training equals ``apply_chat_template``;
+        a template that rewrites earlier turns has no common head, and then the answer is encoded alone.
+        """
+        end = self.end_id
+        if self.style == "plain":
+            return [*self.tokenizer(answer, add_special_tokens=False)["input_ids"], end]
+        asked = chat_text(self.tokenizer, messages, ask=True)
+        whole = chat_text(self.tokenizer, [*messages, {"role": "assistant", "content": answer}], ask=False)
+        if not whole.startswith(asked):
+            return [*self.tokenizer(answer, add_special_tokens=False)["input_ids"], end]
+        prompt_ids = self.tokenizer(asked, add_special_tokens=False)["input_ids"]
+        whole_ids = self.tokenizer(whole, add_special_tokens=False)["input_ids"]
+        if whole_ids[: len(prompt_ids)] != prompt_ids:
+            tail = self.tokenizer(whole[len(asked) :], add_special_tokens=False)["input_ids"]
+        else:
+            tail = whole_ids[len(prompt_ids) :]
+        return _until_end(tail, self.end_ids, end)
+
+    def encode(self, messages: Sequence[Message], answer: str) -> Encoded | None:
+        """Encode prompt and answer; None where the answer alone does not fit in ``max_tokens``.
+
+        A prompt that is too long loses its oldest tokens, but keeps its opening token: the question usually stands at the end.
+        """
+        answer_ids = self.answer_ids(messages, answer)
+        room = self.max_tokens - len(answer_ids)
+        if room < 1:
+            return None
+        prompt_ids = cut_left(self.prompt_ids(messages), room, keep_first=self._opens)
+        return Encoded(tuple(prompt_ids + answer_ids), (False,) * len(prompt_ids) + (True,) * len(answer_ids))
+
+    def encode_prompt(self, messages: Sequence[Message], *, room: int) -> Encoded:
+        """Encode a question to be answered, leaving ``room`` tokens for the answer."""
+        keep = max(1, self.max_tokens - room)
+        return Encoded(tuple(cut_left(self.prompt_ids(messages), keep, keep_first=self._opens)))
+
+    @property
+    def _opens(self) -> bool:
+        return self.tokenizer.bos_token_id is not None
+
+    @property
+    def end_id(self) -> int:
+        """The token that ends an answer."""
+        if self.tokenizer.eos_token_id is None:
+            raise ModelError("the tokenizer has no end token, so no answer could ever stop", where="model.base")
+        return int(self.tokenizer.eos_token_id)
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """All tokens at which generation stops: the end token and, for chat, the token that closes an assistant's turn."""
+        if self.style == "plain":
+            return (self.end_id,)
+        turns = [{"role": "user", "content": "a"}]
+        asked = chat_text(self.tokenizer, turns, ask=True)
+        whole = chat_text(self.tokenizer, [*turns, {"role": "assistant", "content": "b"}], ask=False)
+        special = set(self.tokenizer.all_special_ids) | set(self.tokenizer.get_added_vocab().values())
+        tail = self.tokenizer(whole.removeprefix(asked), add_special_tokens=False)["input_ids"]
+        closing = [i for i in tail if i in special][:1]
+        return tuple(dict.fromkeys([self.end_id, *closing]))
+
+
+def cut_left(ids: Sequence[int], room: int, *, keep_first: bool) -> list[int]:
+    """Drop the oldest ids so that at most ``room`` are left."""
+    if len(ids) <= room:
+        return list(ids)
+    return [ids[0], *ids[len(ids) - room + 1 :]] if keep_first and room > 1 else list(ids[len(ids) - room :])
+
+
+def _without_end(tokenizer: Any, ids: list[int]) -> list[int]:
+    # Some tokenizers close every text with the end token; a prompt that already ended would teach the answer to follow an end.
+    return ids[:-1] if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id and ids[-1] != tokenizer.bos_token_id else ids
+
+
+def _until_end(tail: list[int], ends: Sequence[int], end: int) -> list[int]:
+    """Cut what a template writes after the end of the turn (a newline, usually); add the end token where it writes none."""
+    for index in range(len(tail) - 1, -1, -1):
+        if tail[index] in ends:
+            return tail[: index + 1]
+    return [*tail, end]

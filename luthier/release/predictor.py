@@ -1,0 +1,114 @@
+"""The one predictor: evaluation, search and serving all answer through it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from luthier.base.errors import BundleError
+from luthier.base.files import read_json, verify_manifest
+from luthier.base.records import Encoded, Example, Prediction
+from luthier.models.load import device
+from luthier.objectives import OBJECTIVES, Learner
+from luthier.release.folder import bundle_folder
+
+# Most padded tokens in one forward pass without gradients.
+_MAX_TOKENS = 8192
+_MAX_ROWS = 256
+DEFAULT_NEW_TOKENS = 256
+
+
+class Predictor:
+    """A learner that answers: inputs in any order and number, predictions in the same order."""
+
+    def __init__(self, learner: Learner, *, bundle_id: str = "unsaved", folder: Path | None = None,
+                 facts: Mapping[str, Any] | None = None) -> None:  # fmt: skip
+        self.learner = learner
+        self.bundle_id = bundle_id
+        self.folder = folder or Path()
+        self.facts = dict(facts or {})
+        self._lock = threading.Lock()
+
+    @property
+    def objective(self) -> str:
+        return self.learner.objective
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.learner.labels
+
+    @property
+    def kind(self) -> str:
+        return "decoder" if self.objective == "generate" else "encoder"
+
+    def predict(
+        self, items: Sequence[str | Mapping[str, Any]], *, max_new_tokens: int | None = None
+    ) -> list[Prediction]:
+        """Answer texts (or ``Example.inputs`` mappings); neither order nor batch changes an answer.
+
+        Args:
+            max_new_tokens: longest generated answer, in tokens; half of the model's limit where that is less.
+        """
+        room = 0
+        if self.objective == "generate":
+            room = min(max_new_tokens or DEFAULT_NEW_TOKENS, self.learner.max_tokens // 2)
+        encoded = [self.learner.encode_input(_inputs(item, self.objective), room=room) for item in items]
+        with self._lock:
+            self.learner.eval()
+            return _in_pieces(encoded, lambda piece: self.learner.answer(piece, max_new_tokens=room), extra=room)
+
+    def measure(self, examples: Sequence[Example]) -> list[Prediction]:
+        """Predict, or for a generator weigh the known answer of, each example. A row too long to weigh has no sums."""
+        encoded = [self.learner.encode(example) for example in examples]
+        fitting = [e for e in encoded if e is not None]
+        with self._lock:
+            self.learner.eval()
+            found = iter(_in_pieces(fitting, self.learner.measure))
+        return [Prediction() if e is None else next(found) for e in encoded]
+
+
+def _inputs(item: str | Mapping[str, Any], objective: str) -> Mapping[str, Any]:
+    if isinstance(item, str):
+        return {"messages": [{"role": "user", "content": item}]} if objective == "generate" else {"text": item}
+    if objective == "generate" and "messages" not in item:
+        return {"messages": [{"role": "user", "content": str(item.get("prompt", item.get("text", "")))}]}
+    return item
+
+
+def _in_pieces(encoded: Sequence[Encoded], answer: Any, *, extra: int = 0) -> list[Prediction]:
+    order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i]))
+    results: list[Prediction | None] = [None] * len(encoded)
+    piece: list[int] = []
+    for index in [*order, -1]:
+        full = bool(piece) and (
+            index < 0 or (len(encoded[piece[0]]) + extra) * (len(piece) + 1) > _MAX_TOKENS or len(piece) >= _MAX_ROWS
+        )
+        if full:
+            for place, prediction in zip(piece, answer([encoded[i] for i in piece]), strict=True):
+                results[place] = prediction
+            piece = []
+        if index >= 0:
+            piece.append(index)
+    return [r for r in results if r is not None]
+
+
+def load_predictor(folder: str | Path) -> Predictor:
+    """Open a bundle, or the bundle of a run folder, after checking every file's hash.
+
+    Raises:
+        BundleError: missing, damaged, or of a newer format.
+    """
+    folder = bundle_folder(folder)
+    manifest = verify_manifest(folder)
+    facts = read_json(folder / "bundle.json")
+    if facts.get("format") != 1 or facts.get("objective") not in OBJECTIVES:
+        raise BundleError(
+            f"this bundle's format ({facts.get('format')}, {facts.get('objective')}) is not known to this version",
+            where=str(folder), mend="pip install --upgrade luthier",
+        )  # fmt: skip
+    learner = OBJECTIVES[facts["objective"]].restore(folder, facts["learner"])
+    learner.to(device()).eval()
+    return Predictor(learner, bundle_id=manifest["bundle_id"], folder=folder, facts=facts)
+

@@ -1,0 +1,1 @@
+"""The service: the same predictor behind HTTP, every answer in the ledger before it leaves."""

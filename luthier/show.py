@@ -1,0 +1,214 @@
+"""Tables and progress in the terminal: the only module that prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from luthier.base.errors import LuthierError
+
+
+def emit_json(value: Mapping[str, Any]) -> None:
+    """Print exactly one JSON object on standard output."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def emit_line(text: str) -> None:
+    """Print one line of result on standard output."""
+    sys.stdout.write(text + "\n")
+
+
+def say(text: str) -> None:
+    """Print words for a person, on standard error, so that standard output stays a clean result."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def error(problem: LuthierError) -> None:
+    """Print what is wrong, where and how to mend it."""
+    lines = str(problem).splitlines()
+    head = f"error: {lines[0]}" if len(lines) == 1 else f"{len(problem.faults)} things to mend:"
+    say("\n".join([head] if len(lines) == 1 else [head, *(f"  {line}" for line in lines)]))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
+    """Print a table on standard error: rich on a terminal, aligned columns elsewhere."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.table import Table
+
+        drawn = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+        for index, name in enumerate(head):
+            drawn.add_column(name, justify="left" if index == 0 else "right")
+        for row in rows:
+            drawn.add_row(*(escape(cell) for cell in row))
+        Console(stderr=True).print(drawn)
+        return
+    widths = [max(len(str(cell)) for cell in column) for column in zip(head, *rows, strict=True)]
+    if title:
+        say(title)
+    for row in [head, *rows]:
+        say("  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))))
+
+
+class Progress:
+    """Shows a run's events: a bar with rate and time left on a terminal, plain lines elsewhere."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._bar: Any = None
+        self._task: Any = None
+        self._plain_at = 0.0
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        if self._quiet:
+            return
+        shown = getattr(self, f"_on_{event['kind']}", None)
+        if shown is not None:
+            shown(event)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _line(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            say(text)
+
+    def _on_start(self, event: Mapping[str, Any]) -> None:
+        self._line(f"{event['task']} ({event['objective']}) -> {event['run']}")
+
+    def _on_unchanged(self, event: Mapping[str, Any]) -> None:
+        self._line(f"nothing changed since {event['created']}: {event['run']} stands (--again runs it anew)")
+
+    def _on_data(self, event: Mapping[str, Any]) -> None:
+        leaks = ", ".join(f"{n} {kind}" for kind, n in event["leaks"].items() if n)
+        self._line(
+            f"data     {event['rows']} rows: {event['train']} train, {event['valid']} valid, {event['test']} test; "
+            f"{event['dropped']} dropped; leaks: {leaks or 'none'}"
+        )
+        for problem in event["problems"]:
+            self._line(f"  note   {problem}")
+
+    def _on_model(self, event: Mapping[str, Any]) -> None:
+        self._line(f"model    {event['base']} on {event['device']}, up to {event['max_tokens']} tokens")
+
+    def _on_baseline(self, event: Mapping[str, Any]) -> None:
+        value = event["value"]
+        self._line(f"rival    {event['name']}: {event['metric']} {'undefined' if value is None else format(value, '.3f')}")
+
+    def _on_encoded(self, event: Mapping[str, Any]) -> None:
+        parts = [f"{event['rows']} rows, {event['tokens']} tokens"]
+        if event["cut"]:
+            parts.append(f"{event['cut']} cut at the model's limit")
+        if event["too_long"]:
+            parts.append(f"{event['too_long']} left out: their answer does not fit ({', '.join(event['too_long_rows'][:3])})")
+        self._line(f"tokens   {'; '.join(parts)}")
+
+    def _on_head(self, event: Mapping[str, Any]) -> None:
+        self._line(f"head     fitted on the frozen features in {event['seconds']:.1f} s")
+
+    def _on_resumed(self, event: Mapping[str, Any]) -> None:
+        self._line(f"resumed  from {event['checkpoint']}")
+
+    def _on_warning(self, event: Mapping[str, Any]) -> None:
+        self._line(f"warning  {event['text']}")
+
+    def _on_evaluation(self, event: Mapping[str, Any]) -> None:
+        self._line(f"valid    step {event['step']}: {event['score']:.4f}{'  best' if event['best'] else ''}")
+
+    def _on_step(self, event: Mapping[str, Any]) -> None:
+        if sys.stderr.isatty():
+            self._advance(event)
+        elif (now := time.monotonic()) - self._plain_at > 10 or event["step"] == event["steps"]:
+            self._plain_at = now
+            self._line(f"train    step {event['step']}/{event['steps']}, loss {event['loss']:.4f}")
+
+    def _advance(self, event: Mapping[str, Any]) -> None:
+        if self._bar is None:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(TextColumn("train   "), BarColumn(), MofNCompleteColumn(), TextColumn("loss {task.fields[loss]:.3f}"),
+                            TextColumn("{task.fields[rate]:.0f} rows/s"), TimeRemainingColumn(),
+                            console=Console(stderr=True))  # fmt: skip
+            self._bar.start()
+            self._task = self._bar.add_task("train", total=event["steps"], loss=event["loss"], rate=0.0)
+        self._bar.update(self._task, completed=event["step"], loss=event["loss"], rate=event["rows"] / event["seconds"])
+        if event["step"] == event["steps"]:
+            self.close()
+
+    def _on_bundle(self, event: Mapping[str, Any]) -> None:
+        self.close()
+        self._line(f"bundle   {event['path']} (id {event['id']}; reloaded, differs by {event['reload_difference']:.1g})")
+
+
+def verdict(record: Mapping[str, Any], *, names: Sequence[str]) -> None:
+    """Print the measured metrics beside the baselines, then the verdict with its reasons."""
+    measured = record["metrics"].get("test", {})
+    rivals = record.get("baselines", {})
+    rows = []
+    for name in names:
+        metric = measured.get(name)
+        if metric is None or metric["value"] is None:
+            continue
+        interval = "" if metric["low"] is None else f"{metric['low']:.3f} to {metric['high']:.3f}"
+        rows.append([name, f"{metric['value']:.3f}", interval, *(_cell(values.get(name)) for values in rivals.values())])
+    if rows:
+        table(["on the test rows", "value", "95 % interval", *rivals], rows)
+    for line in record.get("notes", []):
+        say(f"note: {line}")
+    for line in record.get("reasons", []):
+        say(f"missed: {line}")
+    say(f"verdict: {record['verdict']}")
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def checked(found: Mapping[str, Any]) -> None:
+    """Print what `luthier check` found."""
+    splits = found["splits"]
+    say(f"{found['rows']} rows: {splits['train']} train, {splits['valid']} valid, {splits['test']} test ({found['recognised_as']})")
+    if found["labels"]:
+        rows = [[label, *(str(n[s]) for s in ("train", "valid", "test"))] for label, n in found["labels"].items()]
+        table(["label", "train", "valid", "test"], rows[:40])
+        if len(rows) > 40:
+            say(f"... and {len(rows) - 40} more labels")
+    for reason, count in found["dropped"].items():
+        say(f"dropped {count}: {reason}")
+    say("leaks: " + (", ".join(f"{n} {kind}" for kind, n in found["leaks"].items() if n) or "none"))
+    if found["personal"]:
+        say("personal data: " + ", ".join(f"{n} {kind}" for kind, n in found["personal"].items()))
+    for problem in found["problems"]:
+        say("note: " + " ".join(filter(None, (f"{problem['where']}:" if problem["where"] else "", problem["what"], problem["mend"]))))
+    for fault in found["stops"]:
+        say("stops a run: " + " ".join(filter(None, (f"{fault['where']}:" if fault["where"] else "", fault["what"], fault["mend"]))))
+    emit_line("this would not run" if found["stops"] else "ready to run")
+
+
+def compared(found: Mapping[str, Any]) -> None:
+    """Print two bundles side by side."""
+    rows = [
+        [name, _cell(m["first"]), _cell(m["second"]), f"{m['difference']:+.3f}", f"{m['low']:+.3f} to {m['high']:+.3f}", m["better"]]
+        for name, m in found["metrics"].items()
+        if m.get("low") is not None and "[" not in name
+    ]
+    table(["on the same rows", "first", "second", "difference", "95 % interval", "better"], rows)
+
+
+def findings(found: Sequence[Mapping[str, str]]) -> None:
+    """Print what `luthier doctor` saw."""
+    marks = {"good": "ok  ", "bad": "BAD ", "note": "note"}
+    for item in found:
+        say(f"{marks[item['state']]}  {item['what']}: {item['found']}" + (f"\n      {item['mend']}" if item["mend"] else ""))

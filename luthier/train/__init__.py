@@ -1,0 +1,1 @@
+"""Training: a generator of steps, and the run around it that scores, saves, stops and resumes."""

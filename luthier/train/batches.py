@@ -1,0 +1,47 @@
+"""Batches cut by length: rows of like length together, so that padding costs almost nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from luthier.base.seeds import derive_seed
+
+# Rows are sorted by length within windows of so many; below this a whole epoch is one window.
+_WINDOW = 65_536
+
+
+def epoch_batches(lengths: Sequence[int], *, batch: int, seed: int, epoch: int) -> list[list[int]]:
+    """Return the optimiser steps of one epoch as lists of row numbers, every row once.
+
+    Rows are shuffled, sorted by length (ties keep their random order), cut into batches, and the batches are shuffled.
+    The last batch cut from a window may be smaller: no row is dropped, none is repeated.
+    """
+    rng = np.random.default_rng(derive_seed(seed, "batches", epoch))
+    order = rng.permutation(len(lengths))
+    sizes = np.asarray(lengths)
+    batches: list[list[int]] = []
+    for start in range(0, len(order), _WINDOW):
+        window = order[start : start + _WINDOW]
+        window = window[np.argsort(sizes[window], kind="stable")]
+        batches += [window[i : i + batch].tolist() for i in range(0, len(window), batch)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def micro_batches(rows: Sequence[int], lengths: Sequence[int], *, max_tokens: int) -> list[list[int]]:
+    """Cut one step's rows, longest first, into pieces of at most ``max_tokens`` padded tokens (one row may exceed it)."""
+    pieces: list[list[int]] = []
+    for row in sorted(rows, key=lambda r: -lengths[r]):
+        if pieces and lengths[pieces[-1][0]] * (len(pieces[-1]) + 1) <= max_tokens:
+            pieces[-1].append(row)
+        else:
+            pieces.append([row])
+    return pieces
+
+
+def padding_share(batches: Sequence[Sequence[int]], lengths: Sequence[int]) -> float:
+    """Return the share of computed tokens that are padding."""
+    real = sum(lengths[r] for rows in batches for r in rows)
+    computed = sum(max(lengths[r] for r in rows) * len(rows) for rows in batches)
+    return 1 - real / computed if computed else 0.0

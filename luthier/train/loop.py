@@ -1,0 +1,123 @@
+"""The training loop: a generator without I/O that yields one report per optimiser step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from luthier.base.errors import TrainError
+from luthier.base.records import Encoded, StepReport
+from luthier.objectives.learner import Learner
+from luthier.train.batches import epoch_batches, micro_batches
+from luthier.train.optim import rate_at, set_rate
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the loop does, resolved: no `auto` is left here. ``rate`` is the peak, ``warmup`` and ``steps`` count updates."""
+
+    steps: int
+    batch: int
+    micro_tokens: int
+    rate: float
+    warmup: int
+    schedule: str
+    smoothing: float
+    max_grad_norm: float
+    seed: int
+    bfloat16: bool = False
+
+
+def train(
+    learner: Learner, rows: Sequence[Encoded], plan: Plan, optimizer: torch.optim.Optimizer, *, start: int = 0,
+    names: Sequence[str] = (),
+) -> Iterator[StepReport]:  # fmt: skip
+    """Yield one report after each update, from update ``start`` to ``plan.steps``.
+
+    The position in the data follows from the step number alone, so a resumed run sees the same batches. Each micro-batch's
+    gradient is divided by the learnt units of the whole step, so that k micro-batches equal one big batch.
+
+    Args:
+        names: where each row came from, to name the rows of a batch that breaks.
+    Raises:
+        TrainError: a loss or gradient that is not finite; the weights are those of the step before.
+    """
+    lengths = [len(r) for r in rows]
+    per_epoch = -(-len(rows) // plan.batch)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    epoch, batches = -1, []
+    for step in range(start, plan.steps):
+        began = time.perf_counter()
+        if step // per_epoch != epoch:
+            epoch = step // per_epoch
+            batches = epoch_batches(lengths, batch=plan.batch, seed=plan.seed, epoch=epoch)
+        picked = batches[step % per_epoch]
+        factor = rate_at(step, steps=plan.steps, warmup=plan.warmup, schedule=plan.schedule)
+        set_rate(optimizer, plan.rate * factor)
+        learner.train()
+        loss, count, padded = _backward(learner, rows, picked, lengths, plan)
+        norm = _clip(parameters, plan.max_grad_norm)
+        if not (_finite(loss) and _finite(norm)):
+            _refuse(step, loss, norm, picked, names)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        yield StepReport(
+            step=step + 1,
+            epoch=(step + 1) / per_epoch,
+            loss=loss,
+            count=count,
+            rate=plan.rate * factor,
+            grad_norm=norm,
+            rows=len(picked),
+            tokens=sum(lengths[r] for r in picked),
+            padded_tokens=padded,
+            seconds=time.perf_counter() - began,
+        )
+
+
+def _backward(
+    learner: Learner, rows: Sequence[Encoded], picked: Sequence[int], lengths: Sequence[int], plan: Plan
+) -> tuple[float, int, int]:
+    """Accumulate the gradient of the mean loss over a step's rows; return mean loss, learnt units and computed tokens."""
+    units = sum(_units(rows[r]) for r in picked)
+    total, padded = torch.zeros((), dtype=torch.float64), 0
+    for piece in micro_batches(picked, lengths, max_tokens=plan.micro_tokens):
+        batch = learner.collate([rows[r] for r in piece])
+        with _precision(learner, plan):
+            loss_sum, _ = learner.loss(batch, smoothing=plan.smoothing)
+        (loss_sum / units).backward()
+        total += loss_sum.detach().double().cpu()
+        padded += batch.padded_tokens
+    return float(total) / units, units, padded
+
+
+def _units(row: Encoded) -> int:
+    return sum(row.learn[1:]) if row.learn else 1
+
+
+def _precision(learner: Learner, plan: Plan) -> Any:
+    return torch.autocast(learner.device.type, dtype=torch.bfloat16) if plan.bfloat16 else nullcontext()
+
+
+def _clip(parameters: Sequence[torch.nn.Parameter], limit: float) -> float:
+    return float(torch.nn.utils.clip_grad_norm_(parameters, limit, error_if_nonfinite=False, foreach=True))
+
+
+def _finite(value: float) -> bool:
+    return value == value and abs(value) != float("inf")
+
+
+def _refuse(step: int, loss: float, norm: float, picked: Sequence[int], names: Sequence[str]) -> None:
+    what = f"the loss is {loss}" if not _finite(loss) else f"the gradient's norm is {norm}"
+    places = ", ".join(names[r] for r in picked[:8] if r < len(names))
+    more = f" and {len(picked) - 8} more" if len(picked) > 8 else ""
+    raise TrainError(
+        f"{what} at step {step + 1}; training stopped before the update, so the weights are those of step {step}",
+        where=f"rows {places}{more}" if places else f"{len(picked)} rows",
+        mend="Try a lower train.rate, or look at these rows.",
+    )

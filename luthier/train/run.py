@@ -1,0 +1,220 @@
+"""One training run: fit the head, loop, score, keep the best, save, stop, resume."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from luthier.base.errors import TrainError
+from luthier.base.events import Emit, silent
+from luthier.base.interrupt import Stopper
+from luthier.base.records import Encoded, Example, StepReport
+from luthier.base.seeds import derive_seed, stable_hash
+from luthier.models.methods import Counted, count, load_trained_state
+from luthier.objectives.classify import Classifier
+from luthier.objectives.learner import Learner
+from luthier.objectives.linear import fit_head
+from luthier.spec.train import TrainSection
+from luthier.train import checkpoint
+from luthier.train.batches import micro_batches
+from luthier.train.checkpoint import Progress, copy_state
+from luthier.train.defaults import make_plan
+from luthier.train.loop import Plan, train
+from luthier.train.optim import make_optimizer
+
+Score = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run went. ``best_step`` 0 means that the fitted head alone was best; losses are nats per learnt unit."""
+
+    steps: int
+    planned_steps: int
+    best_step: int
+    best_score: float | None
+    stopped_early: bool
+    evaluations: list[dict[str, float]]
+    losses: list[dict[str, float]]
+    seconds: float
+    parameters: Counted
+    facts: dict[str, Any]
+
+
+def fit(
+    learner: Learner, examples: Sequence[Example], section: TrainSection, *, score: Score | None, lower_is_better: bool = False,
+    folder: Path | None = None, identity: str = "", emit: Emit = silent, stopper: Stopper | None = None,
+) -> Outcome:  # fmt: skip
+    """Train ``learner`` in place and leave its best weights in it.
+
+    Args:
+        section: resolved settings, without `auto`.
+        score: measures the learner on validation rows; without it the last weights are delivered.
+        folder: where checkpoints are kept and looked for; without it nothing is saved.
+        identity: a hash of the data and the base model, so that a checkpoint is never resumed on other rows.
+    """
+    if section.threads:
+        torch.set_num_threads(section.threads)
+    torch.manual_seed(derive_seed(section.seed, "weights"))
+    learner.prepare_training(section)
+    rows, names = encode_all(learner, examples, emit)
+    plan = make_plan(section, rows=len(rows))
+    parameters = count(learner)
+    if not parameters.trained:
+        raise TrainError("no parameter learns with these settings", where="train.method")
+    optimizer = make_optimizer(learner, rate=plan.rate, weight_decay=section.weight_decay)
+    settings = stable_hash([identity, section.model_dump(mode="json", exclude={"checkpoint_s", "threads"})])
+    run = _Run(learner, rows, names, section, plan, optimizer, score, lower_is_better, folder, settings, emit, stopper)
+    run.begin()
+    run.loop()
+    return run.finish(parameters)
+
+
+def encode_all(learner: Learner, examples: Sequence[Example], emit: Emit) -> tuple[list[Encoded], list[str]]:
+    """Encode the training rows; what cannot be learnt from is counted and told."""
+    rows, names, lost = [], [], []
+    for example in examples:
+        encoded = learner.encode(example)
+        if encoded is None:
+            lost.append(str(example.source))
+            continue
+        rows.append(encoded)
+        names.append(str(example.source))
+    cut = sum(len(r) >= learner.max_tokens for r in rows)
+    if not rows:
+        raise TrainError(
+            f"no training row fits in {learner.max_tokens} tokens with its whole answer",
+            where="model.max_tokens", mend="Raise it, or shorten the answers.",
+        )  # fmt: skip
+    emit("encoded", rows=len(rows), too_long=len(lost), too_long_rows=lost[:20], cut=cut, tokens=sum(map(len, rows)))
+    return rows, names
+
+
+class _Run:
+    """The state of one run; its methods are the phases of :func:`fit`."""
+
+    def __init__(
+        self, learner: Learner, rows: list[Encoded], names: list[str], section: TrainSection, plan: Plan,
+        optimizer: torch.optim.Optimizer, score: Score | None, lower_is_better: bool, folder: Path | None, settings: str,
+        emit: Emit, stopper: Stopper | None,
+    ) -> None:  # fmt: skip
+        self.learner, self.rows, self.names, self.section, self.plan = learner, rows, names, section, plan
+        self.optimizer, self.score, self.sign = optimizer, score, -1.0 if lower_is_better else 1.0
+        self.folder, self.settings, self.emit = folder, settings, emit
+        self.stopper = stopper or Stopper()
+        self.progress = Progress()
+        self.best: dict[str, torch.Tensor] | None = None
+        self.began = self.saved = time.monotonic()
+        self.before = 0.0
+
+    def begin(self) -> None:
+        """Resume from the newest whole checkpoint, or fit the head and take the first score."""
+        if self.folder is not None:
+            found = checkpoint.restore(
+                self.folder, learner=self.learner, optimizer=self.optimizer, settings=self.settings,
+                say=lambda text: self.emit("warning", text=text),
+            )  # fmt: skip
+            if found is not None:
+                self.progress, self.best = found.progress, found.best
+                self.before = found.progress.seconds
+                self.emit("resumed", step=found.progress.step, checkpoint=found.path.name)
+                return
+        if isinstance(self.learner, Classifier) and self.section.head == "linear-fit":
+            self.progress.facts["head"] = self._fit_head(self.learner)
+        torch.manual_seed(derive_seed(self.section.seed, "training"))
+        self._evaluate()
+
+    def _fit_head(self, learner: Classifier) -> dict[str, float]:
+        began = time.monotonic()
+        labels = [row.label for row in self.rows]
+        fit = fit_head(features(learner, self.rows), [int(v) for v in labels if v is not None], len(learner.labels),
+                       seed=derive_seed(self.section.seed, "head"))  # fmt: skip
+        learner.set_head(fit.weight_CD, fit.bias_C)
+        facts = {"strength": fit.strength, "seconds": round(time.monotonic() - began, 2)}
+        if fit.accuracy == fit.accuracy:
+            facts["held_out_accuracy"] = round(fit.accuracy, 4)
+        self.emit("head", **facts)
+        return facts
+
+    def loop(self) -> None:
+        """Run the steps that are left; scores, checkpoints and signals come between two of them."""
+        every = max(1, self.plan.steps // self.section.evaluations)
+        steps = train(self.learner, self.rows, self.plan, self.optimizer, start=self.progress.step, names=self.names)
+        if self._stops_early():
+            return
+        with self.stopper.deferred():
+            for report in steps:
+                self._note(report)
+                if report.step % every == 0 or report.step == self.plan.steps:
+                    self._evaluate()
+                    if self._stops_early():
+                        break
+                if self.stopper.pending or time.monotonic() - self.saved >= self.section.checkpoint_s:
+                    self._save()
+                self.stopper.check()
+
+    def _note(self, report: StepReport) -> None:
+        self.progress.step = report.step
+        self.progress.losses.append({"step": report.step, "loss": round(report.loss, 6), "rate": report.rate})
+        self.emit(
+            "step", step=report.step, steps=self.plan.steps, epoch=round(report.epoch, 3), loss=round(report.loss, 5),
+            rate=report.rate, grad_norm=round(report.grad_norm, 4), rows=report.rows, tokens=report.tokens,
+            padded_tokens=report.padded_tokens, seconds=round(report.seconds, 4),
+        )  # fmt: skip
+
+    def _evaluate(self) -> None:
+        progress = self.progress
+        if self.score is None or (progress.evaluations and progress.evaluations[-1]["step"] == progress.step):
+            return
+        self.learner.eval()
+        value = self.score()
+        progress.evaluations.append({"step": progress.step, "score": value})
+        better = progress.best_score is None or self.sign * value > self.sign * progress.best_score
+        if better:
+            progress.best_score, progress.best_step, progress.stale = value, progress.step, 0
+            self.best = copy_state(self.learner)
+        else:
+            progress.stale += 1
+        self.emit("evaluation", step=progress.step, score=round(value, 6), best=better)
+
+    def _stops_early(self) -> bool:
+        return self.progress.stale >= self.section.patience
+
+    def _save(self) -> None:
+        self.saved = time.monotonic()
+        if self.folder is None:
+            return
+        self.progress.seconds = self.before + time.monotonic() - self.began
+        path = checkpoint.save(
+            self.folder, learner=self.learner, optimizer=self.optimizer, progress=self.progress, best=self.best,
+            settings=self.settings,
+        )  # fmt: skip
+        self.emit("checkpoint", step=self.progress.step, path=str(path))
+
+    def finish(self, parameters: Counted) -> Outcome:
+        """Put the best weights back and say how it went."""
+        if self.best is not None and self.progress.best_step != self.progress.step:
+            load_trained_state(self.learner, self.best)
+        self.learner.eval()
+        progress = self.progress
+        return Outcome(
+            steps=progress.step, planned_steps=self.plan.steps, best_step=progress.best_step, best_score=progress.best_score,
+            stopped_early=progress.step < self.plan.steps, evaluations=progress.evaluations, losses=progress.losses,
+            seconds=self.before + time.monotonic() - self.began, parameters=parameters, facts=progress.facts,
+        )  # fmt: skip
+
+
+def features(learner: Classifier, rows: Sequence[Encoded], *, max_tokens: int = 8192) -> torch.Tensor:
+    """Return (N, D) inputs of the head for all rows, in their order."""
+    learner.eval()
+    lengths = [len(r) for r in rows]
+    found: list[torch.Tensor] = [torch.empty(0)] * len(rows)
+    for piece in micro_batches(range(len(rows)), lengths, max_tokens=max_tokens):
+        for row, vector in zip(piece, learner.head_features([rows[r] for r in piece]), strict=True):
+            found[row] = vector
+    return torch.stack(found)

@@ -1,0 +1,216 @@
+"""Turn what people said of predictions into a source file for the next round."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from luthier.base.errors import LuthierError
+from luthier.base.files import write_jsonl
+from luthier.base.records import Example, Source
+from luthier.data import dedupe
+from luthier.data.personal import mask
+from luthier.ledger.entries import Feedback, KeptPrediction
+from luthier.ledger.store import Ledger
+
+NO_ANSWER = "nobody said what is right"
+OTHER_OBJECTIVE = "of another objective"
+PEOPLE_DISAGREE = "people disagree"
+SAID_AGAIN = "said again later"
+IN_TEST = "equal to a test row"
+KNOWN = "in the source already"
+NOT_A_PROMPT = "a conversation, where the source has prompts"
+
+
+@dataclass(frozen=True, slots=True)
+class Harvest:
+    """What came of it: rows ``written`` to ``path``, rows ``dropped`` by reason, ``personal`` data masked by kind.
+
+    ``kinds`` counts the written rows that are a correction or a confirmation.
+    """
+
+    written: int
+    dropped: Mapping[str, int]
+    path: Path
+    personal: Mapping[str, int]
+    kinds: Mapping[str, int]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "written": self.written,
+            "dropped": dict(self.dropped),
+            "path": str(self.path),
+            "personal": dict(self.personal),
+            "kinds": dict(self.kinds),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """One judged prediction: its inputs in the form of the objective, what the model said, and what a person says.
+
+    ``right`` is None where the person gave no answer; ``refuted`` tells that they called the model's answer wrong.
+    """
+
+    inputs: Mapping[str, Any]
+    was: str
+    right: str | None
+    refuted: bool
+    prediction: KeptPrediction
+    feedback: Feedback
+
+    @property
+    def kind(self) -> str:
+        return "confirmation" if self.right == self.was else "correction"
+
+    @property
+    def key(self) -> str:
+        return dedupe.key(Example("", self.inputs, None, Source("", 0)))
+
+
+def harvest(
+    ledger: Ledger,
+    out: Path,
+    *,
+    objective: str,
+    since: str | None = None,
+    test_keys: AbstractSet[str] = frozenset(),
+    known: AbstractSet[str] = frozenset(),
+    columns: Mapping[str, str] | None = None,
+) -> Harvest:
+    """Write corrections, and for classify confirmations too, as JSONL that the data room reads like any file.
+
+    Only the latest feedback of each prediction counts. Where one text got different answers from different people (or
+    from people without a name), none is taken; a named person's later answer replaces the same person's earlier one.
+    A text is held against ``test_keys`` and ``known`` both as it was said and as it is written, because a row harvested
+    before stands in the source with its personal data masked.
+
+    Args:
+        out: the file, written whole or not at all; an older one of that name is replaced.
+        since: only what was said then or later (ISO 8601; UTC where no zone is given).
+        test_keys: ``dedupe.key`` of the test rows.
+        known: ``dedupe.key`` of the rows that the source has already.
+        columns: the task's ``data.columns``, so that the file fits the source it is added to.
+    Raises:
+        LuthierError: ``objective`` is not classify or generate, ``since`` is no date, the ledger cannot be read.
+        StorageError: the file cannot be written.
+    """
+    if objective not in ("classify", "generate"):
+        mend = "It is done for classify and generate."
+        raise LuthierError(f'nothing is harvested for "{objective}"', where="task.objective", mend=mend)
+    dropped: Counter[str] = Counter()
+    personal: Counter[str] = Counter()
+    chosen: list[_Said] = []
+    for said in _agreed(_judged(ledger, objective, since, dropped), dropped):
+        masked, found = _masked(said)
+        keys = {said.key, masked.key}
+        if keys & test_keys:
+            dropped[IN_TEST] += 1
+        elif keys & known:
+            dropped[KNOWN] += 1
+        else:
+            chosen.append(masked)
+            personal += found
+    chosen, rows = _rows(chosen, objective, columns or {}, dropped)
+    write_jsonl(out, rows)
+    kinds = Counter(said.kind for said in chosen)
+    return Harvest(len(rows), dict(+dropped), out, dict(personal), dict(kinds))
+
+
+def _judged(ledger: Ledger, objective: str, since: str | None, dropped: Counter[str]) -> list[_Said]:
+    found = []
+    for prediction, feedback in ledger.corrections(since):
+        if prediction.objective != objective:
+            dropped[OTHER_OBJECTIVE] += 1
+            continue
+        was = str(prediction.output.get("label" if objective == "classify" else "text") or "")
+        right = feedback.label if objective == "classify" else feedback.text
+        if right is None and objective == "classify" and feedback.rating == 1:
+            right = was
+        refuted = right is None and feedback.rating == -1
+        inputs = dict(prediction.inputs) if objective == "classify" else {"messages": _turns(prediction.inputs)}
+        found.append(_Said(inputs, was, right and right.strip(), refuted, prediction, feedback))
+    return found
+
+
+def _turns(inputs: Mapping[str, Any]) -> list[dict[str, str]]:
+    turns = inputs.get("messages") or [{"role": "user", "content": inputs.get("text", "")}]
+    # The data room leaves empty system turns out, so they may not make two keys of one prompt.
+    return [turn for turn in turns if turn["content"].strip() or turn["role"] != "system"]
+
+
+def _agreed(judged: Sequence[_Said], dropped: Counter[str]) -> Iterator[_Said]:
+    """Yield one answer for each text that people agree on: the one said last."""
+    by_key: dict[str, list[_Said]] = {}
+    for said in judged:
+        by_key.setdefault(said.key, []).append(said)
+    for group in by_key.values():
+        latest: dict[str | int, _Said] = {}
+        for place, said in enumerate(group):
+            # Without a name nobody can be told to be the same person, so each such answer stands for itself.
+            voice = said.feedback.by or place
+            latest.pop(voice, None)  # so that the order is that of speaking last
+            latest[voice] = said
+        voices = list(latest.values())
+        dropped[NO_ANSWER] += sum(said.right is None for said in group)
+        answered = [said for said in group if said.right is not None]
+        rights = {said.right for said in voices if said.right is not None}
+        if len(rights) > 1 or any(said.refuted and said.was in rights for said in voices):
+            dropped[PEOPLE_DISAGREE] += len(answered)
+        elif rights:
+            dropped[SAID_AGAIN] += len(answered) - 1
+            yield [said for said in voices if said.right is not None][-1]
+        else:
+            # Who answered took it back later without saying what is right instead.
+            dropped[NO_ANSWER] += len(answered)
+
+
+def _masked(said: _Said) -> tuple[_Said, Counter[str]]:
+    """Mask personal data in all that is written; what is counted is the text and the answer."""
+    found: Counter[str] = Counter()
+
+    def clean(text: str) -> str:
+        masked, kinds = mask(text)
+        found.update(kinds)
+        return str(masked)
+
+    if "messages" in said.inputs:
+        turns = [{**turn, "content": clean(turn["content"])} for turn in said.inputs["messages"]]
+        right, was = clean(said.right or ""), mask(said.was)[0]
+        return replace(said, inputs={"messages": turns}, right=right, was=was), found
+    return replace(said, inputs={"text": clean(said.inputs["text"])}), found
+
+
+def _rows(
+    chosen: Sequence[_Said], objective: str, columns: Mapping[str, str], dropped: Counter[str]
+) -> tuple[list[_Said], list[dict[str, Any]]]:
+    """Lay answers out in the columns of the source; all rows of a file have one shape, because a column map has one."""
+    if objective == "classify":
+        return list(chosen), [_row(said, columns, text=said.inputs["text"], label=said.right) for said in chosen]
+    plain = [said for said in chosen if [turn["role"] for turn in said.inputs["messages"]] == ["user"]]
+    if "messages" in columns or (not columns and len(plain) < len(chosen)):
+        last = [[*said.inputs["messages"], {"role": "assistant", "content": said.right}] for said in chosen]
+        return list(chosen), [_row(s, columns, messages=turns) for s, turns in zip(chosen, last, strict=True)]
+    if len(plain) < len(chosen):
+        dropped[NOT_A_PROMPT] += len(chosen) - len(plain)
+    return plain, [
+        _row(said, columns, prompt=said.inputs["messages"][0]["content"], completion=said.right) for said in plain
+    ]
+
+
+def _row(said: _Said, columns: Mapping[str, str], **content: Any) -> dict[str, Any]:
+    trace = {
+        "kind": said.kind,
+        "was": said.was,
+        "prediction_id": said.prediction.id,
+        "bundle": said.prediction.bundle,
+        "said_by": mask(said.feedback.by)[0] if said.feedback.by else None,
+        "said_at": said.feedback.at,
+    }
+    named = {columns.get(what, what): value for what, value in content.items()}
+    # Where the source has a column called "kind" or "was", the content's name wins.
+    return {**named, **{name: value for name, value in trace.items() if name not in named}}

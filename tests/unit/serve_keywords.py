@@ -1,0 +1,86 @@
+"""A small model with the predictor's methods, for tests of everything around the model; and a server to be killed."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from luthier.base.errors import Interrupted
+from luthier.base.records import Prediction
+from luthier.serve.run import serve
+from luthier.spec.serve import ServeSection
+
+KEYWORDS = {"invoice": "billing", "parcel": "delivery", "password": "account"}
+
+
+class KeywordModel:
+    """Label by keyword. Counts its calls, can be held up by an event, and can be slow."""
+
+    objective = "classify"
+    kind = "encoder"
+    labels = ("account", "billing", "delivery")
+
+    def __init__(self, *, slow_s: float = 0.0) -> None:
+        self.bundle_id = "b0ndle42"
+        self.folder = Path()
+        self.slow_s = slow_s
+        self.go = threading.Event()
+        self.go.set()
+        self.entered = threading.Event()
+        self.batches: list[int] = []
+
+    def predict(
+        self, items: Sequence[str | Mapping[str, Any]], *, max_new_tokens: int | None = None
+    ) -> list[Prediction]:
+        self.entered.set()
+        self.go.wait(20)
+        time.sleep(self.slow_s)
+        self.batches.append(len(items))
+        texts = [item if isinstance(item, str) else item["text"] for item in items]
+        if any("poison" in text for text in texts):
+            raise RuntimeError("the model broke")
+        return [self._one(text) for text in texts]
+
+    def _one(self, text: str) -> Prediction:
+        label = next((label for word, label in KEYWORDS.items() if word in text), "account")
+        return Prediction(label=label, scores={name: 0.8 if name == label else 0.1 for name in self.labels})
+
+
+class EchoModel:
+    """Answer the last turn in capital letters, cut to the allowed number of words."""
+
+    objective = "generate"
+    kind = "decoder"
+    labels: tuple[str, ...] = ()
+    bundle_id = "echo7"
+    folder = Path()
+
+    def predict(
+        self, items: Sequence[str | Mapping[str, Any]], *, max_new_tokens: int | None = None
+    ) -> list[Prediction]:
+        answers = []
+        for item in items:
+            asked = item["messages"][-1]["content"] if "messages" in item else item["text"]  # type: ignore[index]
+            words = str(asked).upper().split()
+            made = words[:max_new_tokens]
+            finish = "length" if len(made) < len(words) else "stop"
+            measured = {"prompt_tokens": float(len(words)), "made_tokens": float(len(made))}
+            answers.append(Prediction(text=" ".join(made), finish=finish, measured=measured))
+        return answers
+
+
+def main(folder: Path, slow_s: float) -> int:
+    settings = ServeSection(port=0)
+    try:
+        serve(KeywordModel(slow_s=slow_s), settings, base=folder, on_ready=lambda url: print(url, flush=True))  # type: ignore[arg-type]
+    except Interrupted as stop:
+        return stop.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), float(sys.argv[2])))
