@@ -281,7 +281,7 @@ def harvest(ledger: Path, task: Path | None, since: str | None, out: Path, as_js
             show.say(f"  left out {count}: {reason}")
     show.emit_line(f"wrote {found['written']} rows to {out}")
     if found["written"] and not quiet:
-        show.say(f"next: put {out} first in data.source, so that a correction wins over the row it corrects, and run again")
+        show.say(f"next: add {out} to the end of data.source and run again; a correction wins over the row it corrects")
 
 
 @_verb

@@ -35,7 +35,12 @@ def drawn(rng: np.random.Generator, targets: list[str], labels: tuple[str, ...],
 
 
 def classify_record(
-    rows: int = 180, labels: tuple[str, ...] = LABELS, skill: float = 4.5, *, bars: list[Bar] | None = None, seed: int = 0
+    rows: int = 180,
+    labels: tuple[str, ...] = LABELS,
+    skill: float = 4.5,
+    *,
+    bars: list[Bar] | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Return the record of a classifier."""
     rng = np.random.default_rng(seed)
@@ -55,7 +60,7 @@ def classify_record(
     counts = {label: {"train": 4 * n, "valid": n // 2, "test": n} for label in labels for n in [targets.count(label)]}
     return {
         **judge(asked, found).as_dict(),
-        "task": {"name": "support-triage", "objective": "classify", "goal": "Send each customer message to the right queue."},
+        "task": {"name": "support-triage", "objective": "classify", "goal": "Each message to its queue."},
         "created": "2025-11-22T23:50:01+00:00",
         "bundle": "runs/support-triage/bundle",
         "model": {"base": "embedded", "method": "full", "parameters": 22713216, "trained": 10995200, "kind": "encoder"},
@@ -74,7 +79,7 @@ def classify_record(
         "seconds": {"prepare": 1.24, "train": 61.7, "evaluate": 2.2},
         "peak_memory_mb": 912.4,
         "environment": {"python": "3.11.7", "torch": "2.13.0", "processor": "x86-64, 2 cores", "memory_gb": 24},
-        "resolved": "task:\n  name: support-triage\n  objective: classify\ntrain:\n  method: full\n  rate: 0.00003\n  epochs: 4\n",
+        "resolved": "task:\n  name: support-triage\ntrain:\n  method: full\n  rate: 0.00003\n  epochs: 4\n",
         "fingerprint": "5d2f0e8c7a",
     }
 
@@ -91,8 +96,8 @@ def data_record(rows: int, counts: dict[str, Any]) -> dict[str, Any]:
             {"kind": "near", "first": "messages.csv:17", "second": "messages.csv:402", "text": "where is my parcel"}
         ],
         "problems": [
-            {"what": 'labels "Billing" and "billing" differ by case only', "where": "messages.csv:88", "mend": "Merge them."},
-            {"what": "personal data was found in 4 rows", "where": "messages.csv:31", "mend": "Mask it before sharing."},
+            {"what": '"Billing" and "billing" differ by case only', "where": "messages.csv:88", "mend": "Merge them."},
+            {"what": "personal data was found in 4 rows", "where": "messages.csv:31", "mend": "Mask it first."},
         ],
         "personal": {"email": 3, "phone": 1},
         "recognised_as": "text and label",
@@ -112,10 +117,10 @@ def curve_record(rng: np.random.Generator) -> dict[str, Any]:
 def generate_record(*, seed: int = 0) -> dict[str, Any]:
     """Return the record of a generator that was accepted."""
     rng = np.random.default_rng(seed)
-    words = "the parcel is on its way and will be there on monday or tuesday".split()
+    words = ["the", "parcel", "is", "on", "its", "way", "and", "comes", "monday", "or", "tuesday"]
     targets = [" ".join(rng.choice(words, 12)) for _ in range(60)]
     tested = [
-        Example(f"g{i}", {"messages": [{"role": "user", "content": f"Where is order {i}?"}]}, t, Source("chats.jsonl", i + 1))
+        Example(f"g{i}", {"messages": [{"role": "user", "content": f"Where is {i}?"}]}, t, Source("chats.jsonl", i + 1))
         for i, t in enumerate(targets)
     ]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from luthier.base.records import Example
 from luthier.data.columns import Dropped
@@ -11,6 +12,8 @@ from luthier.data.columns import Dropped
 DUPLICATE = "duplicate"
 OTHER_LABEL = "same text, other label"
 OTHER_ANSWER = "same prompt, other answer"
+CORRECTED = "same text, corrected"
+CORRECTION = "correction"
 
 # Brackets and colons stay: they end in smileys, and "good :)" is not "good :(".
 _OUTER = " .,;!?'\"`*_~¿¡‽。、،؛؟“”„‟‘’‚‛«»‹›-–—"
@@ -40,17 +43,36 @@ def is_conflicting(dropped: Dropped) -> bool:
     return dropped.reason in (OTHER_LABEL, OTHER_ANSWER)
 
 
+def corrections(examples: Sequence[Example]) -> dict[str, Example]:
+    """Return, by key, the harvested corrections: what a person said of an answer outweighs the row it was learnt from.
+
+    A later correction of the same text replaces an earlier one.
+    """
+    return {key(e): e for e in examples if e.extra.get("kind") == CORRECTION and e.extra.get("prediction_id")}
+
+
+def correct(example: Example, corrected: Mapping[str, Example]) -> Example:
+    """Return the example with its target as corrected, and the correction's source, where there is one."""
+    by = corrected.get(key(example))
+    return example if by is None or by.target == example.target else replace(by, group=example.group)
+
+
 def drop_duplicates(examples: Sequence[Example]) -> tuple[list[Example], list[Dropped]]:
     """Keep the first of all examples with one key; the others say which one, and whether the target differs."""
+    corrected = corrections(examples)
     first: dict[str, Example] = {}
     kept: list[Example] = []
     dropped: list[Dropped] = []
     for example in examples:
-        before = first.setdefault(key(example), example)
+        same = key(example)
+        before = first.setdefault(same, example)
         if before is example:
             kept.append(example)
         elif before.target == example.target:
             dropped.append(Dropped(example.source, DUPLICATE, f"of {before.source}"))
+        elif same in corrected:
+            by = corrected[same]
+            dropped.append(Dropped(example.source, CORRECTED, f'"{by.target}" by {by.source} holds for this text'))
         else:
             dropped.append(_conflict(example, before))
     return kept, dropped

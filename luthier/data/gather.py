@@ -13,7 +13,7 @@ from luthier.base.errors import DataError, Fault, did_you_mean
 from luthier.base.files import sha256_file
 from luthier.base.records import Example, Row
 from luthier.data.columns import Dropped, Mapped, to_examples
-from luthier.data.dedupe import drop_duplicates
+from luthier.data.dedupe import correct, corrections, drop_duplicates
 from luthier.data.sources import expand, read_rows
 from luthier.data.split import SIDES, Side, assign, shares_of
 from luthier.spec.data import DataSection
@@ -111,10 +111,13 @@ def gather(data: DataSection, objective: str, base: Path) -> Gathered:
     }
     raise_all(faults)
     pool, dropped = reads["source"].mapped.examples, [d for r in reads.values() for d in r.mapped.dropped]
+    corrected = corrections(pool)
     if data.duplicates == "drop":
         pool, again = drop_duplicates(pool)
         dropped += again
+    # Divided by the labels as they first stood, corrected afterwards: a correction moves no row to another side.
     sides = _divide(pool, data, reads)
+    sides = {side: [correct(e, corrected) for e in rows] if side not in reads else rows for side, rows in sides.items()}
     gathered = Gathered(
         sides,
         dropped,

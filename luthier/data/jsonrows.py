@@ -36,7 +36,7 @@ def read_jsonl(reading: Reading) -> Iterator[Row]:
                 return
             continue
         except (ValueError, RecursionError) as error:
-            reading.fault(number, f"not JSON that can be read: {str(error)[:80]}")
+            reading.fault(number, f"not JSON that can be read: {str(error)[:120]}")
             continue
         if isinstance(value, dict):
             yield Row(value, Source(reading.shown, number))
@@ -110,11 +110,14 @@ class _Cursor:
         self._text, self._reading, self._place = text, reading, place
         self._buffer, self._at, self._ended = "", 0, False
         self.line = 1
+        self._column = 0  # characters of the current line that have left the buffer
         self._fill()
         self._buffer = self._buffer.removeprefix("\ufeff")
 
     def _fill(self) -> None:
         left = self._buffer[self._at :]
+        line_end = self._buffer.rfind("\n", 0, self._at)
+        self._column = self._at - line_end - 1 if line_end >= 0 else self._column + self._at
         line = self.line + left.count("\n")
         chunk = self._text.read(max(_CHUNK, len(left)))
         self._ended = not chunk
@@ -149,7 +152,8 @@ class _Cursor:
 
     def value(self) -> Any:
         """Take the next value."""
-        self.peek()
+        if not self.peek():
+            self.broken(self._at, "the file ends where a value is needed")
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._buffer, self._at)
@@ -158,7 +162,7 @@ class _Cursor:
                 if self._ended or not cut:
                     self.broken(error.pos, error.msg)
             except (ValueError, RecursionError) as error:
-                self.broken(self._at, str(error)[:80])
+                self.broken(self._at, str(error)[:120])
             else:
                 # A number at the very end of the buffer may go on in the next piece.
                 if self._ended or end < len(self._buffer):
@@ -171,7 +175,8 @@ class _Cursor:
 
     def broken(self, at: int, what: str) -> None:
         line = self.line + self._buffer.count("\n", self._at, at)
-        column = at - self._buffer.rfind("\n", 0, at)
+        line_end = self._buffer.rfind("\n", 0, at)
+        column = at - line_end + (self._column if line_end < 0 else 0)
         self._reading.fault(line, f"not JSON at column {column}: {what}", "Check commas, quotes and brackets there.")
         raise _Broken
 

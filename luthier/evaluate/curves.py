@@ -57,7 +57,9 @@ def reliability(targets: Sequence[str], predictions: Sequence[Prediction], bins:
         means = {"confidence": confidence, "accuracy": right}
         rows.append(
             {
-                **{"low": b / bins, "high": (b + 1) / bins, "count": int(inside.sum())},
+                "low": b / bins,
+                "high": (b + 1) / bins,
+                "count": int(inside.sum()),
                 **{name: float(values[inside].mean()) if inside.any() else None for name, values in means.items()},
             }
         )

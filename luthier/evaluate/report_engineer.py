@@ -22,7 +22,7 @@ from luthier.evaluate.report_html import (
     table,
     tag,
 )
-from luthier.evaluate.report_owner import in_words
+from luthier.evaluate.report_owner import in_words, spoken
 from luthier.evaluate.report_plots import Figure
 from luthier.evaluate.table import PER_LABEL
 
@@ -40,7 +40,7 @@ def metrics(record: Mapping[str, Any], plots: Plots) -> list[Html]:
     baselines = record.get("baselines") or {}
     columns = [Column("Metric"), Column("Test", True), Column("95 % interval", True)]
     columns += [Column("Validation", True)] if validation else []
-    columns += [Column(name, True) for name in baselines]
+    columns += [Column(spoken(name), True) for name in baselines]
     rows = []
     for name, value in measured.items():
         if split_name(name)[1] is None:
@@ -110,7 +110,8 @@ def errors(record: Mapping[str, Any], plots: Plots) -> list[Html]:
     if not labels or not any(map(any, matrix)):
         return []
     plots["confusion"] = report_plots.confusion([str(label) for label in labels], matrix)
-    said = "Rows are true labels, columns are what they were taken for; the stronger the colour, the larger the share of its row."
+    said = "Rows are true labels, columns are what they were taken for; "
+    said += "the stronger the colour, the larger the share of its row."
     weak = weakest_label(record)
     if weak is not None and weak[3]:
         said += f" The weakest, “{weak[0]}”, is found in {weak[2]} of {weak[1]} rows"

@@ -48,7 +48,7 @@ def verdict_line(record: Mapping[str, Any]) -> str:
             if len(bars) > 1
             else "its bar is missed."
         )
-    return f"all {len(bars)} bars are met." if len(bars) > 1 else "its bar is met."
+    return {1: "its bar is met.", 2: "both bars are met."}.get(len(bars), f"all {len(bars)} bars are met.")
 
 
 def definition_of_done(record: Mapping[str, Any], plots: dict[str, Figure]) -> Html | None:
@@ -64,7 +64,7 @@ def definition_of_done(record: Mapping[str, Any], plots: dict[str, Figure]) -> H
         Column("Met?"),
         Column("95 % interval", True),
     ]
-    columns += [Column(_spoken(name), True) for name in baselines]
+    columns += [Column(spoken(name), True) for name in baselines]
     body = []
     for row in rows:
         metric, limit = row["metric"], row.get("limit")
@@ -104,7 +104,7 @@ def _dot_plots(record: Mapping[str, Any], rows: list[dict[str, Any]], plots: dic
         there = {row["metric"]: row for row in group if plain_number(row.get("value")) is not None}
         if not there:
             continue
-        others = {_spoken(n): {m: (v or {}).get(m) for m in there} for n, v in (record.get("baselines") or {}).items()}
+        others = {spoken(n): {m: (v or {}).get(m) for m in there} for n, v in (record.get("baselines") or {}).items()}
         others = {
             name: values for name, values in others.items() if any(plain_number(v) is not None for v in values.values())
         }
@@ -159,5 +159,6 @@ def _sign(op: str) -> str:
     return {">=": "≥", "<=": "≤"}.get(op, op)
 
 
-def _spoken(name: str) -> str:
+def spoken(name: str) -> str:
+    """Return a baseline's name as people say it."""
     return {"tfidf_linear": "TF-IDF, linear", "majority": "majority", "untuned": "untuned model"}.get(name, name)

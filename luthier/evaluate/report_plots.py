@@ -76,21 +76,12 @@ def dots(
     ]
     barred = [m for m in metrics if m in limits]
     if barred:
+        # A line in the plot's own measure, so that it spans its metric's lanes however small the window is.
+        xs = [x for m in barred for x in (limits[m], limits[m], None)]
+        ys = [y for m in barred for y in (place[m] - 0.42, place[m] + 0.42, None)]
         line = {"width": 3, "color": "@mark"}
-        marker = {"symbol": "line-ns", "size": _LANE * lanes + 4, "line": line, "color": "@mark"}
-        hover = "bar %{x}<extra></extra>"
-        ys = [place[m] for m in barred]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": "bar",
-                "x": [limits[m] for m in barred],
-                "y": ys,
-                "marker": marker,
-                "hovertemplate": hover,
-            }
-        )
+        mark = {"type": "scatter", "mode": "lines", "name": "bar", "x": xs, "y": ys, "line": line}
+        traces.append({**mark, "hovertemplate": "bar %{x}<extra></extra>"})
     height = 100 + band * len(metrics)
     xaxis = _axis(range=[-0.02, 1.02]) if unit else _axis(rangemode="tozero")
     ticks: dict[str, Any] = {
@@ -137,7 +128,7 @@ def _dot_trace(
 
 
 def confusion(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Figure:
-    """Draw who is taken for whom: colour is the root of the share of the true label's rows, the text is the number of rows."""
+    """Draw who is taken for whom: colour is by the share of the true label's rows, text is their number."""
     size = len(labels)
     # The square root lets a mistake of one row in twenty be seen beside a diagonal of nineteen.
     shades = [[(cell / max(1, sum(row))) ** 0.5 for cell in row] for row in matrix]

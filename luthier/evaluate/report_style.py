@@ -117,6 +117,7 @@ noscript p { color: var(--bad); }
 footer { margin-top: 4rem; padding-top: 1rem; border-top: 1px solid var(--rule); color: var(--muted); }
 @media (max-width: 40rem) {
   body { padding-top: 1.5rem; } h2 { margin-top: 2.4rem; } .frame { margin-right: -1.25rem; }
+  th, td { padding: 0.45rem 0.4rem; } tbody th { min-width: 6.5rem; }
 }
 @media print {
   html { font-size: 10pt; } body { max-width: none; padding: 0; } nav, .skip, .arrow { display: none; }

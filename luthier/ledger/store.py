@@ -141,6 +141,11 @@ class Ledger:
             row = self._connection.execute(query).fetchone()
         return dict(zip(("predictions", "feedback", "judged"), row, strict=True))
 
+    def objectives(self) -> set[str]:
+        """Return the objectives that were predicted."""
+        with self._speaking(), self._lock:
+            return {row[0] for row in self._connection.execute("SELECT DISTINCT objective FROM predictions")}
+
     def check_writable(self) -> None:
         """Raise what the next append would raise: a lock, a file taken away or read-only, a disk about to be full."""
         with self._writing():

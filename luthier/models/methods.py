@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -89,7 +90,10 @@ def _lora(network: nn.Module, train: TrainSection, head_names: tuple[str, ...]) 
         bias="none",
     )
     try:
-        wrapped = get_peft_model(network, config)  # type: ignore[arg-type]
+        with warnings.catch_warnings():
+            # peft corrects fan_in_fan_out for GPT-2 by itself and transformers announces a renamed property: nothing to act on.
+            warnings.simplefilter("ignore")
+            wrapped = get_peft_model(network, config)  # type: ignore[arg-type]
     except ValueError as error:
         linear = sorted({name.split(".")[-1] for name, m in network.named_modules() if isinstance(m, nn.Linear)})
         raise ModelError(

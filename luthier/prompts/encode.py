@@ -14,7 +14,13 @@ from luthier.prompts.template import Message, Style, chat_text, plain_text
 def encode_text(tokenizer: Any, text: str, *, max_tokens: int) -> Encoded:
     """Encode one text for an encoder, special tokens included; the end of a longer text is cut."""
     ids = tokenizer(text, add_special_tokens=True, truncation=True, max_length=max_tokens)["input_ids"]
-    return Encoded(tuple(ids))
+    return Encoded(tuple(ids) or (_filler(tokenizer),))
+
+
+def _filler(tokenizer: Any) -> int:
+    """Return a token for an empty text: a network needs at least one position."""
+    known = (tokenizer.unk_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, 0)
+    return next(int(i) for i in known if i is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +68,14 @@ class Turns:
         room = self.max_tokens - len(answer_ids)
         if room < 1:
             return None
-        prompt_ids = cut_left(self.prompt_ids(messages), room, keep_first=self._opens)
+        prompt_ids = cut_left(self.prompt_ids(messages) or [_filler(self.tokenizer)], room, keep_first=self._opens)
         return Encoded(tuple(prompt_ids + answer_ids), (False,) * len(prompt_ids) + (True,) * len(answer_ids))
 
     def encode_prompt(self, messages: Sequence[Message], *, room: int) -> Encoded:
         """Encode a question to be answered, leaving ``room`` tokens for the answer."""
         keep = max(1, self.max_tokens - room)
-        return Encoded(tuple(cut_left(self.prompt_ids(messages), keep, keep_first=self._opens)))
+        ids = self.prompt_ids(messages) or [_filler(self.tokenizer)]
+        return Encoded(tuple(cut_left(ids, keep, keep_first=self._opens)))
 
     @property
     def _opens(self) -> bool:

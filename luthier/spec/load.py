@@ -116,18 +116,19 @@ def _apply(values: dict[str, Any], lines: dict[Path_, int], override: str) -> li
     where = f"--set {override}"
     if not equals or not key.strip():
         return [Fault("an override is section.key=value", where, "For example --set train.epochs=2.")]
+    key = key.strip()
     try:
-        value = yaml.safe_load(text)
+        # A bar starts with ">", which YAML reads as a folded block: it is taken as it stands.
+        value = text.strip() if key.startswith("accept.") else yaml.safe_load(text)
     except yaml.YAMLError:
         return [Fault("the value is not YAML", where, "Quote it for your shell.")]
-    key = key.strip()
     parts = key.split(".", 1) if key.startswith("accept.") else key.split(".")
     target: Any = values
     for part in parts[:-1]:
         if not isinstance(target.get(part), dict):
             target[part] = {}
         target = target[part]
-    target[parts[-1]] = _from_here(value) if key in _PATHS else _bar_text(key, value)
+    target[parts[-1]] = _from_here(value) if key in _PATHS else value
     for known in [k for k in lines if k[: len(parts)] == tuple(parts)]:
         del lines[known]
     lines[tuple(parts)] = 0
@@ -145,10 +146,6 @@ def _from_here(value: Any) -> Any:
 
 def _globs(value: str) -> bool:
     return any(c in value for c in "*?[") and not value.startswith(("/", "~"))
-
-
-def _bar_text(key: str, value: Any) -> Any:
-    return str(value) if key.startswith("accept.") and isinstance(value, int | float) else value
 
 
 def _where(location: Iterable[str], lines: dict[Path_, int], name: str) -> str:

@@ -143,14 +143,15 @@ class _Run:
 
     def loop(self) -> None:
         """Run the steps that are left; scores, checkpoints and signals come between two of them."""
-        every = max(1, self.plan.steps // self.section.evaluations)
+        wanted = min(self.section.evaluations, self.plan.steps)
+        due = {round(self.plan.steps * (i + 1) / wanted) for i in range(wanted)}
         steps = train(self.learner, self.rows, self.plan, self.optimizer, start=self.progress.step, names=self.names)
         if self._stops_early():
             return
         with self.stopper.deferred():
             for report in steps:
                 self._note(report)
-                if report.step % every == 0 or report.step == self.plan.steps:
+                if report.step in due:
                     self._evaluate()
                     if self._stops_early():
                         break

@@ -79,7 +79,7 @@ def harvest(
     objective: str,
     since: str | None = None,
     test_keys: AbstractSet[str] = frozenset(),
-    known: AbstractSet[str] = frozenset(),
+    known: Mapping[str, str] | None = None,
     columns: Mapping[str, str] | None = None,
 ) -> Harvest:
     """Write corrections, and for classify confirmations too, as JSONL that the data room reads like any file.
@@ -93,7 +93,7 @@ def harvest(
         out: the file, written whole or not at all; an older one of that name is replaced.
         since: only what was said then or later (ISO 8601; UTC where no zone is given).
         test_keys: ``dedupe.key`` of the test rows.
-        known: ``dedupe.key`` of the rows that the source has already.
+        known: target by ``dedupe.key`` of the rows that the source has already; a correction of one of them is kept.
         columns: the task's ``data.columns``, so that the file fits the source it is added to.
     Raises:
         LuthierError: ``objective`` is not classify or generate, ``since`` is no date, the ledger cannot be read.
@@ -110,7 +110,7 @@ def harvest(
         keys = {said.key, masked.key}
         if keys & test_keys:
             dropped[IN_TEST] += 1
-        elif keys & known:
+        elif any((known or {}).get(key) == masked.right for key in keys):
             dropped[KNOWN] += 1
         else:
             chosen.append(masked)

@@ -110,3 +110,11 @@ def test_thousands_of_short_texts_take_seconds() -> None:
 
 def test_nothing_at_all() -> None:
     assert find([], [], []) == leaks.Leaks()
+
+
+@pytest.mark.parametrize("words", [5, 9, 13, 17])
+def test_rare_words_that_one_text_has_more_do_not_hide_it(words: int) -> None:
+    text = " ".join(f"w{i}" for i in range(words))
+    longer = text + "".join(f" extra{i}" for i in range((2 * words - 1) // 8))
+    assert len(find(make([longer], "train"), [], make([text], "test")).near) == 1
+    assert len(find(make([text], "train"), [], make([longer], "test")).near) == 1

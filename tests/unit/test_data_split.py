@@ -156,3 +156,23 @@ def test_shares_of_nothing() -> None:
     assert set(sides(rows, Split(), has_test=True)) == {"train", "valid"}
     assert set(sides(rows)) == set(SIDES)
     assert sides([]) == []
+
+
+def _row(text: str, label: str, line: int, **extra: str) -> Example:
+    return Example(f"{text}{label}", {"text": text}, label, Source("m.csv", line), None, extra)
+
+
+def test_a_correction_wins_over_the_row_it_corrects_and_moves_no_row() -> None:
+    rows = [_row(f"message number {i}", "a" if i % 2 else "b", i) for i in range(60)]
+    said = {"kind": "correction", "prediction_id": "p1"}
+    wrong = rows[7]
+    fix = _row("Message  number 7!", "c", 1, **said)
+    before = assign(rows, Split(), has_test=False, has_valid=False)
+    kept, dropped = dedupe.drop_duplicates([*rows, fix])
+    assert [d.reason for d in dropped] == [dedupe.CORRECTED]
+    assert assign(kept, Split(), has_test=False, has_valid=False) == before
+    after = [dedupe.correct(e, dedupe.corrections([*rows, fix])) for e in kept]
+    assert (wrong.target, after[7].target) == ("a", "c")
+    assert [e.target for e in after[:7]] == [e.target for e in rows[:7]]
+    # What is only called a correction, by a column of that name, is none.
+    assert dedupe.corrections([_row("x", "c", 1, kind="correction")]) == {}

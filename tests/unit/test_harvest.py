@@ -116,10 +116,16 @@ def test_rows_equal_to_a_test_row_or_known_are_dropped(ledger: Ledger, tmp_path:
     for text in ("In the  TEST set!", "known already", "new one", "mail x@example.com now"):
         ledger.add_feedback(predicted(ledger, text), label="account")
     tests = {dedupe.normalise("in the test set")}
-    known = {dedupe.normalise("Known already."), dedupe.normalise("mail [email] now")}
+    known = {dedupe.normalise("Known already."): "account", dedupe.normalise("mail [email] now"): "account"}
     got = harvest(ledger, tmp_path / "h", objective="classify", test_keys=tests, known=known)
     assert [row["text"] for row in rows_of(got.path)] == ["new one"]
     assert got.dropped == {"equal to a test row": 1, "in the source already": 2}
+
+
+def test_a_correction_of_a_row_that_the_source_has_otherwise_is_kept(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.add_feedback(predicted(ledger, "Where is it?"), label="account")
+    got = harvest(ledger, tmp_path / "h", objective="classify", known={dedupe.normalise("where is it"): "billing"})
+    assert [(row["text"], row["label"]) for row in rows_of(got.path)] == [("Where is it?", "account")]
 
 
 def test_a_test_row_with_personal_data_is_recognised_unmasked(ledger: Ledger, tmp_path: Path) -> None:
@@ -133,7 +139,7 @@ def test_a_second_harvest_finds_nothing_new(ledger: Ledger, tmp_path: Path) -> N
     for text in ("one x@example.com", "two"):
         ledger.add_feedback(predicted(ledger, text), label="account")
     first = harvest(ledger, tmp_path / "h", objective="classify")
-    known = {dedupe.key(example) for example in read_back(first.path, "classify", {})}
+    known = {dedupe.key(example): example.target for example in read_back(first.path, "classify", {})}
     again = harvest(ledger, tmp_path / "h2", objective="classify", known=known)
     assert (first.written, again.written) == (2, 0)
 

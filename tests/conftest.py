@@ -1,0 +1,120 @@
+"""Tiny real models, made on the spot: random weights, real architectures, real tokenizers trained on a few sentences."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+SENTENCES = [
+    "the parcel has not arrived and nobody answers the phone",
+    "i was charged twice for the same order please refund one",
+    "my password does not work and the reset mail never comes",
+    "the lamp will not pair with the app after the update",
+    "where is my parcel", "refund me now", "cannot log in", "the app crashes when i open it",
+    "Janet has 3 ducks and buys 4 more. How many ducks? 3 + 4 = 7", "What colour is the sky? It is blue.",
+]  # fmt: skip
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    if not SHARED_DATA.is_dir():
+        pytest.skip("notice: the public datasets are not beside the project (shared/data); this test reads them")
+    return SHARED_DATA
+
+
+def _bpe(**special: str):  # noqa: ANN202
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    extra = [*special.values(), "<|im_start|>", "<|im_end|>"]
+    trainer = trainers.BpeTrainer(vocab_size=500, special_tokens=extra, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    core.train_from_iterator(SENTENCES * 3, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=core, **special)
+
+
+def _wordpiece():  # noqa: ANN202
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    core.normalizer = normalizers.BertNormalizer()
+    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    core.train_from_iterator(SENTENCES * 3, trainers.WordPieceTrainer(vocab_size=300, special_tokens=names))
+    core.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[(n, core.token_to_id(n)) for n in ("[CLS]", "[SEP]")]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
+                                   sep_token="[SEP]", mask_token="[MASK]")  # fmt: skip
+
+
+def _save(folder: Path, model_class: type, config: object, tokenizer: object) -> Path:
+    import torch
+
+    torch.manual_seed(0)
+    model_class(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of two layers without dropout, so that runs can be compared number by number."""
+    from transformers import BertConfig, BertModel
+
+    tokenizer = _wordpiece()
+    config = BertConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+                        max_position_embeddings=64, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)  # fmt: skip
+    return _save(tmp_path_factory.mktemp("tiny") / "bert", BertModel, config, tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from transformers import RobertaConfig, RobertaModel
+
+    tokenizer = _bpe(bos_token="<s>", pad_token="<pad>", eos_token="</s>", unk_token="<unk>", cls_token="<s>", sep_token="</s>")
+    config = RobertaConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+                           intermediate_size=64, max_position_embeddings=66, pad_token_id=tokenizer.pad_token_id,
+                           hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)  # fmt: skip
+    return _save(tmp_path_factory.mktemp("tiny") / "roberta", RobertaModel, config, tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama of two layers with a chat template that closes turns with <|im_end|> and a newline."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = _bpe(bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+    tokenizer.chat_template = CHATML
+    config = LlamaConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+                         num_key_value_heads=2, intermediate_size=64, max_position_embeddings=256,
+                         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+                         pad_token_id=tokenizer.pad_token_id)  # fmt: skip
+    return _save(tmp_path_factory.mktemp("tiny") / "llama", LlamaForCausalLM, config, tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GPT-2 of two layers: no chat template, no padding token, Conv1D layers, tied output."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    tokenizer = _bpe(bos_token="<|endoftext|>", eos_token="<|endoftext|>", unk_token="<|endoftext|>")
+    config = GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=128, resid_pdrop=0.0, embd_pdrop=0.0,
+                        attn_pdrop=0.0, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id)  # fmt: skip
+    return _save(tmp_path_factory.mktemp("tiny") / "gpt2", GPT2LMHeadModel, config, tokenizer)

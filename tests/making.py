@@ -1,0 +1,58 @@
+"""Short ways to make examples and learners in tests."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+from luthier.base.records import Example, Source
+from luthier.models.catalogue import find
+from luthier.models.load import open_base
+from luthier.objectives import OBJECTIVES, Learner
+from luthier.spec.model import ModelSection
+from luthier.spec.train import TrainSection
+from luthier.train.defaults import resolve
+
+TOPICS = {
+    "delivery": ["parcel", "arrived", "where", "order", "the parcel has not arrived"],
+    "billing": ["refund", "charged", "twice", "refund one order"],
+    "account": ["password", "log in", "reset mail", "cannot log in"],
+}
+
+
+def labelled(count: int, *, seed: int = 0) -> list[Example]:
+    """Return texts of two to twelve words that mostly tell their label."""
+    rng = random.Random(seed)
+    found = []
+    for i in range(count):
+        label = rng.choice(list(TOPICS))
+        words = [rng.choice(TOPICS[label]) for _ in range(rng.randint(1, 4))] + [rng.choice(["please", "now", "the", "i", "my"])]
+        rng.shuffle(words)
+        found.append(Example(f"e{i}", {"text": " ".join(words)}, label, Source("made.csv", i + 2)))
+    return found
+
+
+def sums(count: int, *, seed: int = 0) -> list[Example]:
+    """Return little additions as prompts, with answers of different lengths."""
+    rng = random.Random(seed)
+    found = []
+    for i in range(count):
+        a, b = rng.randint(0, 20), rng.randint(0, 2000)
+        turns = [{"role": "user", "content": f"{a} + {b}" + " please" * rng.randint(0, 5)}]
+        found.append(Example(f"g{i}", {"messages": turns}, f"{a} + {b} = {a + b}", Source("sums.jsonl", i + 1)))
+    return found
+
+
+def learner_of(folder: Path, objective: str, labels: tuple[str, ...] = (), *, seed: int = 0, **model: Any) -> Learner:
+    import torch
+
+    torch.manual_seed(seed)
+    return OBJECTIVES[objective].create(open_base(find(str(folder))), labels=labels, model=ModelSection(**model))
+
+
+def section(objective: str, rows: int, **settings: Any) -> TrainSection:
+    return resolve(TrainSection(**settings), objective=objective, rows=rows)
+
+
+LABELS = tuple(sorted(TOPICS))

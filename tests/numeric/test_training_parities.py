@@ -1,0 +1,281 @@
+"""Numbers that must never drift: batches, losses, adapters, resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from luthier.base.errors import Interrupted, TrainError
+from luthier.base.interrupt import Stopper
+from luthier.models import methods
+from luthier.train import checkpoint
+from luthier.train.batches import epoch_batches, micro_batches, padding_share
+from luthier.train.defaults import make_plan
+from luthier.train.loop import train
+from luthier.train.optim import make_optimizer, rate_at
+from luthier.train.run import encode_all, fit
+from making import LABELS, labelled, learner_of, section, sums
+
+
+def state(learner) -> dict[str, torch.Tensor]:  # noqa: ANN001
+    return {name: p.detach().clone() for name, p in learner.named_parameters()}
+
+
+def trained(folder: Path, objective: str, examples, **settings):  # noqa: ANN001, ANN003, ANN201
+    learner = learner_of(folder, objective, LABELS if objective == "classify" else (), pooling="mean")
+    fit(learner, examples, section(objective, len(examples), **settings), score=None)
+    return learner
+
+
+@pytest.mark.parametrize(("objective", "model"), [("classify", "tiny_bert"), ("generate", "tiny_llama"), ("generate", "tiny_gpt2")])
+def test_micro_batches_equal_one_big_batch(objective, model, request) -> None:  # noqa: ANN001
+    folder = request.getfixturevalue(model)
+    # 27 rows in batches of 8: the last window holds 3, and answers differ in length.
+    examples = labelled(27) if objective == "classify" else sums(27)
+    common = {"epochs": 2.0, "batch": 8, "rate": 1e-3, "head": "random", "max_grad_norm": 0.5}
+    whole = state(trained(folder, objective, examples, micro_tokens=100_000, **common))
+    pieces = state(trained(folder, objective, examples, micro_tokens=16, **common))
+    for name in whole:
+        torch.testing.assert_close(pieces[name], whole[name], rtol=2e-4, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_the_reported_loss_is_cross_entropy_on_the_flat_batch(tiny_llama: Path) -> None:
+    learner = learner_of(tiny_llama, "generate")
+    examples = sums(6)
+    rows, _ = encode_all(learner, examples, lambda *a, **k: None)
+    learner.eval()
+    loss_sum, count = learner.loss(learner.collate(rows), smoothing=0.0)
+    logits, targets = [], []
+    for row in rows:
+        ids = torch.tensor(row.ids)[None]
+        scores = learner.network(input_ids=ids).logits[0]
+        for place in range(1, len(row)):
+            if row.learn[place]:
+                logits.append(scores[place - 1])
+                targets.append(row.ids[place])
+    expected = F.cross_entropy(torch.stack(logits), torch.tensor(targets), reduction="sum")
+    assert count == len(targets)
+    torch.testing.assert_close(loss_sum, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_chunked_scores_give_the_same_loss_and_gradient(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import luthier.objectives.generate as module
+
+    found = []
+    for limit in (1 << 27, 700):
+        monkeypatch.setattr(module, "_MAX_SCORES", limit)
+        learner = learner_of(tiny_llama, "generate")
+        rows, _ = encode_all(learner, sums(6), lambda *a, **k: None)
+        loss, _ = learner.loss(learner.collate(rows), smoothing=0.1)
+        loss.backward()
+        found.append((loss.detach(), [p.grad.clone() for p in learner.parameters()]))
+    torch.testing.assert_close(found[0][0], found[1][0])
+    for one, two in zip(found[0][1], found[1][1], strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+
+
+def test_classify_loss_is_cross_entropy(tiny_bert: Path) -> None:
+    learner = learner_of(tiny_bert, "classify", LABELS, pooling="mean").eval()
+    rows, _ = encode_all(learner, labelled(9), lambda *a, **k: None)
+    batch = learner.collate(rows)
+    loss, count = learner.loss(batch, smoothing=0.05)
+    expected = F.cross_entropy(learner.logits(batch), batch.labels_B, reduction="sum", label_smoothing=0.05)
+    assert count == 9
+    torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize(("objective", "model"), [("classify", "tiny_bert"), ("generate", "tiny_llama"), ("generate", "tiny_gpt2")])
+def test_a_fresh_adapter_is_the_identity_and_merging_changes_nothing(objective, model, request) -> None:  # noqa: ANN001
+    folder = request.getfixturevalue(model)
+    examples = labelled(12) if objective == "classify" else sums(12)
+    learner = learner_of(folder, objective, LABELS if objective == "classify" else (), pooling="mean").eval()
+    rows, _ = encode_all(learner, examples, lambda *a, **k: None)
+    batch = learner.collate(rows)
+
+    def loss() -> torch.Tensor:
+        learner.eval()
+        with torch.no_grad():
+            return learner.loss(batch, smoothing=0.0)[0]
+
+    before = loss()
+    settings = section(objective, len(rows), method="lora", rate=5e-3, epochs=3.0, batch=4)
+    learner.prepare_training(settings)
+    torch.testing.assert_close(loss(), before, rtol=0, atol=1e-6)
+    optimizer = make_optimizer(learner, rate=5e-3, weight_decay=0.0)
+    list(train(learner, rows, make_plan(settings, rows=len(rows)), optimizer))
+    adapted = loss()
+    assert not torch.allclose(adapted, before, rtol=1e-3)
+    learner.network = methods.merge(learner.network)
+    assert not methods.is_adapted(learner.network)
+    torch.testing.assert_close(loss(), adapted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "moves", "stays"),
+    [
+        ({"method": "full"}, "encoder.layer.0", "embeddings"),
+        ({"method": "full", "embeddings": "train"}, "embeddings.word_embeddings", None),
+        ({"method": "last-layers", "layers": 1}, "encoder.layer.1", "encoder.layer.0"),
+        ({"method": "lora"}, "lora_", "base_layer"),
+    ],
+)
+def test_only_chosen_parameters_move(tiny_bert: Path, settings, moves, stays) -> None:  # noqa: ANN001
+    learner = learner_of(tiny_bert, "classify", LABELS, pooling="mean")
+    chosen = section("classify", 16, rate=1e-2, epochs=2.0, batch=8, head="random", weight_decay=0.1, **settings)
+    learner.prepare_training(chosen)
+    before = state(learner)
+    rows, _ = encode_all(learner, labelled(16), lambda *a, **k: None)
+    list(train(learner, rows, make_plan(chosen, rows=16), make_optimizer(learner, rate=1e-2, weight_decay=0.1)))
+    moved = {name for name, value in state(learner).items() if not torch.equal(value, before[name])}
+    assert any(moves in name for name in moved)
+    assert "head.weight" in moved
+    if stays:
+        assert not any(stays in name for name in moved)
+
+
+def test_head_of_roberta_learns_with_every_method(tiny_roberta: Path) -> None:
+    for method in ("full", "last-layers", "lora"):
+        learner = learner_of(tiny_roberta, "classify", LABELS)
+        assert learner.pooling == "own"
+        learner.prepare_training(section("classify", 8, method=method, layers=1))
+        learning = {name for name, p in learner.named_parameters() if p.requires_grad}
+        assert any("out_proj" in name for name in learning)
+
+
+def stop_at(stopper: Stopper, step: int):  # noqa: ANN201
+    def emit(kind: str, /, **facts) -> None:  # noqa: ANN003
+        if kind == "step" and facts["step"] == step:
+            stopper.handle(15, None)
+
+    return emit
+
+
+@pytest.mark.parametrize(
+    ("objective", "model", "method"),
+    [("classify", "tiny_bert", "full"), ("classify", "tiny_bert", "lora"), ("classify", "tiny_roberta", "last-layers"),
+     ("generate", "tiny_llama", "full"), ("generate", "tiny_llama", "lora"), ("generate", "tiny_gpt2", "last-layers")],
+)  # fmt: skip
+@pytest.mark.parametrize("stop", [1, 5])
+def test_resume_equals_uninterrupted_bit_for_bit(objective, model, method, stop, request, tmp_path: Path) -> None:  # noqa: ANN001
+    folder = request.getfixturevalue(model)
+    examples = labelled(22) if objective == "classify" else sums(22)
+    settings = section(objective, len(examples), method=method, layers=1, rate=1e-3, epochs=3.0, batch=8, evaluations=2)
+    labels = LABELS if objective == "classify" else ()
+
+    def run(where: Path, stopper: Stopper, emit=lambda *a, **k: None):  # noqa: ANN001, ANN202
+        learner = learner_of(folder, objective, labels)
+        # A score that differs from step to step, so that the best state is kept and restored as well.
+        counter = iter([3.0, 5.0, 4.0])
+        outcome = fit(learner, examples, settings, score=lambda: next(counter), folder=where, identity="x", emit=emit, stopper=stopper)
+        return learner, outcome
+
+    whole, reference = run(tmp_path / "whole", Stopper())
+    stopper = Stopper()
+    with pytest.raises(Interrupted) as stopped:
+        run(tmp_path / "cut", stopper, stop_at(stopper, stop))
+    assert stopped.value.exit_code == 143
+
+    learner = learner_of(folder, objective, labels)
+    counter = iter([3.0, 5.0, 4.0][1 if stop < reference.evaluations[1]["step"] else 2 :])
+    outcome = fit(learner, examples, settings, score=lambda: next(counter), folder=tmp_path / "cut", identity="x")
+    assert outcome.losses == reference.losses
+    assert outcome.evaluations == reference.evaluations
+    for name, value in state(whole).items():
+        assert torch.equal(value, state(learner)[name]), name
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_said(tiny_bert: Path, tmp_path: Path) -> None:
+    settings = section("classify", 22, epochs=3.0, batch=8, checkpoint_s=0.0)
+    stopper, said = Stopper(), []
+
+    def interrupt(kind: str, /, **facts) -> None:  # noqa: ANN003
+        stop_at(stopper, 6)(kind, **facts)
+
+    with pytest.raises(Interrupted):
+        fit(learner_of(tiny_bert, "classify", LABELS), labelled(22), settings, score=None, folder=tmp_path, emit=interrupt,
+            stopper=stopper)  # fmt: skip
+    newest = sorted(tmp_path.glob("step-*"))[-1]
+    weights = newest / "state.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-7])
+    fit(learner_of(tiny_bert, "classify", LABELS), labelled(22), settings, score=None, folder=tmp_path,
+        emit=lambda kind, /, **facts: said.append((kind, facts)))  # fmt: skip
+    assert any(kind == "warning" and "damaged" in facts["text"] for kind, facts in said)
+    assert ("resumed", {"step": 5, "checkpoint": "step-00000005"}) in said
+
+
+def test_a_checkpoint_of_other_data_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
+    settings = section("classify", 22, epochs=1.0, batch=8, checkpoint_s=0.0)
+    fit(learner_of(tiny_bert, "classify", LABELS), labelled(22), settings, score=None, folder=tmp_path, identity="one")
+    with pytest.raises(TrainError, match="another task, data or version"):
+        fit(learner_of(tiny_bert, "classify", LABELS), labelled(22), settings, score=None, folder=tmp_path, identity="two")
+
+
+def test_nan_stops_before_the_update_and_is_never_saved(tiny_bert: Path, tmp_path: Path) -> None:
+    learner = learner_of(tiny_bert, "classify", LABELS, pooling="mean")
+    settings = section("classify", 24, epochs=2.0, batch=8, checkpoint_s=0.0, head="random")
+    learner.prepare_training(settings)
+    rows, names = encode_all(learner, labelled(24), lambda *a, **k: None)
+    optimizer = make_optimizer(learner, rate=1e-3, weight_decay=0.0)
+    steps = train(learner, rows, make_plan(settings, rows=24), optimizer, names=names)
+    next(steps)
+    before = state(learner)
+    hook = learner.network.register_forward_hook(lambda m, a, out: setattr(out, "last_hidden_state", out.last_hidden_state * float("nan")))
+    with pytest.raises(TrainError, match=r"made\.csv:\d+.*the loss is nan at step 2"):
+        next(steps)
+    hook.remove()
+    assert all(torch.equal(value, before[name]) for name, value in state(learner).items())
+    with torch.no_grad():
+        learner.head.bias[0] = float("nan")
+    with pytest.raises(TrainError, match="not finite, so no checkpoint was written"):
+        checkpoint.save(tmp_path, learner=learner, optimizer=optimizer, progress=checkpoint.Progress(step=2), best=None, settings="")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_best_weights_are_delivered(tiny_bert: Path) -> None:
+    learner = learner_of(tiny_bert, "classify", LABELS)
+    seen = []
+
+    def score() -> float:
+        seen.append(state(learner))
+        return [1.0, 9.0, 2.0][len(seen) - 1]
+
+    outcome = fit(learner, labelled(24), section("classify", 24, epochs=2.0, batch=8, evaluations=2), score=score)
+    assert outcome.best_step == 3
+    assert all(torch.equal(value, seen[1][name]) for name, value in state(learner).items())
+
+
+def test_patience_stops_early(tiny_bert: Path) -> None:
+    settings = section("classify", 24, epochs=10.0, batch=8, evaluations=10, patience=2)
+    scores = iter([0.5, 0.6, 0.4, 0.3, 0.2])
+    outcome = fit(learner_of(tiny_bert, "classify", LABELS), labelled(24), settings, score=lambda: next(scores))
+    assert outcome.stopped_early
+    assert [e["score"] for e in outcome.evaluations] == [0.5, 0.6, 0.4, 0.3]
+
+
+def test_schedule_at_its_corners() -> None:
+    def rates(schedule: str, steps: int = 10, warmup: int = 2) -> list[float]:
+        return [rate_at(s, steps=steps, warmup=warmup, schedule=schedule) for s in range(steps)]
+
+    linear = rates("linear")
+    assert linear[:3] == [0.5, 1.0, 1.0]
+    assert linear[-1] == pytest.approx(1 / 8)
+    assert rates("constant")[2:] == [1.0] * 8
+    cosine = rates("cosine")
+    assert cosine[2] == 1.0
+    assert 0 < cosine[-1] < 0.05
+    assert rates("linear", steps=1, warmup=0) == [1.0]
+    assert all(0 < r <= 1 for schedule in ("linear", "cosine", "constant") for r in rates(schedule, steps=7, warmup=3))
+
+
+def test_every_row_once_an_epoch_and_little_padding() -> None:
+    lengths = [(i * 37) % 61 + 3 for i in range(1003)]
+    batches = epoch_batches(lengths, batch=16, seed=1, epoch=0)
+    assert sorted(r for rows in batches for r in rows) == list(range(1003))
+    assert batches != epoch_batches(lengths, batch=16, seed=1, epoch=1)
+    assert batches == epoch_batches(lengths, batch=16, seed=1, epoch=0)
+    assert padding_share(batches, lengths) < 0.02
+    pieces = micro_batches(batches[0], lengths, max_tokens=100)
+    assert sorted(r for p in pieces for r in p) == sorted(batches[0])
+    assert all(len(p) == 1 or max(lengths[r] for r in p) * len(p) <= 100 for p in pieces)
