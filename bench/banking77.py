@@ -220,7 +220,8 @@ def _few(source: Path, target: Path, each: int) -> Path:
 def time_ratio(record: Mapping[str, Any]) -> tuple[float, bool] | None:
     """Return how many times sooner Luthier is at the target, and whether that is only a lower bound.
 
-    None where a side was not measured, or Luthier never got there. The two sides may be measured by two commands, but on one processor with as many threads.
+    None where a side was not measured, or Luthier never got there. The two sides may be measured by two commands, but
+    on one processor with as many threads.
     """
     reach, trainer = record.get("reach"), record.get("trainer")
     if not reach or not trainer or not all(run["reached"] for run in reach["runs"]):

@@ -327,12 +327,8 @@ def conclude(
     name: str, record: Mapping[str, Any], table: str, goals: Sequence[Goal], *, quick: bool, out: Path | None
 ) -> None:
     """Print the table and the bars; keep the record unless the run was quick."""
-    print(table)
-    print()
-    for goal in goals:
-        print(goal)
-    if quick:
-        print("A quick run: it shows that the bench works, its figures mean nothing.")
+    said = ["A quick run: it shows that the bench works, its figures mean nothing."] if quick else map(str, goals)
+    print(table, "", *said, sep="\n")
     path = out or (None if quick else RESULTS / f"{name}.json")
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,13 @@
 """LoRA training of a small Llama on gsm8k, loss on the answers only: TRL's SFTTrainer and Luthier.
 
-Same random weights (51 M parameters), GPT-2 tokenizer, adapters (rank 16 on all linear layers), rows, batch of 8, threads
-and float32. On the first eight rows both must give the same mean loss over as many learnt tokens, or the bench ends. The
-steps of each contender stand for its epoch of the whole training file (see bench/peers.py).
+Same random weights (51 M parameters), GPT-2 tokenizer, adapters (rank 16 on all linear layers), rows, batch of 8,
+threads and float32. On the first eight rows both must give the same mean loss over as many learnt tokens, or the bench
+ends. The steps of each contender stand for its epoch of the whole training file (see bench/peers.py).
 
-TRL 1.16 as shipped checkpoints gradients (``gradient_checkpointing=True`` in its SFTConfig) and would use bfloat16, which
-is off here: without hardware for it a CPU is some hundred times slower. Its own best flags are then no checkpointing and
-length grouping. Packing is no contender: without FlashAttention its rows see each other, and a batch is no longer 8 rows.
+TRL 1.16 as shipped checkpoints gradients (``gradient_checkpointing=True`` in its SFTConfig) and would use bfloat16,
+which is off here: without hardware for it a CPU is some hundred times slower. Its own best flags are then no
+checkpointing and length grouping. Packing is no contender: without FlashAttention its rows see each other, and a batch
+is no longer 8 rows.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ ORIGIN = (
     "Get grade_school_math/data/train.jsonl from github.com/openai/grade-school-math as gsm8k/train.jsonl.gz (gzip)"
 )
 TOKENIZER_ORIGIN = "Get vocab.json and merges.txt of openai-community/gpt2 from the hub"
-BATCH = 8
+BATCH, QUICK_BATCH, QUICK_ROWS = 8, 2, 400
 RANK, ALPHA = 16, 32
 MODEL = {"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "intermediate_size": 1376}
 QUICK_MODEL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
@@ -88,11 +89,11 @@ def plan_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     network.save_pretrained(settings["folder"])
     tokenizer.save_pretrained(settings["folder"])
     learner = _learner(settings)
-    rows = [learner.encode(example) for example in _examples(settings)]
+    rows = [learner.encode(example) for example in _examples(settings)[: settings["rows"]]]
     if any(row is None for row in rows):
         raise SystemExit("a row does not fit into the model")
     lengths = [len(row) for row in rows if row is not None]
-    found = epochs(lengths, batch=BATCH, seed=SEED)
+    found = epochs(lengths, batch=settings["batch"], seed=SEED)
     plans = {
         name: sample(batches, lengths, warm=settings["warm"], timed=settings["steps"]).as_dict()
         for name, batches in found.items()
@@ -124,11 +125,11 @@ def _learner(settings: Mapping[str, Any]) -> Any:
     return Generator.create(base, model=ModelSection(base=settings["folder"], template="plain"))
 
 
-def _section(rows: int) -> Any:
+def _section(settings: Mapping[str, Any], rows: int) -> Any:
     from luthier.spec.train import Lora, TrainSection
     from luthier.train import defaults
 
-    section = TrainSection(method="lora", lora=Lora(rank=RANK, alpha=float(ALPHA)), batch=BATCH, seed=SEED)
+    section = TrainSection(method="lora", lora=Lora(rank=RANK, alpha=float(ALPHA)), batch=settings["batch"], seed=SEED)
     return defaults.resolve(section, objective="generate", rows=rows)
 
 
@@ -146,8 +147,8 @@ def _trl(settings: Mapping[str, Any], order: list[int], *, callbacks: list[Any],
     return SFTTrainer(
         model=settings["folder"],
         args=SFTConfig(
-            output_dir=str(Path(settings["work"]) / "trl"), per_device_train_batch_size=BATCH, use_cpu=True, bf16=False,
-            train_sampling_strategy="sequential", seed=SEED, **QUIET, **chosen,
+            output_dir=str(Path(settings["work"]) / "trl"), per_device_train_batch_size=settings["batch"], use_cpu=True,
+            bf16=False, train_sampling_strategy="sequential", seed=SEED, **QUIET, **chosen,
         ),
         train_dataset=Dataset.from_dict(columns),
         processing_class=AutoTokenizer.from_pretrained(settings["folder"]),
@@ -162,20 +163,22 @@ def check_part(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     from bench.peers import learning, precision
 
-    trainer = _trl(settings, list(range(BATCH)), callbacks=[], gradient_checkpointing=False)
+    trainer = _trl(settings, list(range(settings["batch"])), callbacks=[], gradient_checkpointing=False)
     given = next(iter(trainer.get_train_dataloader()))
     counted = int((given["labels"][:, 1:] != -100).sum())
     with torch.no_grad():
         theirs = float(trainer.compute_loss(trainer.model, given))
     learner = _learner(settings)
-    learner.prepare_training(_section(BATCH))
-    rows = [learner.encode(example) for example in _examples(settings)[:BATCH]]
+    rows = [learner.encode(example) for example in _examples(settings)[: settings["batch"]]]
+    learner.prepare_training(_section(settings, len(rows)))
     with torch.no_grad():
         total, count = learner.loss(learner.collate(rows), smoothing=0.0)
-    return {
-        "trl": {"loss": theirs, "learnt": counted, "learning": learning(trainer.model), "precision": precision(trainer.model)},
-        "luthier": {"loss": float(total) / count, "learnt": count, "learning": learning(learner), "precision": precision(learner)},
-    }  # fmt: skip
+
+    def side(loss: float, learnt: int, network: Any) -> dict[str, Any]:
+        return {"loss": loss, "learnt": learnt, "learning": learning(network), "precision": precision(network)}
+
+    mine = side(float(total) / count, count, learner)
+    return {"rows": len(rows), "trl": side(theirs, counted, trainer.model), "luthier": mine}
 
 
 def trl_part(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,10 +188,12 @@ def trl_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     plan = settings["plan"]
     order = [row for step in (*plan["warm"], *plan["timed"]) for row in step]
     clock = StepClock(len(plan["warm"]))
-    trainer = _trl(settings, order, callbacks=[clock], max_steps=len(order) // BATCH, **settings["chosen"])
+    trainer = _trl(
+        settings, order, callbacks=[clock], max_steps=len(plan["warm"]) + len(plan["timed"]), **settings["chosen"]
+    )
     trainer.train()
     return _measured(
-        settings, clock.seconds, learning=learning(trainer.model), precision=precision(trainer.model),
+        settings, clock.seconds, cpu_s=clock.cpu_s, learning=learning(trainer.model), precision=precision(trainer.model),
         checkpointing=bool(trainer.model.is_gradient_checkpointing), **facts_of(plan),
     )  # fmt: skip
 
@@ -204,26 +209,26 @@ def luthier_part(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     torch.manual_seed(SEED)
     examples = _examples(settings)
-    section = _section(len(examples))
+    section = _section(settings, len(examples))
     learner = _learner(settings)
     learner.prepare_training(section)
     optimizer = make_optimizer(learner, rate=float(section.rate), weight_decay=section.weight_decay)
 
-    def run(steps: list[list[int]]) -> float:
+    def run(steps: list[list[int]]) -> tuple[float, float]:
         # The picked batches are slices of all rows in the order of their length, so the loop cuts the same ones again.
         rows = [learner.encode(examples[r]) for step in steps for r in step]
         whole = replace(defaults.make_plan(section, rows=len(rows)), steps=len(steps))
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), time.process_time()
         reports = list(train(learner, rows, whole, optimizer))
-        seconds = time.perf_counter() - began
+        seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
         if sum(r.rows for r in reports) != len(rows):
             raise SystemExit("the loop did not see each planned row once")
-        return seconds
+        return seconds, cpu_s
 
     run(settings["plan"]["warm"])
-    seconds = run(settings["plan"]["timed"])
+    seconds, cpu_s = run(settings["plan"]["timed"])
     return _measured(
-        settings, seconds, learning=learning(learner), precision=precision(learner), checkpointing=False,
+        settings, seconds, cpu_s=cpu_s, learning=learning(learner), precision=precision(learner), checkpointing=False,
         **facts_of(settings["plan"]),
     )  # fmt: skip
 
@@ -254,7 +259,7 @@ def same_losses(check: Mapping[str, Any]) -> str:
     close = abs(theirs["loss"] - mine["loss"]) <= SAME_LOSS * abs(theirs["loss"])
     if not close or any(theirs[key] != mine[key] for key in ("learnt", "learning", "precision")):
         raise SystemExit(f"the two sides do not learn the same, so their speed cannot be compared: {said}")
-    return f"First {BATCH} rows: {said}."
+    return f"First {check['rows']} rows: {said}."
 
 
 def table(runs: Runs) -> str:
@@ -278,7 +283,7 @@ def main() -> None:
     """Run the bench, or one of its parts."""
     parser = arguments("lora", __doc__ or "")
     parser.add_argument("--tokenizer", type=Path, help="folder of GPT-2's vocab.json and merges.txt")
-    parser.add_argument("--steps", type=int, help="timed optimiser steps of each run (default: 6)")
+    parser.add_argument("--steps", type=int, help="timed optimiser steps of each run (default: 5)")
     parser.add_argument("--warm", type=int, help="steps before the clock starts (default: 1)")
     chosen = parser.parse_args()
     if chosen.part:
@@ -287,20 +292,16 @@ def main() -> None:
     (train,) = need_files(chosen.data / "gsm8k", ["train.jsonl.gz"], ORIGIN)
     tokenizer = chosen.tokenizer or chosen.data.parent / "models" / "tokenizers" / "gpt2"
     need_files(tokenizer, ["vocab.json", "merges.txt"], TOKENIZER_ORIGIN, option="--tokenizer")
-    usual = (2, 1, 1) if chosen.quick else (6, 1, 3)
+    usual = (1, 1, 1) if chosen.quick else (5, 1, 3)
     steps, warm, rounds = chosen.steps or usual[0], chosen.warm or usual[1], chosen.rounds or usual[2]
     threads = threads_for(chosen)
-    record: dict[str, Any] = {
-        "machine": machine(threads),
-        "batch": BATCH,
-        "steps": steps,
-        "warm": warm,
-        "rounds": rounds,
-    }
+    batch = QUICK_BATCH if chosen.quick else BATCH
+    record: dict[str, Any] = {"machine": machine(threads), "batch": batch, "steps": steps, "warm": warm}
     with workshop() as work:
         given = {
             "train": str(train.absolute()), "tokenizer": str(tokenizer.absolute()), "folder": str(work / "model"),
-            "model": QUICK_MODEL if chosen.quick else MODEL, "steps": steps, "warm": warm,
+            "model": QUICK_MODEL if chosen.quick else MODEL, "steps": steps, "warm": warm, "batch": batch,
+            "rows": QUICK_ROWS if chosen.quick else None,
         }  # fmt: skip
         plan = run_part("bench.lora", "plan", given, threads=threads, work=work)
         check = run_part("bench.lora", "check", given, threads=threads, work=work)
@@ -308,12 +309,18 @@ def main() -> None:
         contenders = {
             name: (part, {**given, "plan": plan["plans"][sampler], "learnt": plan["learnt"], "chosen": flags})
             for name, (part, sampler, flags) in CONTENDERS.items()
+            if not (chosen.quick and name == PLAIN)
         }
         runs = alternate("bench.lora", contenders, rounds=rounds, threads=threads, work=work)
-    against = {peer: ratios(runs, "examples_per_s", of=OURS, over=peer) for peer in (SHIPPED, PLAIN, BEST)}
+    against = {peer: ratios(runs, "examples_per_s", of=OURS, over=peer) for peer in runs if peer != OURS}
     goals = [Goal("examples/s, Luthier over TRL as shipped", 4, against[SHIPPED].median)]
     record |= {key: plan[key] for key in ("rows", "mean_tokens", "parameters")}
-    record |= {"first_rows": check, "runs": runs, "ratios": {peer: s.as_dict() for peer, s in against.items()}}
+    record |= {
+        "rounds": rounds,
+        "first_rows": check,
+        "runs": runs,
+        "ratios": {peer: s.as_dict() for peer, s in against.items()},
+    }
     words = "\n".join([losses, *(f"Luthier over {peer}: {s} times." for peer, s in against.items())])
     conclude("lora", record, f"{table(runs)}\n\n{words}", goals, quick=chosen.quick, out=chosen.out)
     return None

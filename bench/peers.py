@@ -93,16 +93,21 @@ class StepClock(TrainerCallback):
 
     def __init__(self, warm: int) -> None:
         self.warm = warm
-        self.began = self.ended = 0.0
+        self.began = self.ended = self.cpu_began = self.cpu_ended = 0.0
 
     def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **kwargs: Any) -> None:
-        self.ended = time.perf_counter()
+        self.ended, self.cpu_ended = time.perf_counter(), time.process_time()
         if state.global_step == self.warm:
-            self.began = self.ended
+            self.began, self.cpu_began = self.ended, self.cpu_ended
 
     @property
     def seconds(self) -> float:
         return self.ended - self.began
+
+    @property
+    def cpu_s(self) -> float:
+        """Return processor seconds over all threads; well under threads x seconds, others were at work."""
+        return self.cpu_ended - self.cpu_began
 
 
 def classification_rows(tokenizer: Any, texts: Sequence[str], labels: Sequence[int]) -> Dataset:

@@ -96,7 +96,7 @@ def trainer_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     trainer.train()
     done = sum(map(len, plan["timed"]))
     return {
-        "examples_per_s": done / clock.seconds, "seconds": clock.seconds, "examples": done,
+        "examples_per_s": done / clock.seconds, "seconds": clock.seconds, "cpu_s": clock.cpu_s, "examples": done,
         "learning": learning(trainer.model), "precision": precision(trainer.model),
         "real_tokens_timed": _real_share(rows["input_ids"], plan), **facts_of(plan),
     }  # fmt: skip
@@ -135,24 +135,28 @@ def luthier_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     learner.prepare_training(section)
     optimizer = make_optimizer(learner, rate=float(section.rate), weight_decay=section.weight_decay)
 
-    def run(steps: list[list[int]]) -> tuple[float, int, float]:
+    def run(steps: list[list[int]]) -> dict[str, float]:
         # The picked batches are slices of all rows in the order of their length, so the loop cuts the same ones again.
         picked = [r for step in steps for r in step]
         examples = [Example(str(r), {"text": texts[r]}, names[r], Source("train.csv", r + 2)) for r in picked]
         rows = [encoded for e in examples if (encoded := learner.encode(e)) is not None]
         whole = replace(defaults.make_plan(section, rows=len(rows)), steps=len(steps))
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), time.process_time()
         reports = list(train(learner, rows, whole, optimizer))
-        seconds = time.perf_counter() - began
+        seconds, cpu_s, done = (
+            time.perf_counter() - began,
+            time.process_time() - cpu_began,
+            sum(r.rows for r in reports),
+        )
         share = sum(r.tokens for r in reports) / sum(r.padded_tokens for r in reports)
-        return seconds, sum(r.rows for r in reports), share
+        return {
+            "examples_per_s": done / seconds, "seconds": seconds, "cpu_s": cpu_s, "examples": done,
+            "real_tokens_timed": share,
+        }  # fmt: skip
 
     run(plan["warm"])
-    seconds, done, share = run(plan["timed"])
-    return {
-        "examples_per_s": done / seconds, "seconds": seconds, "examples": done, "learning": learning(learner),
-        "precision": precision(learner), "real_tokens_timed": share, **facts_of(plan),
-    }  # fmt: skip
+    measured = run(plan["timed"])
+    return {**measured, "learning": learning(learner), "precision": precision(learner), **facts_of(plan)}
 
 
 PARTS: dict[str, Part] = {"plan": plan_part, "trainer": trainer_part, "luthier": luthier_part}

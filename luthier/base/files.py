@@ -35,12 +35,7 @@ def storage(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = _free_mb(path)
-            raise StorageError(
-                f"the disk is full ({free:.0f} MB free)",
-                where=str(path),
-                mend="Free some space or choose another folder with --out; what was saved before is kept.",
-            ) from error
+            raise _disk_full(path) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise StorageError(
                 "this place cannot be written", where=str(path), mend="Choose another folder with --out."
@@ -50,6 +45,21 @@ def storage(path: Path) -> Iterator[None]:
                 "a file stands where a folder is needed", where=str(path), mend="Choose another folder with --out."
             ) from error
         raise
+    except StorageError:
+        raise
+    except Exception as error:
+        # Libraries that write from native code (safetensors) tell of a full disk in words only.
+        if "No space left on device" in str(error) or "os error 28" in str(error):
+            raise _disk_full(path) from error
+        raise
+
+
+def _disk_full(path: Path) -> StorageError:
+    return StorageError(
+        f"the disk is full ({_free_mb(path):.0f} MB free)",
+        where=str(path),
+        mend="Free some space or choose another folder with --out; what was saved before is kept.",
+    )
 
 
 def _free_mb(path: Path) -> float:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import luthier
-from luthier.base.errors import DataError, Fault, TaskError
+from luthier.base.errors import DataError, Fault, StorageError, TaskError
 from luthier.base.events import EventLog
 from luthier.base.files import locked, read_json, sha256_file, storage, write_json, write_manifest, write_text
 from luthier.base.interrupt import stopping
@@ -56,7 +57,8 @@ def run(
         try:
             return _go_round(Round(file, folder, emit, stopper, {}), identity, judge)
         except BaseException as error:
-            emit("stopped", reason=str(error) or type(error).__name__)
+            with suppress(StorageError):  # a full disk must not hide why the run stopped
+                emit("stopped", reason=str(error) or type(error).__name__)
             raise
         finally:
             emit.close()

@@ -13,6 +13,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import (
@@ -177,7 +178,7 @@ def _open(family: Any, base: Base, config: Any, **extra: Any) -> torch.nn.Module
             attn_implementation=_attention(base.config.model_type, family),
             **extra,
         )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(
             f"the weights of {base.found.name} cannot be loaded ({str(error).splitlines()[0][:200] if str(error) else type(error).__name__})",
             where=str(base.found.folder),

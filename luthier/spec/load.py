@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,8 +85,7 @@ def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], dict[Path_, int], 
         mark = getattr(error, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark else name
         what = getattr(error, "problem", None) or str(error)
-        mend = "Indent with spaces, not tabs." if "\\t" in str(what) else "Check indentation, colons and quotes there."
-        raise TaskError(f"this is not YAML: {what}", where=where, mend=mend) from None
+        raise TaskError(f"this is not YAML: {what}", where=where, mend=_yaml_mend(str(what), text, mark)) from None
     if not isinstance(values, dict):
         raise TaskError(
             "a task file is a mapping of sections: task, data, model, train, accept", where=name, mend="See docs/task-file.md."
@@ -94,6 +94,16 @@ def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], dict[Path_, int], 
     faults: list[Fault] = []
     _walk(node, (), lines, faults, name)
     return values, lines, faults
+
+
+def _yaml_mend(what: str, text: str, mark: Any) -> str:
+    lines = text.splitlines()
+    line = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
+    if "\\t" in what or "\t" in line[: len(line) - len(line.lstrip())]:
+        return "Indent with spaces, not tabs."
+    if re.search(r"\{.*\w\[", line):
+        return 'Inside braces a name with [ ] needs quotes: {"recall[urgent]": ">= 0.9"}.'
+    return "Check indentation, colons and quotes there."
 
 
 def _walk(node: Any, prefix: Path_, lines: dict[Path_, int], faults: list[Fault], name: str) -> None:
