@@ -193,8 +193,9 @@ def trl_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     )
     trainer.train()
     return _measured(
-        settings, clock.seconds, cpu_s=clock.cpu_s, learning=learning(trainer.model), precision=precision(trainer.model),
-        checkpointing=bool(trainer.model.is_gradient_checkpointing), **facts_of(plan),
+        settings, clock.seconds, cpu_s=clock.cpu_s, learning=learning(trainer.model),
+        precision=precision(trainer.model), checkpointing=bool(trainer.model.is_gradient_checkpointing),
+        **facts_of(plan),
     )  # fmt: skip
 
 

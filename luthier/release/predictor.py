@@ -15,7 +15,7 @@ from luthier.objectives import OBJECTIVES, Learner
 from luthier.release.folder import bundle_folder
 
 # Most padded tokens in one forward pass without gradients.
-_MAX_TOKENS = 8192
+_MAX_TOKENS = 4096
 _MAX_ROWS = 256
 DEFAULT_NEW_TOKENS = 256
 

@@ -92,7 +92,10 @@ def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], dict[Path_, int], 
         )
     lines: dict[Path_, int] = {}
     faults: list[Fault] = []
-    _walk(node, (), lines, faults, name)
+    try:
+        _walk(node, (), lines, faults, name)
+    except RecursionError:
+        raise TaskError("a value contains itself", where=name, mend="Remove the * alias.") from None
     return values, lines, faults
 
 

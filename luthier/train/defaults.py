@@ -20,7 +20,7 @@ _RATES = {
     ("generate", "lora"): 5e-4,
 }
 _SMOOTHING = {"classify": 0.05, "generate": 0.0}
-_MICRO_TOKENS = {"cpu": 4096, "cuda": 32768}
+_MICRO_TOKENS = {"cpu": 2048, "cuda": 32768}
 
 
 def resolve(train: TrainSection, *, objective: str, rows: int) -> TrainSection:

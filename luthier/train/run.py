@@ -210,7 +210,7 @@ class _Run:
         )  # fmt: skip
 
 
-def features(learner: Classifier, rows: Sequence[Encoded], *, max_tokens: int = 8192) -> torch.Tensor:
+def features(learner: Classifier, rows: Sequence[Encoded], *, max_tokens: int = 4096) -> torch.Tensor:
     """Return (N, D) inputs of the head for all rows, in their order."""
     learner.eval()
     lengths = [len(r) for r in rows]
