@@ -14,16 +14,17 @@ from pathlib import Path
 import click
 import pytest
 import yaml
+from test_house import DOORS, FLOORS, PACKAGE, VERSION_ONLY, imports, modules
+
 from luthier.base.errors import LuthierError
 from luthier.cli import cli
 from luthier.spec.load import load_task
 from luthier.spec.reference import reference
 from luthier.spec.task import Task
-from test_house import DOORS, FLOORS, PACKAGE, VERSION_ONLY, imports, modules
 
 ROOT = PACKAGE.parent
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("README.md")])
-# Files that are made by measuring or by a browser; a document may name them before they are there, and the test below tells it.
+# Made by measuring or by a browser; a document may name them before they are there, and a test below tells it.
 MADE_LATER = ("docs/images/report.png", "docs/results.md", "docs/experiments.md")
 TASK = "task: {objective: classify}\ndata: {source: messages.csv}\n"
 SHELLS = ("sh", "bash", "console")
@@ -66,7 +67,7 @@ def all_blocks(*languages: str) -> list[Block]:
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """Yield the words of every command in shell text: pipes and redirections taken apart, variables before it left out."""
+    """Yield the words of every command in shell text: pipes and redirections taken apart, variables left out."""
     for line in text.replace("\\\n", " ").splitlines():
         words = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars="|&;<>")
         words.whitespace_split = True
@@ -98,18 +99,19 @@ def luthier_faults(words: list[str], folder: Path) -> list[str]:
         return []
     except click.ClickException as error:
         return [error.format_message()]
-    overrides = [text for text in context.params.get("overrides", ()) if "data.source" not in text]
     (folder / "task.yaml").write_text(TASK)
     try:
-        load_task(folder / "task.yaml", overrides)
+        load_task(folder / "task.yaml", context.params.get("overrides", ()))
     except LuthierError as error:
         return [str(error)]
     return []
 
 
 def block_faults(block: Block, folder: Path) -> list[str]:
+    """Return what is wrong with the commands of a shell block, or with those shown before output (`$ luthier ...`)."""
     faults: list[str] = []
-    for words in commands(block.text):
+    shown = [line for line in block.text.splitlines() if line.startswith("$ ")]
+    for words in commands(block.text if block.language in SHELLS else "\n".join(shown)):
         program = Path(words[0]).name
         if program == "luthier":
             faults += [f"{block.where}: {' '.join(words)}: {fault}" for fault in luthier_faults(words, folder)]
@@ -130,7 +132,7 @@ def route_faults(words: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
 def test_every_command_is_one(document: Path, tmp_path: Path) -> None:
-    assert [f for b in blocks(document) if b.language in SHELLS for f in block_faults(b, tmp_path)] == []
+    assert [fault for block in blocks(document) for fault in block_faults(block, tmp_path)] == []
 
 
 @pytest.mark.parametrize(
@@ -189,8 +191,9 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 
 
 def test_planted_broken_links_are_seen() -> None:
-    text = "[a](nowhere.md) [b](docs/task-file.md#no-such-part) [c](docs/task-file.md#bars) [d](https://example.org) [e](../x)"
-    assert link_faults(ROOT / "README.md", text) == (["nowhere.md", "docs/task-file.md#no-such-part", "../x"], [])
+    file = "docs/task-file.md"
+    text = f"[a](nowhere.md) [b]({file}#no-such-part) [c]({file}#bars) [d](https://example.org) [e](../x)"
+    assert link_faults(ROOT / "README.md", text) == (["nowhere.md", f"{file}#no-such-part", "../x"], [])
 
 
 @pytest.mark.parametrize("name", MADE_LATER)
@@ -218,11 +221,11 @@ def test_files_and_tests_that_are_named_exist(document: Path) -> None:
     for span in re.findall(r"`([\w./-]+(?:::\w+)?)`", prose(document)):
         name, _, test = span.partition("::")
         rooted = re.match(r"^(luthier|tests|docs|examples|bench)/", name)
-        inside = re.match(r"^(%s)/[\w/]+\.py$" % "|".join(FLOORS), name)
+        inside = name.split("/")[0] in FLOORS and name.endswith(".py")
         path = PACKAGE / name if inside else ROOT / name
-        if (rooted or inside) and not path.exists() and name not in MADE_LATER:
-            missing.append(span)
-        elif test and f"def {test}(" not in path.read_text("utf-8"):
+        if not (rooted or inside) or name in MADE_LATER:
+            continue
+        if not path.exists() or (test and f"def {test}(" not in path.read_text("utf-8")):
             missing.append(span)
     assert missing == []
 
@@ -263,6 +266,26 @@ def between(text: str, mark: str) -> str:
 def test_the_reference_of_the_task_file_is_that_of_the_code() -> None:
     """What stands between the marks is the text of :func:`luthier.spec.reference.reference`: paste it there anew."""
     assert between((ROOT / "docs/task-file.md").read_text("utf-8"), "reference").strip() == reference().strip()
+
+
+def test_what_auto_means_is_what_the_code_decides() -> None:
+    from luthier.spec.train import TrainSection
+    from luthier.train.defaults import resolve
+
+    def row(*cells: object) -> str:
+        return "| " + " | ".join(f"{cell:g}" if isinstance(cell, float) else str(cell) for cell in cells) + " |"
+
+    wanted = []
+    for objective in ("classify", "generate"):
+        for method in ("full", "last-layers", "lora"):
+            auto = resolve(TrainSection(method=method), objective=objective, rows=500)
+            wanted.append(row(objective, method, auto.rate, auto.label_smoothing, auto.embeddings))
+        sizes = (100, 500, 2_000, 10_000)
+        wanted.append(
+            row(objective, *(resolve(TrainSection(), objective=objective, rows=rows).epochs for rows in sizes))
+        )
+    text = (ROOT / "docs/task-file.md").read_text("utf-8").split("## What `auto` means")[1]
+    assert sorted(line for line in text.splitlines() if re.match(r"\| (classify|generate) ", line)) == sorted(wanted)
 
 
 def keys(model: type, prefix: str = "") -> Iterator[str]:

@@ -10,6 +10,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 from luthier.base.errors import ModelError
+from luthier.models.low_rank import use_one_pass
 from luthier.spec.train import TrainSection
 
 
@@ -101,6 +102,7 @@ def _lora(network: nn.Module, train: TrainSection, head_names: tuple[str, ...]) 
             where="train.lora.targets",
             mend=f"Linear modules of this model: {', '.join(linear)}.",
         ) from None
+    use_one_pass(wrapped)
     return wrapped
 
 

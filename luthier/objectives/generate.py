@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 from luthier.base.records import Encoded, Example, Prediction
 from luthier.models import methods
@@ -17,14 +16,12 @@ from luthier.models.catalogue import Found
 from luthier.models.generate import generate
 from luthier.models.load import Base, open_base, open_decoder
 from luthier.objectives.learner import Batch, Learner
+from luthier.objectives.scores import PIECE, LinearCrossEntropy
 from luthier.prompts.answer import answer_text
 from luthier.prompts.encode import Turns
 from luthier.prompts.template import style_for
 from luthier.spec.model import ModelSection
 from luthier.spec.train import TrainSection
-
-# Scores of more than so many (position, vocabulary) pairs are computed in pieces and again in the backward pass.
-_MAX_SCORES = 1 << 27
 
 
 class Generator(Learner):
@@ -76,18 +73,12 @@ class Generator(Learner):
     def loss(self, batch: Batch, *, smoothing: float) -> tuple[torch.Tensor, int]:
         hidden_ND, targets_N = self._scored(batch)
 
-        def piece(hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-            return F.cross_entropy(self._scores(hidden).float(), targets, reduction="sum", label_smoothing=smoothing)
-
-        vocabulary = int(methods.plain(self.network).config.vocab_size)  # type: ignore[union-attr]
-        rows = max(1, _MAX_SCORES // vocabulary)
-        if len(targets_N) <= rows or not self._split:
-            return piece(hidden_ND, targets_N), len(targets_N)
-        losses = [
-            checkpoint(piece, hidden, targets, use_reentrant=False)
-            for hidden, targets in zip(hidden_ND.split(rows), targets_N.split(rows), strict=True)
-        ]
-        return torch.stack(losses).sum(), len(targets_N)
+        output = methods.plain(self.network).get_output_embeddings()  # type: ignore[operator]
+        if self._split and type(output) is nn.Linear:
+            loss = LinearCrossEntropy.apply(hidden_ND, output.weight, output.bias, targets_N, smoothing)
+        else:
+            loss = F.cross_entropy(self._scores(hidden_ND).float(), targets_N, reduction="sum", label_smoothing=smoothing)
+        return loss, len(targets_N)
 
     @torch.inference_mode()
     def measure(self, encoded: Sequence[Encoded]) -> list[Prediction]:
@@ -95,7 +86,7 @@ class Generator(Learner):
         batch = self.collate(encoded, masked=False)
         hidden_ND, targets_N = self._scored(batch)
         vocabulary = int(methods.plain(self.network).config.vocab_size)  # type: ignore[union-attr]
-        rows = max(1, _MAX_SCORES // vocabulary)
+        rows = max(1, PIECE // vocabulary)
         nll_N = torch.cat([
             F.cross_entropy(self._scores(hidden).float(), targets, reduction="none")
             for hidden, targets in zip(hidden_ND.split(rows), targets_N.split(rows), strict=True)

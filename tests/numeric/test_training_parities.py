@@ -60,20 +60,30 @@ def test_the_reported_loss_is_cross_entropy_on_the_flat_batch(tiny_llama: Path) 
     torch.testing.assert_close(loss_sum, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_chunked_scores_give_the_same_loss_and_gradient(tiny_llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import luthier.objectives.generate as module
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("piece", [1, 700, 1 << 24])
+def test_scores_in_pieces_give_the_same_loss_and_gradient(smoothing, bias, frozen, piece, monkeypatch) -> None:  # noqa: ANN001
+    from luthier.objectives import scores
 
-    found = []
-    for limit in (1 << 27, 700):
-        monkeypatch.setattr(module, "_MAX_SCORES", limit)
-        learner = learner_of(tiny_llama, "generate")
-        rows, _ = encode_all(learner, sums(6), lambda *a, **k: None)
-        loss, _ = learner.loss(learner.collate(rows), smoothing=0.1)
-        loss.backward()
-        found.append((loss.detach(), [p.grad.clone() for p in learner.parameters()]))
-    torch.testing.assert_close(found[0][0], found[1][0])
-    for one, two in zip(found[0][1], found[1][1], strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr(scores, "PIECE", piece)
+    torch.manual_seed(0)
+    hidden, targets = torch.randn(23, 16, requires_grad=True), torch.randint(0, 90, (23,))
+    layer = torch.nn.Linear(16, 90, bias=bias)
+    layer.weight.requires_grad_(not frozen)
+    loss = scores.LinearCrossEntropy.apply(hidden, layer.weight, layer.bias, targets, smoothing)
+    (loss * 0.7).backward()
+    mine = [hidden.grad, layer.weight.grad, layer.bias.grad if bias else None]
+    hidden.grad, layer.weight.grad = None, None
+    layer.zero_grad()
+    expected = F.cross_entropy(layer(hidden), targets, reduction="sum", label_smoothing=smoothing)
+    (expected * 0.7).backward()
+    torch.testing.assert_close(loss, expected)
+    for one, two in zip(mine, [hidden.grad, layer.weight.grad, layer.bias.grad if bias else None], strict=True):
+        assert (one is None) == (two is None)
+        if one is not None:
+            torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
 
 
 def test_classify_loss_is_cross_entropy(tiny_bert: Path) -> None:
@@ -110,6 +120,34 @@ def test_a_fresh_adapter_is_the_identity_and_merging_changes_nothing(objective, 
     learner.network = methods.merge(learner.network)
     assert not methods.is_adapted(learner.network)
     torch.testing.assert_close(loss(), adapted, rtol=1e-4, atol=1e-4)
+
+
+def test_the_one_pass_adapter_equals_pefts_own(tiny_llama: Path) -> None:
+    from luthier.models import low_rank
+    from peft.tuners.lora.layer import Linear
+
+    learner = learner_of(tiny_llama, "generate").train()
+    learner.prepare_training(section("generate", 8, method="lora"))
+    torch.manual_seed(1)
+    for name, p in learner.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(p, std=0.2)
+    rows, _ = encode_all(learner, sums(8), lambda *a, **k: None)
+    batch, found = learner.collate(rows), []
+    adapters = [m for m in learner.modules() if type(m) is Linear]
+    assert adapters
+    assert all(m.forward.__func__ is low_rank._forward for m in adapters)
+    for own in (False, True):
+        if own:
+            for m in adapters:
+                del m.forward
+        learner.zero_grad()
+        loss, _ = learner.loss(batch, smoothing=0.0)
+        loss.backward()
+        found.append((loss.detach(), {n: p.grad.clone() for n, p in learner.named_parameters() if p.requires_grad}))
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-5, atol=1e-5)
+    for name, gradient in found[0][1].items():
+        torch.testing.assert_close(gradient, found[1][1][name], rtol=1e-3, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
 
 
 @pytest.mark.parametrize(
