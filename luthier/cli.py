@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,22 +16,15 @@ from luthier import __version__, show
 from luthier.base.errors import Interrupted, LuthierError
 
 ACCEPTED, MISSED = 0, 1
+# Python ends a bug with 1, which here means a missed bar; 70 is "internal software error" in sysexits.h.
+BUG = 70
 
 
 class _Verbs(click.Group):
-    """Lists the verbs in the order of the work, and offers the nearest one for a mistyped one."""
+    """Lists the verbs in the order of the work."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        from luthier.base.errors import did_you_mean
-
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            error.message = f"{error.message.rstrip('.')}. {did_you_mean(args[0], self.commands)}".rstrip()
-            raise
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -58,7 +53,9 @@ def _verb(function: Callable[..., int | None]) -> Callable[..., None]:
         except LuthierError as problem:
             show.error(problem)
             if as_json:
-                show.emit_json({"error": {"faults": [f.as_dict() for f in problem.faults]}, "exit_code": problem.exit_code})
+                show.emit_json(
+                    {"error": {"faults": [f.as_dict() for f in problem.faults]}, "exit_code": problem.exit_code}
+                )
             code = problem.exit_code
         except KeyboardInterrupt:
             show.say("interrupted")
@@ -74,9 +71,13 @@ def _verb(function: Callable[..., int | None]) -> Callable[..., None]:
 
 _task = click.argument("task", type=click.Path(path_type=Path))
 _bundle = click.argument("bundle", type=click.Path(path_type=Path))
-_set = click.option("--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override the task file; repeatable.")
+_set = click.option(
+    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override the task file; repeatable."
+)
 _out = click.option("--out", type=click.Path(path_type=Path), help="Where the result goes.")
-_columns = click.option("--column", "columns", multiple=True, metavar="WHAT=COLUMN", help="Which column is what, such as text=body.")
+_columns = click.option(
+    "--column", "columns", multiple=True, metavar="WHAT=COLUMN", help="Which column is what, such as text=body."
+)
 
 
 def _pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
@@ -88,7 +89,9 @@ def _pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
 
 @_verb
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), default=Path("luthier.yaml"), show_default=True, help="The task file.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("luthier.yaml"), show_default=True, help="The task file."
+)
 @click.option("--force", is_flag=True, help="Replace an existing task file.")
 def init(data: Path, out: Path, force: bool, as_json: bool, quiet: bool) -> None:
     """Look at DATA and write a task file that runs."""
@@ -163,7 +166,10 @@ def _round(task: Path, overrides: tuple[str, ...], out: Path | None, again: bool
 
 def _main_metrics(record: Any) -> list[str]:
     asked = [bar["metric"] for bar in record.get("bars", [])]
-    usual = {"classify": ["accuracy", "macro_f1", "roc_auc", "ece"], "generate": ["perplexity", "token_f1", "rougeL", "exact_match"]}
+    usual = {
+        "classify": ["accuracy", "macro_f1", "roc_auc", "ece"],
+        "generate": ["perplexity", "token_f1", "rougeL", "exact_match"],
+    }
     return list(dict.fromkeys([*asked, *usual.get(record["task"]["objective"], [])]))
 
 
@@ -171,10 +177,21 @@ def _main_metrics(record: Any) -> list[str]:
 @_bundle
 @click.argument("data")
 @_columns
-@click.option("--accept", multiple=True, metavar='METRIC">= VALUE"', help='A bar such as "macro_f1 >= 0.8", in place of the bundle\'s own.')
+@click.option(
+    "--accept",
+    multiple=True,
+    metavar='METRIC">= VALUE"',
+    help='A bar such as "macro_f1 >= 0.8", in place of the bundle\'s own.',
+)
 @_out
 def evaluate(
-    bundle: Path, data: str, columns: tuple[str, ...], accept: tuple[str, ...], out: Path | None, as_json: bool, quiet: bool
+    bundle: Path,
+    data: str,
+    columns: tuple[str, ...],
+    accept: tuple[str, ...],
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     """Measure BUNDLE on labelled DATA against its bars."""
     from luthier.lifecycle.bundles import evaluate as evaluate_
@@ -184,7 +201,9 @@ def evaluate(
     if not quiet:
         show.verdict(record, names=_main_metrics(record))
     if as_json:
-        show.emit_json({key: record[key] for key in ("verdict", "reasons", "notes", "bundle", "rows", "metrics", "report")})
+        show.emit_json(
+            {key: record[key] for key in ("verdict", "reasons", "notes", "bundle", "rows", "metrics", "report")}
+        )
     else:
         show.emit_line(record["verdict"])
     return ACCEPTED if record["verdict"] == "accepted" else MISSED
@@ -226,10 +245,18 @@ def compare(first: Path, second: Path, data: str, columns: tuple[str, ...], as_j
 @_bundle
 @click.argument("data")
 @_columns
-@click.option("--out", type=click.Path(path_type=Path), help="Write the predictions to this file instead of standard output.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Write the predictions to this file instead of standard output."
+)
 @click.option("--max-new-tokens", type=click.IntRange(min=1), help="Longest generated answer.")
 def predict(
-    bundle: Path, data: str, columns: tuple[str, ...], out: Path | None, max_new_tokens: int | None, as_json: bool, quiet: bool
+    bundle: Path,
+    data: str,
+    columns: tuple[str, ...],
+    out: Path | None,
+    max_new_tokens: int | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Answer every row of DATA (or - for standard input), one JSON object a line."""
     from luthier.lifecycle.answering import predict_file
@@ -247,9 +274,17 @@ def predict(
 @click.option("--host", help="Address to listen on; other than loopback needs an API key.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 takes a free one.")
 @click.option("--ledger", type=click.Path(path_type=Path), help="The file that keeps predictions and feedback.")
-@click.option("--api-key", envvar="LUTHIER_API_KEY", help="Key that every request must carry; better given as LUTHIER_API_KEY.")
+@click.option(
+    "--api-key", envvar="LUTHIER_API_KEY", help="Key that every request must carry; better given as LUTHIER_API_KEY."
+)
 def serve(
-    bundle: Path, host: str | None, port: int | None, ledger: Path | None, api_key: str | None, as_json: bool, quiet: bool
+    bundle: Path,
+    host: str | None,
+    port: int | None,
+    ledger: Path | None,
+    api_key: str | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Serve BUNDLE over HTTP and keep what it said and what people said of it."""
     from luthier.lifecycle.answering import serve_bundle
@@ -264,10 +299,20 @@ def serve(
 
 
 @_verb
-@click.option("--ledger", type=click.Path(path_type=Path), default=Path("ledger.sqlite"), show_default=True, help="The ledger.")
-@click.option("--task", type=click.Path(path_type=Path), help="The task file, so that rows it knows and test rows are left out.")
+@click.option(
+    "--ledger", type=click.Path(path_type=Path), default=Path("ledger.sqlite"), show_default=True, help="The ledger."
+)
+@click.option(
+    "--task", type=click.Path(path_type=Path), help="The task file, so that rows it knows and test rows are left out."
+)
 @click.option("--since", help="Only what was said then or later (ISO date).")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("harvest.jsonl"), show_default=True, help="The file to write.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("harvest.jsonl"),
+    show_default=True,
+    help="The file to write.",
+)
 def harvest(ledger: Path, task: Path | None, since: str | None, out: Path, as_json: bool, quiet: bool) -> None:
     """Turn what people said of the answers into a source file."""
     from luthier.lifecycle.answering import harvest_ledger
@@ -314,11 +359,17 @@ def doctor(as_json: bool, quiet: bool) -> int:
 
 def main() -> None:
     """Entry point of the `luthier` command."""
+    # Threads that wait by spinning slow each other down many times over when the machine is shared (docs/experiments.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         cli(standalone_mode=True)
     except Interrupted as problem:  # a signal between two commands' work
         show.error(problem)
         sys.exit(problem.exit_code)
+    except Exception:
+        traceback.print_exc()
+        show.say("this is a bug in Luthier, not a fault of yours: please report it with the lines above")
+        sys.exit(BUG)
 
 
 if __name__ == "__main__":

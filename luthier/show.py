@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from luthier.base.errors import LuthierError
+from luthier.base.errors import Fault, Interrupted, LuthierError
 
 
 def emit_json(value: Mapping[str, Any]) -> None:
@@ -31,6 +31,9 @@ def say(text: str) -> None:
 def error(problem: LuthierError) -> None:
     """Print what is wrong, where and how to mend it."""
     lines = str(problem).splitlines()
+    if isinstance(problem, Interrupted):
+        say(" ".join(lines))
+        return
     head = f"error: {lines[0]}" if len(lines) == 1 else f"{len(problem.faults)} things to mend:"
     say("\n".join([head] if len(lines) == 1 else [head, *(f"  {line}" for line in lines)]))
 
@@ -53,7 +56,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = ""
     if title:
         say(title)
     for row in [head, *rows]:
-        say("  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))))
+        say(
+            "  ".join(
+                cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            )
+        )
 
 
 class Progress:
@@ -103,14 +110,18 @@ class Progress:
 
     def _on_baseline(self, event: Mapping[str, Any]) -> None:
         value = event["value"]
-        self._line(f"rival    {event['name']}: {event['metric']} {'undefined' if value is None else format(value, '.3f')}")
+        self._line(
+            f"rival    {event['name']}: {event['metric']} {'undefined' if value is None else format(value, '.3f')}"
+        )
 
     def _on_encoded(self, event: Mapping[str, Any]) -> None:
         parts = [f"{event['rows']} rows, {event['tokens']} tokens"]
         if event["cut"]:
             parts.append(f"{event['cut']} cut at the model's limit")
         if event["too_long"]:
-            parts.append(f"{event['too_long']} left out: their answer does not fit ({', '.join(event['too_long_rows'][:3])})")
+            parts.append(
+                f"{event['too_long']} left out: their answer does not fit ({', '.join(event['too_long_rows'][:3])})"
+            )
         self._line(f"tokens   {'; '.join(parts)}")
 
     def _on_head(self, event: Mapping[str, Any]) -> None:
@@ -149,7 +160,9 @@ class Progress:
 
     def _on_bundle(self, event: Mapping[str, Any]) -> None:
         self.close()
-        self._line(f"bundle   {event['path']} (id {event['id']}; reloaded, differs by {event['reload_difference']:.1g})")
+        self._line(
+            f"bundle   {event['path']} (id {event['id']}; reloaded, differs by {event['reload_difference']:.1g})"
+        )
 
 
 def verdict(record: Mapping[str, Any], *, names: Sequence[str]) -> None:
@@ -162,14 +175,28 @@ def verdict(record: Mapping[str, Any], *, names: Sequence[str]) -> None:
         if metric is None or metric["value"] is None:
             continue
         interval = "" if metric["low"] is None else f"{metric['low']:.3f} to {metric['high']:.3f}"
-        rows.append([name, f"{metric['value']:.3f}", interval, *(_cell(values.get(name)) for values in rivals.values())])
+        rows.append(
+            [name, f"{metric['value']:.3f}", interval, *(_cell(values.get(name)) for values in rivals.values())]
+        )
     if rows:
         table(["on the test rows", "value", "95 % interval", *rivals], rows)
+    if "against" in record:
+        _against(record["against"], names)
     for line in record.get("notes", []):
         say(f"note: {line}")
     for line in record.get("reasons", []):
         say(f"missed: {line}")
     say(f"verdict: {record['verdict']}")
+
+
+def _against(found: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Print the comparison with an earlier bundle on the same test rows."""
+    words = {"first": "the earlier one is better", "second": "the new one is better"}
+    for name in names:
+        pair = found["metrics"].get(name)
+        if pair and pair["low"] is not None:
+            say(f"against {found['bundle']}: {name} {pair['first']:.3f} -> {pair['second']:.3f}, difference {pair['difference']:+.3f} "
+                f"[{pair['low']:+.3f}, {pair['high']:+.3f}]: {words.get(pair['better'], 'these rows cannot tell')}")  # fmt: skip
 
 
 def _cell(value: float | None) -> str:
@@ -179,7 +206,9 @@ def _cell(value: float | None) -> str:
 def checked(found: Mapping[str, Any]) -> None:
     """Print what `luthier check` found."""
     splits = found["splits"]
-    say(f"{found['rows']} rows: {splits['train']} train, {splits['valid']} valid, {splits['test']} test ({found['recognised_as']})")
+    say(
+        f"{found['rows']} rows: {splits['train']} train, {splits['valid']} valid, {splits['test']} test ({found['recognised_as']})"
+    )
     if found["labels"]:
         rows = [[label, *(str(n[s]) for s in ("train", "valid", "test"))] for label, n in found["labels"].items()]
         table(["label", "train", "valid", "test"], rows[:40])
@@ -191,16 +220,23 @@ def checked(found: Mapping[str, Any]) -> None:
     if found["personal"]:
         say("personal data: " + ", ".join(f"{n} {kind}" for kind, n in found["personal"].items()))
     for problem in found["problems"]:
-        say("note: " + " ".join(filter(None, (f"{problem['where']}:" if problem["where"] else "", problem["what"], problem["mend"]))))
+        say(f"note: {Fault(**problem)}")
     for fault in found["stops"]:
-        say("stops a run: " + " ".join(filter(None, (f"{fault['where']}:" if fault["where"] else "", fault["what"], fault["mend"]))))
+        say(f"stops a run: {Fault(**fault)}")
     emit_line("this would not run" if found["stops"] else "ready to run")
 
 
 def compared(found: Mapping[str, Any]) -> None:
     """Print two bundles side by side."""
     rows = [
-        [name, _cell(m["first"]), _cell(m["second"]), f"{m['difference']:+.3f}", f"{m['low']:+.3f} to {m['high']:+.3f}", m["better"]]
+        [
+            name,
+            _cell(m["first"]),
+            _cell(m["second"]),
+            f"{m['difference']:+.3f}",
+            f"{m['low']:+.3f} to {m['high']:+.3f}",
+            m["better"],
+        ]
         for name, m in found["metrics"].items()
         if m.get("low") is not None and "[" not in name
     ]
@@ -211,4 +247,7 @@ def findings(found: Sequence[Mapping[str, str]]) -> None:
     """Print what `luthier doctor` saw."""
     marks = {"good": "ok  ", "bad": "BAD ", "note": "note"}
     for item in found:
-        say(f"{marks[item['state']]}  {item['what']}: {item['found']}" + (f"\n      {item['mend']}" if item["mend"] else ""))
+        say(
+            f"{marks[item['state']]}  {item['what']}: {item['found']}"
+            + (f"\n      {item['mend']}" if item["mend"] else "")
+        )

@@ -27,7 +27,9 @@ def labelled(count: int, *, seed: int = 0) -> list[Example]:
     found = []
     for i in range(count):
         label = rng.choice(list(TOPICS))
-        words = [rng.choice(TOPICS[label]) for _ in range(rng.randint(1, 4))] + [rng.choice(["please", "now", "the", "i", "my"])]
+        words = [rng.choice(TOPICS[label]) for _ in range(rng.randint(1, 4))] + [
+            rng.choice(["please", "now", "the", "i", "my"])
+        ]
         rng.shuffle(words)
         found.append(Example(f"e{i}", {"text": " ".join(words)}, label, Source("made.csv", i + 2)))
     return found

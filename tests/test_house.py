@@ -106,8 +106,6 @@ def floor_faults(trees: dict[str, ast.Module]) -> list[str]:
     return faults
 
 
-
-
 def door_faults(trees: dict[str, ast.Module]) -> list[str]:
     faults = []
     for path, tree in trees.items():
@@ -218,7 +216,7 @@ def test_no_pickle_and_no_remote_code() -> None:
         ("models/load.py", "f(trust_remote_code=True)", unsafe_faults, "trust_remote_code is never on"),
     ],
 )
-def test_a_planted_fault_is_seen(path: str, text: str, check, expected: str) -> None:  # noqa: ANN001
+def test_a_planted_fault_is_seen(path: str, text: str, check, expected: str) -> None:
     assert any(expected in fault for fault in check({path: ast.parse(text)}))
 
 

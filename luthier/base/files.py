@@ -171,12 +171,16 @@ def verify_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise BundleError("this folder has no manifest.json", where=str(folder), mend="Is it a folder that Luthier wrote?")
+        raise BundleError(
+            "this folder has no manifest.json", where=str(folder), mend="Is it a folder that Luthier wrote?"
+        )
     try:
         manifest = read_json(path)
         files = dict(manifest["files"])
     except (ValueError, KeyError, TypeError) as error:
-        raise BundleError("the manifest cannot be read", where=str(path), mend="Restore the folder from a copy.") from error
+        raise BundleError(
+            "the manifest cannot be read", where=str(path), mend="Restore the folder from a copy."
+        ) from error
     for name, digest in files.items():
         file = folder / name
         if not file.is_file():
@@ -207,7 +211,9 @@ def locked(folder: Path) -> Iterator[None]:
     except BlockingIOError:
         handle.close()
         raise StorageError(
-            "another process is working on this run", where=str(folder), mend="Wait for it, or choose another folder with --out."
+            "another process is working on this run",
+            where=str(folder),
+            mend="Wait for it, or choose another folder with --out.",
         ) from None
     try:
         yield

@@ -13,7 +13,7 @@ DUPLICATE = "duplicate"
 OTHER_LABEL = "same text, other label"
 OTHER_ANSWER = "same prompt, other answer"
 CORRECTED = "same text, corrected"
-CORRECTION = "correction"
+SAID = ("correction", "confirmation")
 
 # Brackets and colons stay: they end in smileys, and "good :)" is not "good :(".
 _OUTER = " .,;!?'\"`*_~¿¡‽。、،؛؟“”„‟‘’‚‛«»‹›-–—"
@@ -44,11 +44,11 @@ def is_conflicting(dropped: Dropped) -> bool:
 
 
 def corrections(examples: Sequence[Example]) -> dict[str, Example]:
-    """Return, by key, the harvested corrections: what a person said of an answer outweighs the row it was learnt from.
+    """Return, by key, the harvested rows: what a person said of an answer, right or corrected, outweighs an older row.
 
-    A later correction of the same text replaces an earlier one.
+    A later word on the same text replaces an earlier one.
     """
-    return {key(e): e for e in examples if e.extra.get("kind") == CORRECTION and e.extra.get("prediction_id")}
+    return {key(e): e for e in examples if e.extra.get("kind") in SAID and e.extra.get("prediction_id")}
 
 
 def correct(example: Example, corrected: Mapping[str, Example]) -> Example:

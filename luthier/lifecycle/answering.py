@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from luthier.base.errors import DataError, LedgerError
-from luthier.base.files import write_jsonl
+from luthier.base.files import read_json, write_jsonl
 from luthier.data import dedupe
 from luthier.data.prepare import survey
 from luthier.ledger.store import Ledger
+from luthier.release.folder import bundle_folder
 from luthier.spec.load import load_task
 from luthier.spec.serve import ServeSection
 from luthier.watch.harvest import harvest
@@ -51,15 +52,22 @@ def predict_file(
 
 
 def serve_bundle(
-    bundle: Path, *, host: str | None, port: int | None, ledger: Path | None, api_key: str | None, ready: Callable[[str], None]
+    bundle: Path,
+    *,
+    host: str | None,
+    port: int | None,
+    ledger: Path | None,
+    api_key: str | None,
+    ready: Callable[[str], None],
 ) -> None:
-    """Serve a bundle; the ledger lies in the working folder unless it is named."""
+    """Serve a bundle as its task's `serve` section says, and options over that; a relative ledger lies in the working folder."""
     from luthier.release.predictor import load_predictor
     from luthier.serve.access import check_binding
     from luthier.serve.run import serve
 
+    kept = read_json(bundle_folder(bundle) / "bundle.json").get("serve", {})
     asked = {"host": host, "port": port, "ledger": str(ledger) if ledger else None}
-    settings = ServeSection(**{key: value for key, value in asked.items() if value is not None})  # type: ignore[arg-type]
+    settings = ServeSection(**{**kept, **{key: value for key, value in asked.items() if value is not None}})
     check_binding(settings.host, api_key)
     serve(load_predictor(bundle), settings, base=Path.cwd(), api_key=api_key, on_ready=ready)
 
@@ -67,7 +75,9 @@ def serve_bundle(
 def harvest_ledger(ledger: Path, task: Path | None, *, since: str | None, out: Path) -> dict[str, Any]:
     """Write what people said of the answers as a source file; with a task, what it knows and tests on is left out."""
     if not ledger.is_file():
-        raise LedgerError("no such ledger", where=str(ledger), mend="`luthier serve` writes one; name it with --ledger.")
+        raise LedgerError(
+            "no such ledger", where=str(ledger), mend="`luthier serve` writes one; name it with --ledger."
+        )
     objective, columns, known, tests = "classify", {}, {}, frozenset()
     if task is not None:
         file = load_task(task)

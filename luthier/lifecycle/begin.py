@@ -52,7 +52,11 @@ def _name(data: Path) -> str:
 
 def _task_text(found: Any, source: str, *, name: str) -> str:
     def flow(value: Any) -> str:
-        return yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000, sort_keys=False).strip().removesuffix("\n...")
+        return (
+            yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000, sort_keys=False)
+            .strip()
+            .removesuffix("\n...")
+        )
 
     by = f", by: {flow(found.by)}" if found.by else ""
     lines = [
@@ -67,7 +71,9 @@ def _task_text(found: Any, source: str, *, name: str) -> str:
         f"  columns: {flow(found.columns)}",
         f"  split: {{valid: 0.1, test: 0.2{by}}}",
         "model:",
-        "  base: embedded" if found.objective == "classify" else "  base: embedded            # generate needs a decoder: name its folder or hub name",
+        "  base: embedded"
+        if found.objective == "classify"
+        else "  base: embedded            # generate needs a decoder: name its folder or hub name",
         "train:",
         f"  method: {'full' if found.objective == 'classify' else 'lora'}",
         "accept:                      # the definition of done; set the bars that your use needs",

@@ -23,7 +23,9 @@ from luthier.spec.task import Task
 _CHUNK = 1024
 
 
-def task_of(predictor: Predictor, source: str, columns: Mapping[str, str], accept: Mapping[str, str] | None = None) -> Task:
+def task_of(
+    predictor: Predictor, source: str, columns: Mapping[str, str], accept: Mapping[str, str] | None = None
+) -> Task:
     """Return the task that a bundle was made for, aimed at another source."""
     facts = predictor.facts
     return Task.model_validate({
@@ -40,7 +42,9 @@ def rows_of(predictor: Predictor, source: str, columns: Mapping[str, str], *, ne
     return list(mapped.examples)
 
 
-def predict_rows(predictor: Predictor, rows: Sequence[Example], *, max_new_tokens: int | None = None) -> Iterator[dict[str, Any]]:
+def predict_rows(
+    predictor: Predictor, rows: Sequence[Example], *, max_new_tokens: int | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield one public prediction per row, in order, a chunk at a time."""
     for start in range(0, len(rows), _CHUNK):
         chunk = rows[start : start + _CHUNK]
@@ -108,7 +112,8 @@ def compare(first: str | Path, second: str | Path, source: str, *, columns: Mapp
     rows = rows_of(one, source, columns, need_target=True)
     settings = task_of(one, source, columns).evaluate
     found = [
-        predict.run(p, rows, max_new_tokens=settings.max_new_tokens, generate_rows=settings.generate_rows) for p in (one, two)
+        predict.run(p, rows, max_new_tokens=settings.max_new_tokens, generate_rows=settings.generate_rows)
+        for p in (one, two)
     ]
     labels = tuple(dict.fromkeys([*one.labels, *two.labels]))
     measured = compare_.paired(one.objective, targets(rows), *found, labels)

@@ -73,7 +73,9 @@ def check_task(file: TaskFile) -> None:
         fault = measures.check_metric(task.train.metric, task.task.objective, None, where="train.metric")
         faults += [fault] if fault else []
     if task.data.split.test == 0 and task.data.test is None and bars:
-        faults.append(Fault("there are bars to meet but no test rows", "data.split.test", "Give it a share, or name data.test."))
+        faults.append(
+            Fault("there are bars to meet but no test rows", "data.split.test", "Give it a share, or name data.test.")
+        )
     if faults:
         raise TaskError.of(Fault(f.what, f"{file.path}: {f.where}", f.mend) for f in faults)
     if task.evaluate.against:
@@ -111,13 +113,19 @@ def _clear(folder: Path) -> None:
     """Remove what an earlier run of other inputs left: only names that Luthier writes."""
     for name in ("checkpoints", "bundle", "prepared"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("report.html", "report.json", "manifest.json", "resolved.yaml", "task.yaml", "inputs.json", "events.jsonl"):
+    for name in (
+        "report.html",
+        "report.json",
+        "manifest.json",
+        "resolved.yaml",
+        "task.yaml",
+        "inputs.json",
+        "events.jsonl",
+    ):
         (folder / name).unlink(missing_ok=True)
 
 
 def _go_round(round_: Round, identity: str, judge: bool) -> Run:
-    from luthier.lifecycle import steps
-
     file, folder, emit = round_.file, round_.folder, round_.emit
     write_json(folder / "inputs.json", {"inputs": identity})
     write_text(folder / "task.yaml", file.text)
@@ -127,6 +135,9 @@ def _go_round(round_: Round, identity: str, judge: bool) -> Run:
     faults = measures.check_bars(bars, file.task.task.objective, data.labels)
     if faults:
         raise TaskError.of(Fault(f.what, f"{file.path}: {f.where}", f.mend) for f in faults)
+    # Loading torch takes seconds: faults of task and data are told before.
+    from luthier.lifecycle import steps
+
     model = steps.open_model(round_, data)
     resolved = steps.resolve(round_, data, model)
     write_text(folder / "resolved.yaml", dump_task(resolved))
@@ -172,4 +183,3 @@ def prepare_data(round_: Round) -> Prepared:
     if not data.train:
         raise DataError("no rows are left to train on", where="data.source")
     return data
-

@@ -12,7 +12,17 @@ from pathlib import Path
 from luthier.base.errors import LuthierError
 
 Finding = dict[str, str]
-_LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "safetensors", "scikit-learn", "pyarrow", "fastapi", "plotly")
+_LIBRARIES = (
+    "torch",
+    "transformers",
+    "peft",
+    "tokenizers",
+    "safetensors",
+    "scikit-learn",
+    "pyarrow",
+    "fastapi",
+    "plotly",
+)
 
 
 def examine() -> list[Finding]:
@@ -48,7 +58,9 @@ def _device() -> Finding:
         memory = torch.cuda.get_device_properties(0).total_memory / 2**30
         bf16 = "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
         return _finding("device", f"{torch.cuda.get_device_name()}, {memory:.0f} GiB, trains in {bf16}")
-    return _finding("device", "CPU, trains in float32", "note", "Classifiers train well here; large decoders want a GPU.")
+    return _finding(
+        "device", "CPU, trains in float32", "note", "Classifiers train well here; large decoders want a GPU."
+    )
 
 
 def _threads() -> Finding:
@@ -56,7 +68,9 @@ def _threads() -> Finding:
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if torch.get_num_threads() > cores:
-        return _finding("threads", f"{torch.get_num_threads()} for {cores} cores", "note", f"Set train.threads: {cores}.")
+        return _finding(
+            "threads", f"{torch.get_num_threads()} for {cores} cores", "note", f"Set train.threads: {cores}."
+        )
     return _finding("threads", f"{torch.get_num_threads()} for {cores} cores")
 
 
@@ -73,7 +87,12 @@ def _embedded() -> Finding:
 def _disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     state = "good" if free > 5 else "note" if free > 1 else "bad"
-    return _finding("free disk here", f"{free:.1f} GB", state, "" if state == "good" else "A run of the embedded model needs about 1 GB.")
+    return _finding(
+        "free disk here",
+        f"{free:.1f} GB",
+        state,
+        "" if state == "good" else "A run of the embedded model needs about 1 GB.",
+    )
 
 
 def _writable() -> Finding:

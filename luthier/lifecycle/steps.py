@@ -63,7 +63,9 @@ def open_model(round_: Round, data: Prepared) -> Model:
     base = open_base(found, max_tokens=task.model.max_tokens)
     learner = OBJECTIVES[task.task.objective].create(base, labels=data.labels, model=task.model)
     learner.to(device())
-    round_.emit("model", base=found.name, architecture=base.config.model_type, max_tokens=base.max_tokens, device=str(device()))
+    round_.emit(
+        "model", base=found.name, architecture=base.config.model_type, max_tokens=base.max_tokens, device=str(device())
+    )
     return Model(base, learner)
 
 
@@ -96,7 +98,9 @@ def baselines(round_: Round, data: Prepared, model: Model) -> dict[str, list[Pre
         found = {"untuned": _predict(Predictor(model.learner), data.test, task)}
     round_.timed("baselines", began)
     for name, predictions in found.items():
-        value = figures(task.task.objective, data.test, predictions, data.labels).get(measures.DEFAULT[task.task.objective])
+        value = figures(task.task.objective, data.test, predictions, data.labels).get(
+            measures.DEFAULT[task.task.objective]
+        )
         round_.emit("baseline", name=name, metric=measures.DEFAULT[task.task.objective], value=value)
     return found
 
@@ -165,7 +169,12 @@ def release(round_: Round, data: Prepared, model: Model, facts_: Mapping[str, An
     began = time.monotonic()
     task = round_.file.task
     kept = {key: value for key, value in facts_.items() if key not in ("curve", "data", "environment")}
-    kept |= {"accept": dict(task.accept), "columns": dict(task.data.columns), "test_rows": len(data.test)}
+    kept |= {
+        "serve": task.serve.model_dump(),
+        "accept": dict(task.accept),
+        "columns": dict(task.data.columns),
+        "test_rows": len(data.test),
+    }
     probes = (data.valid or data.train)[:_PROBES]
     folder = round_.folder / "bundle"
     bundle_id, difference = write_bundle(folder, model.learner, probes=probes, facts=kept)
@@ -222,9 +231,20 @@ def against(round_: Round, data: Prepared, predictions: Sequence[Prediction]) ->
     labels = tuple(dict.fromkeys([*data.labels, *other.labels]))
     groups = [e.group for e in data.test] if any(e.group for e in data.test) else None
     found = compare.paired(
-        task.task.objective, targets(data.test), before, predictions, labels, groups=groups, resamples=task.evaluate.bootstrap
+        task.task.objective,
+        targets(data.test),
+        before,
+        predictions,
+        labels,
+        groups=groups,
+        resamples=task.evaluate.bootstrap,
     )
-    return {"bundle": str(task.evaluate.against), "bundle_id": other.bundle_id, "rows": len(data.test), "metrics": found}
+    return {
+        "bundle": str(task.evaluate.against),
+        "bundle_id": other.bundle_id,
+        "rows": len(data.test),
+        "metrics": found,
+    }
 
 
 def targets(rows: Sequence[Example]) -> list[str]:

@@ -45,7 +45,9 @@ def find(base: str, *, folder: Path | None = None, revision: str | None = None) 
     for start in (folder, Path.cwd()):
         path = (start / Path(base).expanduser()) if start is not None else Path(base).expanduser()
         if path.is_dir():
-            return Found(base, path, _weights_hash(path, base))
+            # A report or card travels: it names the folder, not where one machine keeps it.
+            shown = path.name if Path(base).expanduser().is_absolute() else base
+            return Found(shown, path, _weights_hash(path, base))
     if not _HUB_NAME.match(base):
         raise ModelError(f'no folder "{base}"', where="model.base", mend="Give a folder, a hub name, or `embedded`.")
     path = _from_hub(base, revision)
@@ -79,7 +81,9 @@ def _cached_sha256(path: Path, changed_ns: int) -> str:
 def _weights_hash(folder: Path, base: str) -> str:
     if not (folder / "config.json").is_file():
         raise ModelError(
-            f'"{base}" has no config.json', where=str(folder), mend="Is it a model saved by transformers (save_pretrained)?"
+            f'"{base}" has no config.json',
+            where=str(folder),
+            mend="Is it a model saved by transformers (save_pretrained)?",
         )
     files = sorted(folder.glob("*.safetensors"))
     if not files:

@@ -53,7 +53,8 @@ class Base:
 def _is_masked(config: Any) -> bool:
     names = " ".join(config.architectures or ())
     return any(word in names for word in ("MaskedLM", "BertModel", "RobertaModel")) or (
-        config.model_type in {"bert", "roberta", "xlm-roberta", "electra", "camembert", "xlm", "rembert", "ernie", "data2vec-text"}
+        config.model_type
+        in {"bert", "roberta", "xlm-roberta", "electra", "camembert", "xlm", "rembert", "ernie", "data2vec-text"}
         and not getattr(config, "is_decoder", False)
     )
 
@@ -90,7 +91,8 @@ def _config(found: Found) -> Any:
         raise ModelError(
             f'transformers {transformers.__version__} has no architecture "{kind}"',
             where=str(path),
-            mend=did_you_mean(kind, CONFIG_MAPPING.keys()) or "Luthier runs no code from model folders; choose another base.",
+            mend=did_you_mean(kind, CONFIG_MAPPING.keys())
+            or "Luthier runs no code from model folders; choose another base.",
         )
     return CONFIG_MAPPING[kind].from_dict({k: v for k, v in values.items() if k not in _FORBIDDEN_KEYS})
 

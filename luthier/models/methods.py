@@ -22,7 +22,9 @@ class Counted:
     trained: int
 
 
-def apply(network: nn.Module, train: TrainSection, *, freeze_embeddings: bool, head_names: tuple[str, ...] = ()) -> nn.Module:
+def apply(
+    network: nn.Module, train: TrainSection, *, freeze_embeddings: bool, head_names: tuple[str, ...] = ()
+) -> nn.Module:
     """Return the network with ``requires_grad`` set by method; for LoRA it comes back wrapped by peft.
 
     Args:
@@ -67,7 +69,9 @@ def blocks(network: nn.Module) -> nn.ModuleList:
     """Return the list of transformer blocks: the longest ModuleList of like modules."""
     lists = [m for m in network.modules() if isinstance(m, nn.ModuleList) and len(m) and len({type(x) for x in m}) == 1]
     if not lists:
-        raise ModelError("no list of layers was found in this model", where="train.method", mend="Use `full` or `lora`.")
+        raise ModelError(
+            "no list of layers was found in this model", where="train.method", mend="Use `full` or `lora`."
+        )
     return max(lists, key=len)
 
 
@@ -113,7 +117,9 @@ def lora_targets(network: nn.Module, head_names: tuple[str, ...] = ()) -> list[s
     return [
         name
         for name, module in network.named_modules()
-        if id(module) in inside and (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D") and name not in head_names
+        if id(module) in inside
+        and (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D")
+        and name not in head_names
     ]
 
 

@@ -30,7 +30,14 @@ class Classifier(Learner):
     objective = "classify"
 
     def __init__(
-        self, network: nn.Module, head: nn.Linear | None, *, pooling: str, tokenizer: Any, labels: tuple[str, ...], max_tokens: int
+        self,
+        network: nn.Module,
+        head: nn.Linear | None,
+        *,
+        pooling: str,
+        tokenizer: Any,
+        labels: tuple[str, ...],
+        max_tokens: int,
     ) -> None:
         super().__init__()
         self.network = network
@@ -147,7 +154,12 @@ class Classifier(Learner):
         self.network = methods.merge(self.network)
         self.network.save_pretrained(folder / "network", safe_serialization=True)
         self.tokenizer.save_pretrained(folder / "network")
-        facts = {"pooling": self.pooling, "labels": list(self.labels), "max_tokens": self.max_tokens, "adapted": adapted}
+        facts = {
+            "pooling": self.pooling,
+            "labels": list(self.labels),
+            "max_tokens": self.max_tokens,
+            "adapted": adapted,
+        }
         if self.head is not None:
             (folder / "head").mkdir()
             save_file({"weight": self.head.weight.detach().contiguous(), "bias": self.head.bias.detach().contiguous()},
@@ -175,7 +187,9 @@ class Classifier(Learner):
             head.load_state_dict(state)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise BundleError("the bundle's head cannot be read", where=str(folder / "head")) from error
-        return cls(network, head, pooling=facts["pooling"], tokenizer=base.tokenizer, labels=labels, max_tokens=base.max_tokens)
+        return cls(
+            network, head, pooling=facts["pooling"], tokenizer=base.tokenizer, labels=labels, max_tokens=base.max_tokens
+        )
 
 
 def _width(network: nn.Module) -> int:
@@ -186,7 +200,11 @@ def _width(network: nn.Module) -> int:
 def _own_head_names(network: nn.Module) -> tuple[str, ...]:
     """Return the modules that transformers adds for classification: everything beside the base model, and its pooler."""
     prefix = str(getattr(network, "base_model_prefix", ""))
-    names = [name for name, _ in network.named_children() if name != prefix and sum(1 for _ in network.get_submodule(name).parameters())]
+    names = [
+        name
+        for name, _ in network.named_children()
+        if name != prefix and sum(1 for _ in network.get_submodule(name).parameters())
+    ]
     pooler = f"{prefix}.pooler"
     if any(name == pooler for name, _ in network.named_modules()) and network.get_submodule(pooler) is not None:
         names.append(pooler)

@@ -77,7 +77,9 @@ class Generator(Learner):
         if self._split and type(output) is nn.Linear:
             loss = LinearCrossEntropy.apply(hidden_ND, output.weight, output.bias, targets_N, smoothing)
         else:
-            loss = F.cross_entropy(self._scores(hidden_ND).float(), targets_N, reduction="sum", label_smoothing=smoothing)
+            loss = F.cross_entropy(
+                self._scores(hidden_ND).float(), targets_N, reduction="sum", label_smoothing=smoothing
+            )
         return loss, len(targets_N)
 
     @torch.inference_mode()
@@ -102,7 +104,9 @@ class Generator(Learner):
         made = generate(network, [e.ids for e in encoded], ends=ends, pad=self.pad_id, max_new_tokens=max_new_tokens)
         answers = [answer_text(self.tokenizer, ids, ends) for ids in made]
         return [
-            Prediction(text=text, finish=finish, measured={"prompt_tokens": float(len(e)), "made_tokens": float(len(ids))})
+            Prediction(
+                text=text, finish=finish, measured={"prompt_tokens": float(len(e)), "made_tokens": float(len(ids))}
+            )
             for e, ids, (text, finish) in zip(encoded, made, answers, strict=True)
         ]
 

@@ -54,7 +54,9 @@ class LinearCrossEntropy(torch.autograd.Function):
         return grad_hidden, grad_weight, grad_bias, None, None
 
 
-def _loss_and_gradient(scores: torch.Tensor, targets: torch.Tensor, smoothing: float) -> tuple[torch.Tensor, torch.Tensor]:
+def _loss_and_gradient(
+    scores: torch.Tensor, targets: torch.Tensor, smoothing: float
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the summed loss and, in the memory of ``scores`` (n, V), its gradient with respect to them."""
     vocabulary = scores.shape[1]
     rows = torch.arange(len(targets), device=scores.device)

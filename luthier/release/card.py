@@ -28,13 +28,30 @@ def model_card(facts: Mapping[str, Any], *, objective: str, bundle_id: str) -> s
         "",
     ]
     if facts.get("verdict"):
-        lines += [f"**Verdict on the test rows: {facts['verdict']}.**", "", *[f"- {r}" for r in facts.get("reasons", [])], ""]
+        lines += [
+            f"**Verdict on the test rows: {facts['verdict']}.**",
+            "",
+            *[f"- {r}" for r in facts.get("reasons", [])],
+            "",
+        ]
     if facts.get("metrics"):
         lines += ["| metric on the test rows | value | 95 % interval |", "| --- | --- | --- |"]
         lines += [_metric(name, m) for name, m in facts["metrics"].items() if m.get("value") is not None]
         lines += [""]
-    lines += ["## Use", "", "```python", "import luthier", 'model = luthier.load("this/folder")', 'model.predict(["..."])', "```", ""]
-    lines += ["`network/` loads with transformers directly; a linear head, where there is one, lies in `head/` as safetensors.", ""]
+    lines += [
+        "## Use",
+        "",
+        "```python",
+        "import luthier",
+        'model = luthier.load("this/folder")',
+        'model.predict(["..."])',
+        "```",
+        "",
+    ]
+    lines += [
+        "`network/` loads with transformers directly; a linear head, where there is one, lies in `head/` as safetensors.",
+        "",
+    ]
     return "\n".join(lines)
 
 

@@ -111,4 +111,3 @@ def load_predictor(folder: str | Path) -> Predictor:
     learner = OBJECTIVES[facts["objective"]].restore(folder, facts["learner"])
     learner.to(device()).eval()
     return Predictor(learner, bundle_id=manifest["bundle_id"], folder=folder, facts=facts)
-

@@ -17,7 +17,8 @@ class Split(Section):
         0.2, ge=0.0, lt=0.9, description="Share of rows for the verdict; unused where `data.test` names a file."
     )
     by: str | None = Field(
-        None, description="Column whose equal values stay on one side of every split (a customer, a patient, a document)."
+        None,
+        description="Column whose equal values stay on one side of every split (a customer, a patient, a document).",
     )
     seed: int = Field(0, ge=0, description="Another seed gives another division; the same seed never moves a row.")
 

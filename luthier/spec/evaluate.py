@@ -22,7 +22,9 @@ class EvaluateSection(Section):
     generate_rows: int = Field(
         200, ge=1, description="At most so many test rows are answered in full by a decoder; perplexity uses all rows."
     )
-    against: str | None = Field(None, description="An earlier bundle, measured on the same test rows beside the new one.")
+    against: str | None = Field(
+        None, description="An earlier bundle, measured on the same test rows beside the new one."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,9 @@ class Bar:
 
     def holds(self, value: float) -> bool:
         """Whether ``value`` clears the bar."""
-        return {">=": value >= self.limit, "<=": value <= self.limit, ">": value > self.limit, "<": value < self.limit}[self.op]
+        return {">=": value >= self.limit, "<=": value <= self.limit, ">": value > self.limit, "<": value < self.limit}[
+            self.op
+        ]
 
     def __str__(self) -> str:
         return f"{self.metric} {self.op} {self.limit:g}"
@@ -48,7 +52,9 @@ def parse_bars(accept: dict[str, str]) -> tuple[list[Bar], list[Fault]]:
         found = _BAR.match(text)
         if found is None:
             faults.append(
-                Fault(f'"{text}" is not a bar', f"accept.{metric}", 'Write an operator and a number, such as ">= 0.80".')
+                Fault(
+                    f'"{text}" is not a bar', f"accept.{metric}", 'Write an operator and a number, such as ">= 0.80".'
+                )
             )
             continue
         limit = float(found[2]) / (100 if found[3] else 1)

@@ -48,7 +48,9 @@ def load_task(path: str | Path, overrides: Sequence[str] = ()) -> TaskFile:
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        path = next((path / name for name in ("task.yaml", "luthier.yaml") if (path / name).is_file()), path / "task.yaml")
+        path = next(
+            (path / name for name in ("task.yaml", "luthier.yaml") if (path / name).is_file()), path / "task.yaml"
+        )
     text = _read(path)
     values, lines, faults = parse_yaml(text, str(path))
     for override in overrides:
@@ -62,7 +64,8 @@ def load_task(path: str | Path, overrides: Sequence[str] = ()) -> TaskFile:
     _, bar_faults = parse_bars(task.accept)
     if bar_faults:
         raise TaskError.of(
-            Fault(f.what, _where(tuple(f.where.split(".", 1)), lines, str(path)) + f" {f.where}", f.mend) for f in bar_faults
+            Fault(f.what, _where(tuple(f.where.split(".", 1)), lines, str(path)) + f" {f.where}", f.mend)
+            for f in bar_faults
         )
     return TaskFile(task, path, text)
 
@@ -71,7 +74,9 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise TaskError("no such task file", where=str(path), mend="`luthier init DATA` writes one from your data.") from None
+        raise TaskError(
+            "no such task file", where=str(path), mend="`luthier init DATA` writes one from your data."
+        ) from None
     except (UnicodeDecodeError, IsADirectoryError, PermissionError) as error:
         raise TaskError(f"the task file cannot be read ({error})", where=str(path)) from None
 
@@ -88,7 +93,9 @@ def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], dict[Path_, int], 
         raise TaskError(f"this is not YAML: {what}", where=where, mend=_yaml_mend(str(what), text, mark)) from None
     if not isinstance(values, dict):
         raise TaskError(
-            "a task file is a mapping of sections: task, data, model, train, accept", where=name, mend="See docs/task-file.md."
+            "a task file is a mapping of sections: task, data, model, train, accept",
+            where=name,
+            mend="See docs/task-file.md.",
         )
     lines: dict[Path_, int] = {}
     faults: list[Fault] = []
@@ -115,7 +122,11 @@ def _walk(node: Any, prefix: Path_, lines: dict[Path_, int], faults: list[Fault]
             here = (*prefix, str(key.value))
             line = key.start_mark.line + 1
             if here in lines:
-                faults.append(Fault(f'"{".".join(here)}" is given twice', f"{name}:{line}", f"It stands on line {lines[here]} too."))
+                faults.append(
+                    Fault(
+                        f'"{".".join(here)}" is given twice', f"{name}:{line}", f"It stands on line {lines[here]} too."
+                    )
+                )
             lines[here] = line
             _walk(value, here, lines, faults, name)
     elif isinstance(node, yaml.SequenceNode):
@@ -141,6 +152,9 @@ def _apply(values: dict[str, Any], lines: dict[Path_, int], override: str) -> li
         if not isinstance(target.get(part), dict):
             target[part] = {}
         target = target[part]
+    if key.startswith("accept.") and not value:
+        target.pop(parts[-1], None)  # an empty bar takes it away
+        return []
     target[parts[-1]] = _from_here(value) if key in _PATHS else value
     for known in [k for k in lines if k[: len(parts)] == tuple(parts)]:
         del lines[known]
@@ -152,7 +166,9 @@ def _from_here(value: Any) -> Any:
     if isinstance(value, list):
         return [_from_here(v) for v in value]
     # Typed in a shell, a relative path means the working folder; written in the file, it means the file's folder.
-    if isinstance(value, str) and (Path(value).expanduser().exists() or any(Path().glob(value) if _globs(value) else ())):
+    if isinstance(value, str) and (
+        Path(value).expanduser().exists() or any(Path().glob(value) if _globs(value) else ())
+    ):
         return str(Path(value).expanduser().absolute())
     return value
 

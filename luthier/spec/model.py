@@ -13,7 +13,8 @@ class ModelSection(Section):
     """The base model and how its outputs are read."""
 
     base: str = Field(
-        "embedded", description="`embedded` (comes with the installation), a folder, or a hub name such as `roberta-base`."
+        "embedded",
+        description="`embedded` (comes with the installation), a folder, or a hub name such as `roberta-base`.",
     )
     revision: str | None = Field(None, description="Commit or tag of a hub model, to fix it for ever.")
     pooling: Literal["auto", "mean", "cls", "own"] = Field(
@@ -22,9 +23,12 @@ class ModelSection(Section):
         "`auto` follows the model's sentence-transformers configuration and else its own head.",
     )
     max_tokens: int | None = Field(
-        None, ge=8, description="Longest input in tokens, prompt and answer together; default: the model's limit, at most 512 "
+        None,
+        ge=8,
+        description="Longest input in tokens, prompt and answer together; default: the model's limit, at most 512 "
         "for encoders and 1,024 for decoders.",
     )
     template: Literal["auto", "chat", "plain"] = Field(
-        "auto", description="How turns become text for a decoder: the model's chat template, or plain text where it has none."
+        "auto",
+        description="How turns become text for a decoder: the model's chat template, or plain text where it has none.",
     )

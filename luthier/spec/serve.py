@@ -12,7 +12,9 @@ class ServeSection(Section):
 
     host: str = Field("127.0.0.1", description="Address to listen on; other than loopback needs an API key.")
     port: int = Field(8321, ge=0, le=65535, description="Port; 0 takes a free one.")
-    ledger: str = Field("ledger.sqlite", description="The file that every prediction is appended to before its answer leaves.")
+    ledger: str = Field(
+        "ledger.sqlite", description="The file that every prediction is appended to before its answer leaves."
+    )
     max_chars: int = Field(100_000, ge=1, description="Longest accepted input, in characters.")
     max_batch: int = Field(256, ge=1, description="Most inputs in one request.")
     max_waiting: int = Field(64, ge=1, description="Requests allowed to wait; one more is answered 503 at once.")

@@ -19,7 +19,9 @@ ObjectiveName = Literal["classify", "generate"]
 class TaskSection(Section):
     """What is wanted and why."""
 
-    name: str = Field("task", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Short name: letters, digits, - and _.")
+    name: str = Field(
+        "task", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Short name: letters, digits, - and _."
+    )
     objective: ObjectiveName = Field(description="What is predicted.")
     goal: str = Field("", description="Who uses it and for what: shown in the report and the model card.")
 
@@ -32,5 +34,7 @@ class Task(Section):
     model: ModelSection = Field(default_factory=ModelSection, description="The base model.")
     train: TrainSection = Field(default_factory=TrainSection, description="How it learns.")
     evaluate: EvaluateSection = Field(default_factory=EvaluateSection, description="How it is measured.")
-    accept: dict[str, str] = Field(default_factory=dict, description="The definition of done: a bar for each metric named.")
+    accept: dict[str, str] = Field(
+        default_factory=dict, description="The definition of done: a bar for each metric named."
+    )
     serve: ServeSection = Field(default_factory=ServeSection, description="How it is served.")

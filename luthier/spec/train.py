@@ -18,7 +18,8 @@ class Lora(Section):
     alpha: float = Field(32.0, gt=0, description="The update is scaled by alpha / rank.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on an adapter's input.")
     targets: Literal["all-linear"] | list[str] = Field(
-        "all-linear", description="Modules that get an adapter: every linear layer but the output, or names such as `q_proj`."
+        "all-linear",
+        description="Modules that get an adapter: every linear layer but the output, or names such as `q_proj`.",
     )
 
 
@@ -26,32 +27,44 @@ class TrainSection(Section):
     """The training settings; `auto` is decided by objective and method, and written to `resolved.yaml`."""
 
     method: Literal["full", "last-layers", "lora"] = Field("full", description="Which parameters learn.")
-    layers: int = Field(2, ge=1, description="For `last-layers`: how many of the last layers learn (the head always does).")
+    layers: int = Field(
+        2, ge=1, description="For `last-layers`: how many of the last layers learn (the head always does)."
+    )
     lora: Lora = Field(default_factory=Lora, description="For `lora`: size and place of the adapters.")
     embeddings: Literal["auto", "train", "freeze"] = Field(
-        "auto", description="Token and position embeddings; `auto` freezes them for classify and trains them for generate."
+        "auto",
+        description="Token and position embeddings; `auto` freezes them for classify and trains them for generate.",
     )
     head: Literal["linear-fit", "random"] = Field(
-        "linear-fit", description="A classifier's head starts from a logistic regression on the frozen features, or at random."
+        "linear-fit",
+        description="A classifier's head starts from a logistic regression on the frozen features, or at random.",
     )
     epochs: float | Auto = Field("auto", description="Passes over the training rows; parts of a pass are allowed.")
     max_steps: int | None = Field(None, ge=1, description="At most so many optimiser steps.")
     batch: int = Field(32, ge=1, description="Rows per optimiser step.")
     micro_tokens: int | Auto = Field(
-        "auto", description="Most tokens, padding included, in one forward pass; a step's batch is cut into such pieces."
+        "auto",
+        description="Most tokens, padding included, in one forward pass; a step's batch is cut into such pieces.",
     )
     rate: float | Auto = Field("auto", description="Peak learning rate of AdamW.")
-    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="How the rate falls after the warm-up.")
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        "linear", description="How the rate falls after the warm-up."
+    )
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps over which the rate rises from zero.")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled decay, on matrices only.")
-    label_smoothing: float | Auto = Field("auto", description="Share of the target spread over all classes; 0.05 for classify.")
+    label_smoothing: float | Auto = Field(
+        "auto", description="Share of the target spread over all classes or tokens; `auto` is 0."
+    )
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this global norm.")
-    evaluations: int = Field(4, ge=1, description="How often the validation rows are scored during training.")
-    patience: int = Field(3, ge=1, description="Evaluations without a better score before training stops.")
+    evaluations: int = Field(5, ge=1, description="How often the validation rows are scored during training.")
+    patience: int = Field(4, ge=1, description="Evaluations in a row without a better score before training stops.")
     metric: str = Field("auto", description="Validation metric that chooses the delivered checkpoint.")
     seed: int = Field(0, ge=0, description="Seed of batch order, dropout and new parameters.")
-    checkpoint_s: float = Field(60.0, ge=0, description="Seconds between checkpoints; one is also written on ^C and SIGTERM.")
+    checkpoint_s: float = Field(
+        60.0, ge=0, description="Seconds between checkpoints; one is also written on ^C and SIGTERM."
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="`auto`: bfloat16 on a GPU that has it, float32 elsewhere (a CPU without it is 100 times slower)."
+        "auto",
+        description="`auto`: bfloat16 on a GPU that has it, float32 elsewhere (a CPU without it is 100 times slower).",
     )
     threads: int | None = Field(None, ge=1, description="CPU threads; default: what torch chooses.")

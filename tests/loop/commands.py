@@ -13,7 +13,9 @@ ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive"
 COMMAND = [sys.executable, "-m", "luthier.cli"]
 
 
-def luthier(*args: object, cwd: Path, text: str | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def luthier(
+    *args: object, cwd: Path, text: str | None = None, timeout: float = 300
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *map(str, args)], cwd=cwd, input=text, capture_output=True, text=True, timeout=timeout,
                           env=ENVIRONMENT)  # fmt: skip
 

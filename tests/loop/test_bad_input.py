@@ -91,7 +91,9 @@ def test_a_leak_stops_unless_it_is_fixed_or_allowed(project: Path) -> None:
     lines = (project / "messages.csv").read_text().splitlines()
     (project / "test.csv").write_text("\n".join([lines[0], *lines[5:25]]) + "\n")
     options = ["--set", "data.test=test.csv"]
-    refused(luthier("run", "task.yaml", *options, cwd=project), "shared between splits", "data.leaks: fix", "messages.csv:6")
+    refused(
+        luthier("run", "task.yaml", *options, cwd=project), "shared between splits", "data.leaks: fix", "messages.csv:6"
+    )
     found = luthier("check", "task.yaml", "--json", *options, cwd=project)
     assert (found.returncode, only_object(found)["leaks"]["exact"]) == (2, 20)
     fixed = luthier("run", "task.yaml", *options, "--set", "data.leaks=fix", "--json", cwd=project)
@@ -117,7 +119,9 @@ def test_a_model_folder_that_is_not_fit(project: Path, tiny_bert: Path) -> None:
     weights.rename(folder / "pytorch_model.bin")
     refused(luthier("run", "task.yaml", "--again", cwd=project), "only pickled weights")
     (folder / "pytorch_model.bin").rename(weights)
-    (folder / "config.json").write_text(json.dumps({"model_type": "no-such-thing", "auto_map": {"AutoModel": "evil.Model"}}))
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": "no-such-thing", "auto_map": {"AutoModel": "evil.Model"}})
+    )
     refused(luthier("run", "task.yaml", "--again", cwd=project), "no-such-thing")
 
 
@@ -126,10 +130,16 @@ def test_code_named_in_a_model_folder_is_never_run(project: Path, tiny_bert: Pat
     shutil.copytree(tiny_bert, folder)
     (folder / "evil.py").write_text("open('ran', 'w')\n")
     config = json.loads((folder / "config.json").read_text())
-    config |= {"auto_map": {"AutoConfig": "evil.C", "AutoModel": "evil.M"}, "_attn_implementation": "someone/kernel", "trust_remote_code": True}
+    config |= {
+        "auto_map": {"AutoConfig": "evil.C", "AutoModel": "evil.M"},
+        "_attn_implementation": "someone/kernel",
+        "trust_remote_code": True,
+    }
     (folder / "config.json").write_text(json.dumps(config))
     tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
-    (folder / "tokenizer_config.json").write_text(json.dumps({**tokenizer, "auto_map": {"AutoTokenizer": ["evil.T", None]}}))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({**tokenizer, "auto_map": {"AutoTokenizer": ["evil.T", None]}})
+    )
     rewrite(project / "task.yaml", str(tiny_bert), "model")
     done = luthier("run", "task.yaml", "--set", "train.max_steps=1", cwd=project)
     assert not list(project.rglob("ran"))
@@ -137,13 +147,15 @@ def test_code_named_in_a_model_folder_is_never_run(project: Path, tiny_bert: Pat
 
 
 def test_embedded_cannot_generate_and_says_so(project: Path) -> None:
-    (project / "chat.jsonl").write_text("".join(json.dumps({"prompt": f"q {i}", "completion": f"a {i}"}) + "\n" for i in range(40)))
+    (project / "chat.jsonl").write_text(
+        "".join(json.dumps({"prompt": f"q {i}", "completion": f"a {i}"}) + "\n" for i in range(40))
+    )
     (project / "chat.yaml").write_text("task: {objective: generate}\ndata: {source: chat.jsonl}\n")
     refused(luthier("run", "chat.yaml", cwd=project), "needs a decoder")
 
 
 def test_wrong_words_on_the_command_line(project: Path) -> None:
-    refused(luthier("rnu", "task.yaml", cwd=project), 'Did you mean "run"?')
+    refused(luthier("rnu", "task.yaml", cwd=project), "Did you mean 'run'?")
     refused(luthier("run", "nothing.yaml", cwd=project), "no such task file", "luthier init")
     refused(luthier("run", "task.yaml", "--set", "train.rate", cwd=project), "section.key=value")
     refused(luthier("predict", "nowhere", "messages.csv", cwd=project), "no bundle here")
@@ -164,7 +176,7 @@ def test_init_writes_a_task_that_runs_and_never_overwrites(project: Path) -> Non
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path):  # noqa: ANN201
+def small_disk(tmp_path: Path):
     """A file system of 3 MB."""
     if os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("notice: mounting a small file system needs root; the full-disk test is skipped")

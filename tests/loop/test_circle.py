@@ -11,7 +11,16 @@ import httpx
 import pytest
 from commands import luthier, only_object, start
 
-FILES = {"task.yaml", "resolved.yaml", "events.jsonl", "bundle", "report.html", "report.json", "manifest.json", "prepared"}
+FILES = {
+    "task.yaml",
+    "resolved.yaml",
+    "events.jsonl",
+    "bundle",
+    "report.html",
+    "report.json",
+    "manifest.json",
+    "prepared",
+}
 
 
 def test_run_ends_with_a_verdict_and_all_files(project: Path) -> None:
@@ -21,7 +30,7 @@ def test_run_ends_with_a_verdict_and_all_files(project: Path) -> None:
     assert result["verdict"] == "accepted"
     assert result["reasons"] == []
     folder = project / result["run"]
-    assert FILES <= {p.name for p in folder.iterdir()}
+    assert {p.name for p in folder.iterdir()} >= FILES
     assert set(result["data"]) == {"train", "valid", "test", "dropped", "leaks", "fingerprint"}
     assert result["model"]["trained"] < result["model"]["parameters"]
     wanted = {"accuracy", "macro_f1", "micro_f1", "macro_precision", "macro_recall", "roc_auc", "ece", "f1[billing]",
@@ -40,7 +49,9 @@ def test_run_ends_with_a_verdict_and_all_files(project: Path) -> None:
 
 
 def test_a_missed_bar_is_exit_one_with_its_reason(project: Path) -> None:
-    done = luthier("run", "task.yaml", "--set", "accept.macro_f1=>= 1.0", "--set", "train.max_steps=1", "--json", cwd=project)
+    done = luthier(
+        "run", "task.yaml", "--set", "accept.macro_f1=>= 1.0", "--set", "train.max_steps=1", "--json", cwd=project
+    )
     result = only_object(done)
     assert done.returncode == 1
     assert result["verdict"] == "missed"
@@ -81,7 +92,9 @@ def test_a_stopped_run_goes_on_to_the_same_bundle(project: Path, number: signal.
 
 
 def test_two_processes_do_not_write_one_run(project: Path) -> None:
-    running = start("run", "task.yaml", "--out", "same", "--set", "train.epochs=400", "--set", "train.patience=99", cwd=project)
+    running = start(
+        "run", "task.yaml", "--out", "same", "--set", "train.epochs=400", "--set", "train.patience=99", cwd=project
+    )
     while not (project / "same" / "inputs.json").exists():
         assert running.poll() is None, running.communicate()
         time.sleep(0.01)
@@ -116,7 +129,9 @@ def test_evaluate_predict_compare_and_report(project: Path) -> None:
     assert len(lines) == len(texts)
     assert set(lines[0]) == {"label", "scores"}
     assert sum(lines[0]["scores"].values()) == pytest.approx(1, abs=1e-4)
-    from_input = luthier("predict", "out", "-", cwd=project, text="where is my parcel\n" + json.dumps({"message": "refund me"}) + "\n")
+    from_input = luthier(
+        "predict", "out", "-", cwd=project, text="where is my parcel\n" + json.dumps({"message": "refund me"}) + "\n"
+    )
     assert len(from_input.stdout.splitlines()) == 2
 
     same = luthier("compare", "out", "out", "messages.csv", "--json", cwd=project)
@@ -149,7 +164,7 @@ def test_generate_runs_beside_the_untuned_model(chat_project: Path) -> None:
     assert set(json.loads(answer.stdout)) == {"text", "finish"}
 
 
-def serving(project: Path, bundle: str):  # noqa: ANN201
+def serving(project: Path, bundle: str):
     server = start("serve", bundle, "--port", "0", "--json", cwd=project)
     assert server.stdout is not None
     return server, json.loads(server.stdout.readline())["url"]
@@ -184,14 +199,25 @@ def test_what_people_say_comes_back_as_a_better_bundle(project: Path) -> None:
                      "--out", "second", "--json", cwd=project)  # fmt: skip
     result = only_object(second)
     assert second.returncode == 0, second.stderr
-    old_tests = {json.loads(line)["id"] for line in next((project / "first/prepared").glob("*/test.jsonl")).read_text().splitlines()}
-    new_tests = {json.loads(line)["id"] for line in next((project / "second/prepared").glob("*/test.jsonl")).read_text().splitlines()}
-    new_train = {json.loads(line)["id"] for line in next((project / "second/prepared").glob("*/train.jsonl")).read_text().splitlines()}
+    old_tests = {
+        json.loads(line)["id"]
+        for line in next((project / "first/prepared").glob("*/test.jsonl")).read_text().splitlines()
+    }
+    new_tests = {
+        json.loads(line)["id"]
+        for line in next((project / "second/prepared").glob("*/test.jsonl")).read_text().splitlines()
+    }
+    new_train = {
+        json.loads(line)["id"]
+        for line in next((project / "second/prepared").glob("*/train.jsonl")).read_text().splitlines()
+    }
     assert old_tests <= new_tests
     assert not old_tests & new_train
     assert result["against"]["rows"] == result["data"]["test"]
     assert result["against"]["metrics"]["macro_f1"]["better"] in {"first", "second", "cannot tell"}
-    manifests = [json.loads((project / name / "bundle/manifest.json").read_text())["bundle_id"] for name in ("first", "second")]
+    manifests = [
+        json.loads((project / name / "bundle/manifest.json").read_text())["bundle_id"] for name in ("first", "second")
+    ]
     assert manifests[0] != manifests[1]
 
 
@@ -204,4 +230,6 @@ def test_a_killed_server_has_kept_what_it_said(project: Path) -> None:
     from luthier.ledger.store import Ledger
 
     with Ledger(project / "ledger.sqlite") as ledger:
-        assert ledger.get(answer["predictions"][0]["prediction_id"]).output["label"] == answer["predictions"][0]["label"]
+        assert (
+            ledger.get(answer["predictions"][0]["prediction_id"]).output["label"] == answer["predictions"][0]["label"]
+        )

@@ -7,18 +7,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from luthier.base.errors import BundleError
-from luthier.release.bundle import write_bundle
-from luthier.release.predictor import Predictor, load_predictor
-from luthier.train.run import fit
 from making import LABELS, labelled, learner_of, section, sums
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-FACTS = {"task": {"name": "t", "objective": "classify", "goal": ""}, "name": "t", "base": {"name": "tiny", "sha256": "x"}}
+from luthier.base.errors import BundleError
+from luthier.release.bundle import write_bundle
+from luthier.release.predictor import Predictor, load_predictor
+from luthier.train.run import fit
+
+FACTS = {
+    "task": {"name": "t", "objective": "classify", "goal": ""},
+    "name": "t",
+    "base": {"name": "tiny", "sha256": "x"},
+}
 
 
-def bundle(tmp_path: Path, model: Path, objective: str, **settings):  # noqa: ANN003, ANN201
+def bundle(tmp_path: Path, model: Path, objective: str, **settings):
     examples = labelled(24) if objective == "classify" else sums(24)
     learner = learner_of(model, objective, LABELS if objective == "classify" else ())
     fit(learner, examples, section(objective, 24, rate=5e-3, epochs=2.0, batch=8, **settings), score=None)
@@ -29,12 +34,19 @@ def bundle(tmp_path: Path, model: Path, objective: str, **settings):  # noqa: AN
 
 @pytest.mark.parametrize("method", ["full", "lora", "last-layers"])
 @pytest.mark.parametrize("model", ["tiny_bert", "tiny_roberta"])
-def test_a_classifier_comes_back_the_same(model, method, request, tmp_path: Path) -> None:  # noqa: ANN001
+def test_a_classifier_comes_back_the_same(model, method, request, tmp_path: Path) -> None:
     examples, before, folder = bundle(tmp_path, request.getfixturevalue(model), "classify", method=method, layers=1)
     after = load_predictor(folder).predict([e.inputs for e in examples])
     for one, two in zip(before, after, strict=True):
         assert max(abs(one.scores[label] - two.scores[label]) for label in LABELS) < 1e-4
-    assert {p.suffix for p in folder.rglob("*") if p.is_file()} <= {".json", ".safetensors", ".md", ".txt", ".model", ".jinja"}
+    assert {p.suffix for p in folder.rglob("*") if p.is_file()} <= {
+        ".json",
+        ".safetensors",
+        ".md",
+        ".txt",
+        ".model",
+        ".jinja",
+    }
 
 
 def test_own_head_loads_in_plain_transformers(tiny_roberta: Path, tmp_path: Path) -> None:
@@ -56,8 +68,14 @@ def test_linear_head_can_be_read_without_luthier(tmp_path: Path) -> None:
     before = Predictor(learner).measure(examples)
     write_bundle(tmp_path / "bundle", learner, probes=examples, facts=FACTS)
     folder = tmp_path / "bundle"
-    network, tokenizer = AutoModel.from_pretrained(folder / "network").eval(), AutoTokenizer.from_pretrained(folder / "network")
-    head, recipe = load_file(folder / "head" / "head.safetensors"), json.loads((folder / "head" / "head.json").read_text())
+    network, tokenizer = (
+        AutoModel.from_pretrained(folder / "network").eval(),
+        AutoTokenizer.from_pretrained(folder / "network"),
+    )
+    head, recipe = (
+        load_file(folder / "head" / "head.safetensors"),
+        json.loads((folder / "head" / "head.json").read_text()),
+    )
     for example, prediction in zip(examples, before, strict=True):
         with torch.no_grad():
             hidden = network(**tokenizer(example.inputs["text"], return_tensors="pt")).last_hidden_state[0]
@@ -69,7 +87,7 @@ def test_linear_head_can_be_read_without_luthier(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["full", "lora", "last-layers"])
 @pytest.mark.parametrize("model", ["tiny_llama", "tiny_gpt2"])
-def test_a_generator_loads_in_plain_transformers_and_peft(model, method, request, tmp_path: Path) -> None:  # noqa: ANN001
+def test_a_generator_loads_in_plain_transformers_and_peft(model, method, request, tmp_path: Path) -> None:
     base = request.getfixturevalue(model)
     examples, before, folder = bundle(tmp_path, base, "generate", method=method, layers=1)
     after = load_predictor(folder).measure(examples)
@@ -90,11 +108,11 @@ def test_a_generator_loads_in_plain_transformers_and_peft(model, method, request
         assert learnt == pytest.approx(before[0].measured["nll_sum"], rel=1e-4)
 
 
-def test_a_model_that_does_not_come_back_the_same_is_not_released(tiny_bert: Path, tmp_path: Path, monkeypatch) -> None:  # noqa: ANN001
+def test_a_model_that_does_not_come_back_the_same_is_not_released(tiny_bert: Path, tmp_path: Path, monkeypatch) -> None:
     learner = learner_of(tiny_bert, "classify", LABELS, pooling="mean")
     saved = type(learner).save
 
-    def damaged(self, folder):  # noqa: ANN001, ANN202
+    def damaged(self, folder):
         with torch.no_grad():
             self.head.bias[0] += 1.0
         return saved(self, folder)

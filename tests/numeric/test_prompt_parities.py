@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from making import LABELS, labelled, learner_of, sums
+from transformers import AutoTokenizer
+
 from luthier.base.errors import DataError, ModelError
 from luthier.prompts.encode import Turns, cut_left, encode_text
 from luthier.prompts.template import plain_text, style_for
 from luthier.release.predictor import Predictor
-from making import LABELS, labelled, learner_of, sums
-from transformers import AutoTokenizer
 
 MULTI = [
     {"role": "user", "content": "where is my parcel"},
@@ -25,7 +26,7 @@ def turns(folder: Path, style: str, *, max_tokens: int = 200) -> Turns:
 
 @pytest.mark.parametrize("messages", [MULTI, MULTI[:1]])
 @pytest.mark.parametrize(("model", "style"), [("tiny_llama", "chat"), ("tiny_llama", "plain"), ("tiny_gpt2", "plain")])
-def test_the_mask_decodes_to_exactly_the_answer_and_its_end(model, style, messages, request) -> None:  # noqa: ANN001
+def test_the_mask_decodes_to_exactly_the_answer_and_its_end(model, style, messages, request) -> None:
     t = turns(request.getfixturevalue(model), style)
     encoded = t.encode(messages, "tomorrow at nine, 3 + 4 = 7")
     learnt = [i for i, learn in zip(encoded.ids, encoded.learn, strict=True) if learn]
@@ -47,7 +48,7 @@ def test_rendered_ids_equal_the_templates_own(tiny_llama: Path) -> None:
 
 
 @pytest.mark.parametrize(("model", "style"), [("tiny_llama", "chat"), ("tiny_llama", "plain"), ("tiny_gpt2", "plain")])
-def test_trainings_prompt_equals_servings(model, style, request) -> None:  # noqa: ANN001
+def test_trainings_prompt_equals_servings(model, style, request) -> None:
     t = turns(request.getfixturevalue(model), style)
     trained = t.encode(MULTI, "tomorrow")
     served = t.encode_prompt(MULTI, room=20)
@@ -91,7 +92,7 @@ def test_text_is_cut_at_the_limit_with_its_closing_token(tiny_bert: Path) -> Non
 
 
 @pytest.mark.parametrize("model", ["tiny_bert", "tiny_roberta"])
-def test_scores_do_not_depend_on_batch_or_padding(model, request) -> None:  # noqa: ANN001
+def test_scores_do_not_depend_on_batch_or_padding(model, request) -> None:
     predictor = Predictor(learner_of(request.getfixturevalue(model), "classify", LABELS))
     texts = [e.inputs["text"] for e in labelled(40)] + ["", "the " * 50]
     together = predictor.predict(texts)
@@ -104,7 +105,7 @@ def test_scores_do_not_depend_on_batch_or_padding(model, request) -> None:  # no
 
 
 @pytest.mark.parametrize("model", ["tiny_llama", "tiny_gpt2"])
-def test_answers_do_not_depend_on_batch_or_padding(model, request) -> None:  # noqa: ANN001
+def test_answers_do_not_depend_on_batch_or_padding(model, request) -> None:
     predictor = Predictor(learner_of(request.getfixturevalue(model), "generate"))
     examples = sums(9)
     together = predictor.predict([e.inputs for e in examples], max_new_tokens=8)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from making import LABELS, labelled, learner_of, section, sums
+
 from luthier.base.errors import Interrupted, TrainError
 from luthier.base.interrupt import Stopper
 from luthier.models import methods
@@ -16,21 +18,22 @@ from luthier.train.defaults import make_plan
 from luthier.train.loop import train
 from luthier.train.optim import make_optimizer, rate_at
 from luthier.train.run import encode_all, fit
-from making import LABELS, labelled, learner_of, section, sums
 
 
-def state(learner) -> dict[str, torch.Tensor]:  # noqa: ANN001
+def state(learner) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in learner.named_parameters()}
 
 
-def trained(folder: Path, objective: str, examples, **settings):  # noqa: ANN001, ANN003, ANN201
+def trained(folder: Path, objective: str, examples, **settings):
     learner = learner_of(folder, objective, LABELS if objective == "classify" else (), pooling="mean")
     fit(learner, examples, section(objective, len(examples), **settings), score=None)
     return learner
 
 
-@pytest.mark.parametrize(("objective", "model"), [("classify", "tiny_bert"), ("generate", "tiny_llama"), ("generate", "tiny_gpt2")])
-def test_micro_batches_equal_one_big_batch(objective, model, request) -> None:  # noqa: ANN001
+@pytest.mark.parametrize(
+    ("objective", "model"), [("classify", "tiny_bert"), ("generate", "tiny_llama"), ("generate", "tiny_gpt2")]
+)
+def test_micro_batches_equal_one_big_batch(objective, model, request) -> None:
     folder = request.getfixturevalue(model)
     # 27 rows in batches of 8: the last window holds 3, and answers differ in length.
     examples = labelled(27) if objective == "classify" else sums(27)
@@ -64,7 +67,7 @@ def test_the_reported_loss_is_cross_entropy_on_the_flat_batch(tiny_llama: Path) 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("frozen", [True, False])
 @pytest.mark.parametrize("piece", [1, 700, 1 << 24])
-def test_scores_in_pieces_give_the_same_loss_and_gradient(smoothing, bias, frozen, piece, monkeypatch) -> None:  # noqa: ANN001
+def test_scores_in_pieces_give_the_same_loss_and_gradient(smoothing, bias, frozen, piece, monkeypatch) -> None:
     from luthier.objectives import scores
 
     monkeypatch.setattr(scores, "PIECE", piece)
@@ -96,8 +99,10 @@ def test_classify_loss_is_cross_entropy(tiny_bert: Path) -> None:
     torch.testing.assert_close(loss, expected)
 
 
-@pytest.mark.parametrize(("objective", "model"), [("classify", "tiny_bert"), ("generate", "tiny_llama"), ("generate", "tiny_gpt2")])
-def test_a_fresh_adapter_is_the_identity_and_merging_changes_nothing(objective, model, request) -> None:  # noqa: ANN001
+@pytest.mark.parametrize(
+    ("objective", "model"), [("classify", "tiny_bert"), ("generate", "tiny_llama"), ("generate", "tiny_gpt2")]
+)
+def test_a_fresh_adapter_is_the_identity_and_merging_changes_nothing(objective, model, request) -> None:
     folder = request.getfixturevalue(model)
     examples = labelled(12) if objective == "classify" else sums(12)
     learner = learner_of(folder, objective, LABELS if objective == "classify" else (), pooling="mean").eval()
@@ -123,8 +128,9 @@ def test_a_fresh_adapter_is_the_identity_and_merging_changes_nothing(objective, 
 
 
 def test_the_one_pass_adapter_equals_pefts_own(tiny_llama: Path) -> None:
-    from luthier.models import low_rank
     from peft.tuners.lora.layer import Linear
+
+    from luthier.models import low_rank
 
     learner = learner_of(tiny_llama, "generate").train()
     learner.prepare_training(section("generate", 8, method="lora"))
@@ -159,7 +165,7 @@ def test_the_one_pass_adapter_equals_pefts_own(tiny_llama: Path) -> None:
         ({"method": "lora"}, "lora_", "base_layer"),
     ],
 )
-def test_only_chosen_parameters_move(tiny_bert: Path, settings, moves, stays) -> None:  # noqa: ANN001
+def test_only_chosen_parameters_move(tiny_bert: Path, settings, moves, stays) -> None:
     learner = learner_of(tiny_bert, "classify", LABELS, pooling="mean")
     chosen = section("classify", 16, rate=1e-2, epochs=2.0, batch=8, head="random", weight_decay=0.1, **settings)
     learner.prepare_training(chosen)
@@ -182,8 +188,8 @@ def test_head_of_roberta_learns_with_every_method(tiny_roberta: Path) -> None:
         assert any("out_proj" in name for name in learning)
 
 
-def stop_at(stopper: Stopper, step: int):  # noqa: ANN201
-    def emit(kind: str, /, **facts) -> None:  # noqa: ANN003
+def stop_at(stopper: Stopper, step: int):
+    def emit(kind: str, /, **facts) -> None:
         if kind == "step" and facts["step"] == step:
             stopper.handle(15, None)
 
@@ -196,17 +202,26 @@ def stop_at(stopper: Stopper, step: int):  # noqa: ANN201
      ("generate", "tiny_llama", "full"), ("generate", "tiny_llama", "lora"), ("generate", "tiny_gpt2", "last-layers")],
 )  # fmt: skip
 @pytest.mark.parametrize("stop", [1, 5])
-def test_resume_equals_uninterrupted_bit_for_bit(objective, model, method, stop, request, tmp_path: Path) -> None:  # noqa: ANN001
+def test_resume_equals_uninterrupted_bit_for_bit(objective, model, method, stop, request, tmp_path: Path) -> None:
     folder = request.getfixturevalue(model)
     examples = labelled(22) if objective == "classify" else sums(22)
     settings = section(objective, len(examples), method=method, layers=1, rate=1e-3, epochs=3.0, batch=8, evaluations=2)
     labels = LABELS if objective == "classify" else ()
 
-    def run(where: Path, stopper: Stopper, emit=lambda *a, **k: None):  # noqa: ANN001, ANN202
+    def run(where: Path, stopper: Stopper, emit=lambda *a, **k: None):
         learner = learner_of(folder, objective, labels)
         # A score that differs from step to step, so that the best state is kept and restored as well.
         counter = iter([3.0, 5.0, 4.0])
-        outcome = fit(learner, examples, settings, score=lambda: next(counter), folder=where, identity="x", emit=emit, stopper=stopper)
+        outcome = fit(
+            learner,
+            examples,
+            settings,
+            score=lambda: next(counter),
+            folder=where,
+            identity="x",
+            emit=emit,
+            stopper=stopper,
+        )
         return learner, outcome
 
     whole, reference = run(tmp_path / "whole", Stopper())
@@ -228,7 +243,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(tiny_bert: Path, tmp_path:
     settings = section("classify", 22, epochs=3.0, batch=8, checkpoint_s=0.0)
     stopper, said = Stopper(), []
 
-    def interrupt(kind: str, /, **facts) -> None:  # noqa: ANN003
+    def interrupt(kind: str, /, **facts) -> None:
         stop_at(stopper, 6)(kind, **facts)
 
     with pytest.raises(Interrupted):
@@ -247,7 +262,14 @@ def test_a_checkpoint_of_other_data_is_refused(tiny_bert: Path, tmp_path: Path) 
     settings = section("classify", 22, epochs=1.0, batch=8, checkpoint_s=0.0)
     fit(learner_of(tiny_bert, "classify", LABELS), labelled(22), settings, score=None, folder=tmp_path, identity="one")
     with pytest.raises(TrainError, match="another task, data or version"):
-        fit(learner_of(tiny_bert, "classify", LABELS), labelled(22), settings, score=None, folder=tmp_path, identity="two")
+        fit(
+            learner_of(tiny_bert, "classify", LABELS),
+            labelled(22),
+            settings,
+            score=None,
+            folder=tmp_path,
+            identity="two",
+        )
 
 
 def test_nan_stops_before_the_update_and_is_never_saved(tiny_bert: Path, tmp_path: Path) -> None:
@@ -259,7 +281,9 @@ def test_nan_stops_before_the_update_and_is_never_saved(tiny_bert: Path, tmp_pat
     steps = train(learner, rows, make_plan(settings, rows=24), optimizer, names=names)
     next(steps)
     before = state(learner)
-    hook = learner.network.register_forward_hook(lambda m, a, out: setattr(out, "last_hidden_state", out.last_hidden_state * float("nan")))
+    hook = learner.network.register_forward_hook(
+        lambda m, a, out: setattr(out, "last_hidden_state", out.last_hidden_state * float("nan"))
+    )
     with pytest.raises(TrainError, match=r"made\.csv:\d+.*the loss is nan at step 2"):
         next(steps)
     hook.remove()
@@ -267,7 +291,9 @@ def test_nan_stops_before_the_update_and_is_never_saved(tiny_bert: Path, tmp_pat
     with torch.no_grad():
         learner.head.bias[0] = float("nan")
     with pytest.raises(TrainError, match="not finite, so no checkpoint was written"):
-        checkpoint.save(tmp_path, learner=learner, optimizer=optimizer, progress=checkpoint.Progress(step=2), best=None, settings="")
+        checkpoint.save(
+            tmp_path, learner=learner, optimizer=optimizer, progress=checkpoint.Progress(step=2), best=None, settings=""
+        )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from luthier.base.errors import BundleError, Fault, LuthierError, StorageError, did_you_mean
 from luthier.base.files import locked, new_folder, storage, verify_manifest, write_json, write_manifest, write_text
 from luthier.base.seeds import derive_seed, stable_fraction, stable_hash
@@ -73,9 +74,8 @@ def test_storage_faults_say_what_to_do(tmp_path: Path, error: Exception, words: 
 
 
 def test_one_process_holds_a_folder(tmp_path: Path) -> None:
-    with locked(tmp_path / "run"):
-        with pytest.raises(StorageError, match="another process"), locked(tmp_path / "run"):
-            pass
+    with locked(tmp_path / "run"), pytest.raises(StorageError, match="another process"), locked(tmp_path / "run"):
+        pass
     with locked(tmp_path / "run"):
         pass
 
@@ -96,7 +96,11 @@ def test_stable_fractions_are_fractions(key: str, seed: int) -> None:
 
 def test_hashes_never_change() -> None:
     """Splits and run folders of years hang on these values."""
-    known = (stable_hash({"b": 1, "a": [None, "ü"]}), round(stable_fraction("C1001", seed=0), 12), derive_seed(7, "batches", 3))
+    known = (
+        stable_hash({"b": 1, "a": [None, "ü"]}),
+        round(stable_fraction("C1001", seed=0), 12),
+        derive_seed(7, "batches", 3),
+    )
     assert known == KNOWN
 
 

@@ -174,5 +174,6 @@ def test_a_correction_wins_over_the_row_it_corrects_and_moves_no_row() -> None:
     after = [dedupe.correct(e, dedupe.corrections([*rows, fix])) for e in kept]
     assert (wrong.target, after[7].target) == ("a", "c")
     assert [e.target for e in after[:7]] == [e.target for e in rows[:7]]
-    # What is only called a correction, by a column of that name, is none.
+    # A confirmation outweighs an older row as well; what is only called one, by a column of that name, is none.
+    assert set(dedupe.corrections([_row("y", "c", 1, kind="confirmation", prediction_id="p2")])) == {"y"}
     assert dedupe.corrections([_row("x", "c", 1, kind="correction")]) == {}

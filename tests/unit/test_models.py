@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from making import LABELS, labelled, learner_of
+from sklearn.linear_model import LogisticRegression
+
 from luthier.base.errors import ModelError
 from luthier.models import catalogue
 from luthier.models.methods import blocks, embedding_module, lora_targets
 from luthier.objectives.linear import fit_head
-from making import LABELS, labelled, learner_of
-from sklearn.linear_model import LogisticRegression
 
 
 def test_the_embedded_model_is_the_published_one() -> None:

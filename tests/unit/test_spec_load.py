@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from luthier.base.errors import TaskError
 from luthier.spec.evaluate import Bar, parse_bars
 from luthier.spec.load import dump_task, load_task
@@ -28,7 +29,12 @@ def faults(tmp_path: Path, text: str, *overrides: str) -> list[str]:
 
 def test_the_least_file_has_every_default(tmp_path: Path) -> None:
     task = load_task(written(tmp_path, LEAST)).task
-    assert (task.model.base, task.train.method, task.data.leaks, task.data.split.test) == ("embedded", "full", "stop", 0.2)
+    assert (task.model.base, task.train.method, task.data.leaks, task.data.split.test) == (
+        "embedded",
+        "full",
+        "stop",
+        0.2,
+    )
 
 
 def test_what_is_written_out_reads_the_same(tmp_path: Path) -> None:
@@ -43,12 +49,14 @@ def test_a_folder_means_the_task_in_it(tmp_path: Path) -> None:
 
 def test_overrides_are_typed_and_win(tmp_path: Path) -> None:
     path = written(tmp_path, LEAST + "train: {epochs: 5}\n")
-    task = load_task(path, ["train.epochs=2", "train.lora.rank=4", "accept.recall[a.b]=>= 0.9", "data.columns.text=body"]).task
+    task = load_task(
+        path, ["train.epochs=2", "train.lora.rank=4", "accept.recall[a.b]=>= 0.9", "data.columns.text=body"]
+    ).task
     assert (task.train.epochs, task.train.lora.rank) == (2, 4)
     assert task.accept == {"recall[a.b]": ">= 0.9"}
     assert task.data.columns == {"text": "body"}
     assert faults(tmp_path, LEAST, "train.epochs=many") == [
-        '--set train.epochs: "train.epochs" is \'many\': it should be a valid number. Passes over the training rows; parts of a pass are allowed.'
+        "--set train.epochs: \"train.epochs\" is 'many': it should be a valid number. Passes over the training rows; parts of a pass are allowed."
     ]
 
 
@@ -58,7 +66,10 @@ def test_paths_in_overrides_start_where_the_user_stands(tmp_path: Path, monkeypa
     path = written(tmp_path, LEAST)
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert load_task(path, ["data.source=b.csv"]).task.data.source == str(tmp_path / "elsewhere" / "b.csv")
-    assert load_task(path, ["data.source=[a.csv, b.csv]"]).task.data.source == ["a.csv", str(tmp_path / "elsewhere" / "b.csv")]
+    assert load_task(path, ["data.source=[a.csv, b.csv]"]).task.data.source == [
+        "a.csv",
+        str(tmp_path / "elsewhere" / "b.csv"),
+    ]
 
 
 def test_every_fault_has_its_line(tmp_path: Path) -> None:
@@ -67,7 +78,9 @@ def test_every_fault_has_its_line(tmp_path: Path) -> None:
     assert 'Did you mean "leaks"?' in found[1]
 
 
-@pytest.mark.parametrize("text", ["", "- a", "x", "a: [", "a:\n\tb: 1", "? [a]\n: b", "a: &x [*x]", "task: !!python/name:os.system", "\x00"])
+@pytest.mark.parametrize(
+    "text", ["", "- a", "x", "a: [", "a:\n\tb: 1", "? [a]\n: b", "a: &x [*x]", "task: !!python/name:os.system", "\x00"]
+)
 def test_what_is_no_task_file_is_told(tmp_path: Path, text: str) -> None:
     assert faults(tmp_path, text)
 

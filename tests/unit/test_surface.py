@@ -6,8 +6,9 @@ import subprocess
 import sys
 
 import click
-import luthier
 import pytest
+
+import luthier
 from luthier.cli import cli
 
 SURFACE = {
