@@ -6,7 +6,6 @@ import importlib.metadata
 import os
 import platform
 import shutil
-import sys
 from pathlib import Path
 
 from luthier.base.errors import LuthierError
@@ -35,10 +34,7 @@ def _finding(what: str, found: str, state: str = "good", mend: str = "") -> Find
 
 
 def _python() -> Finding:
-    version = platform.python_version()
-    if sys.version_info < (3, 11):
-        return _finding("Python", version, "bad", "Luthier needs Python 3.11 or newer.")
-    return _finding("Python", version)
+    return _finding("Python", platform.python_version())
 
 
 def _libraries() -> list[Finding]:

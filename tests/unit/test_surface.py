@@ -59,3 +59,18 @@ def test_check_and_init_load_no_torch() -> None:
     code = "import sys, luthier.lifecycle.begin\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_bug_keeps_its_traceback_and_is_no_missed_bar(monkeypatch: pytest.MonkeyPatch, capsys) -> None:  # noqa: ANN001
+    import luthier.cli as package
+
+    def broken(**_: object) -> None:
+        raise ZeroDivisionError("planted")
+
+    monkeypatch.setattr(package, "cli", broken)
+    with pytest.raises(SystemExit) as ended:
+        package.main()
+    assert ended.value.code == 70
+    words = capsys.readouterr().err
+    assert "ZeroDivisionError: planted" in words
+    assert "a bug in Luthier" in words

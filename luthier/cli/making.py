@@ -1,0 +1,96 @@
+"""Verbs that make: init, check, run, train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from luthier import show
+from luthier.cli.frame import (
+    ACCEPTED,
+    MISSED,
+    main_metrics,
+    out_option,
+    set_option,
+    task_argument,
+    verb,
+)
+
+
+@verb
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("luthier.yaml"), show_default=True, help="The task file."
+)
+@click.option("--force", is_flag=True, help="Replace an existing task file.")
+def init(data: Path, out: Path, force: bool, as_json: bool, quiet: bool) -> None:
+    """Look at DATA and write a task file that runs."""
+    from luthier.lifecycle.begin import write_task
+
+    found = write_task(data, out, force=force)
+    if not quiet:
+        for reason in found["reasons"]:
+            show.say(f"  {reason}")
+    if as_json:
+        show.emit_json(found)
+    else:
+        show.emit_line(f"wrote {out}; next: luthier run {out}")
+
+
+@verb
+@task_argument
+@set_option
+def check(task: Path, overrides: tuple[str, ...], as_json: bool, quiet: bool) -> int:
+    """Check task file and data, change nothing."""
+    from luthier.lifecycle.begin import check_data
+
+    found = check_data(task, overrides)
+    if as_json:
+        show.emit_json(found)
+    elif not quiet:
+        show.checked(found)
+    return 2 if found["stops"] else 0
+
+
+@verb
+@task_argument
+@set_option
+@out_option
+@click.option("--again", is_flag=True, help="Run anew even if nothing changed.")
+def run(task: Path, overrides: tuple[str, ...], out: Path | None, again: bool, as_json: bool, quiet: bool) -> int:
+    """Do the whole circle: check, train, judge, pack, report."""
+    finished = _round(task, overrides, out, again, quiet, judge=True)
+    if not quiet:
+        show.verdict(finished.record, names=main_metrics(finished.record))
+        show.say(f"report: {finished.report}\nnext:   luthier serve {finished.bundle}")
+    if as_json:
+        show.emit_json(finished.as_dict())
+    else:
+        show.emit_line(finished.verdict)
+    return ACCEPTED if finished.accepted else MISSED
+
+
+@verb
+@task_argument
+@set_option
+@out_option
+@click.option("--again", is_flag=True, help="Train anew even if nothing changed.")
+def train(task: Path, overrides: tuple[str, ...], out: Path | None, again: bool, as_json: bool, quiet: bool) -> None:
+    """Prepare, train and pack; the test rows stay closed."""
+    finished = _round(task, overrides, out, again, quiet, judge=False)
+    if as_json:
+        show.emit_json(finished.as_dict())
+    else:
+        show.emit_line(str(finished.bundle))
+
+
+def _round(task: Path, overrides: tuple[str, ...], out: Path | None, again: bool, quiet: bool, *, judge: bool) -> Any:
+    from luthier.lifecycle import run as run_
+
+    progress = show.Progress(quiet=quiet)
+    try:
+        return run_(task, overrides=overrides, out=out, again=again, judge=judge, watcher=progress)
+    finally:
+        progress.close()

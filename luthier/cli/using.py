@@ -1,0 +1,204 @@
+"""Verbs on what was made: evaluate, compare, predict, serve, harvest, report, doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from luthier import show
+from luthier.base.errors import LuthierError
+from luthier.cli.frame import (
+    ACCEPTED,
+    MISSED,
+    bundle_argument,
+    columns_option,
+    main_metrics,
+    out_option,
+    pairs,
+    verb,
+)
+
+
+@verb
+@bundle_argument
+@click.argument("data")
+@columns_option
+@click.option(
+    "--accept",
+    multiple=True,
+    metavar='METRIC">= VALUE"',
+    help='A bar such as "macro_f1 >= 0.8", in place of the bundle\'s own.',
+)
+@out_option
+def evaluate(
+    bundle: Path,
+    data: str,
+    columns: tuple[str, ...],
+    accept: tuple[str, ...],
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Measure BUNDLE on labelled DATA against its bars."""
+    from luthier.lifecycle.bundles import evaluate as evaluate_
+
+    bars = _bars(accept) if accept else None
+    record = evaluate_(bundle, data, columns=pairs(columns, "--column"), accept=bars, out=out)
+    if not quiet:
+        show.verdict(record, names=main_metrics(record))
+    if as_json:
+        show.emit_json(
+            {key: record[key] for key in ("verdict", "reasons", "notes", "bundle", "rows", "metrics", "report")}
+        )
+    else:
+        show.emit_line(record["verdict"])
+    return ACCEPTED if record["verdict"] == "accepted" else MISSED
+
+
+def _bars(texts: tuple[str, ...]) -> dict[str, str]:
+    import re
+
+    bars = {}
+    for text in texts:
+        found = re.match(r"^\s*([^<>=]+?)\s*([<>].*)$", text)
+        if found is None:
+            raise LuthierError(f'"{text}" is not a bar', where="--accept", mend='Write one such as "macro_f1 >= 0.8".')
+        bars[found[1]] = found[2]
+    return bars
+
+
+@verb
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@click.argument("data")
+@columns_option
+def compare(first: Path, second: Path, data: str, columns: tuple[str, ...], as_json: bool, quiet: bool) -> int:
+    """Compare two bundles on the same labelled DATA."""
+    from luthier.lifecycle.bundles import compare as compare_
+
+    found = compare_(first, second, data, columns=pairs(columns, "--column"))
+    if not quiet:
+        show.compared(found)
+    better = found["metrics"][found["main_metric"]]["better"]
+    if as_json:
+        show.emit_json({**found, "better": better})
+    else:
+        show.emit_line(better)
+    return MISSED if better == "first" else ACCEPTED
+
+
+@verb
+@bundle_argument
+@click.argument("data")
+@columns_option
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Write the predictions to this file instead of standard output."
+)
+@click.option("--max-new-tokens", type=click.IntRange(min=1), help="Longest generated answer.")
+def predict(
+    bundle: Path,
+    data: str,
+    columns: tuple[str, ...],
+    out: Path | None,
+    max_new_tokens: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Answer every row of DATA (or - for standard input), one JSON object a line."""
+    from luthier.lifecycle.answering import predict_file
+
+    written = predict_file(bundle, data, columns=pairs(columns, "--column"), out=out, max_new_tokens=max_new_tokens,
+                           write=None if as_json else show.emit_json)  # fmt: skip
+    if as_json:
+        show.emit_json(written)
+    elif out and not quiet:
+        show.say(f"wrote {written['rows']} predictions to {out}")
+
+
+@verb
+@bundle_argument
+@click.option("--host", help="Address to listen on; other than loopback needs an API key.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 takes a free one.")
+@click.option("--ledger", type=click.Path(path_type=Path), help="The file that keeps predictions and feedback.")
+@click.option(
+    "--api-key", envvar="LUTHIER_API_KEY", help="Key that every request must carry; better given as LUTHIER_API_KEY."
+)
+def serve(
+    bundle: Path,
+    host: str | None,
+    port: int | None,
+    ledger: Path | None,
+    api_key: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Serve BUNDLE over HTTP and keep what it said and what people said of it."""
+    from luthier.lifecycle.answering import serve_bundle
+
+    def ready(url: str) -> None:
+        if as_json:
+            show.emit_json({"url": url, "bundle": str(bundle)})
+        elif not quiet:
+            show.say(f"serving {bundle} at {url}  (a page to try it, POST {url}/v1/predict; ^C stops)")
+
+    serve_bundle(bundle, host=host, port=port, ledger=ledger, api_key=api_key or None, ready=ready)
+
+
+@verb
+@click.option(
+    "--ledger", type=click.Path(path_type=Path), default=Path("ledger.sqlite"), show_default=True, help="The ledger."
+)
+@click.option(
+    "--task", type=click.Path(path_type=Path), help="The task file, so that rows it knows and test rows are left out."
+)
+@click.option("--since", help="Only what was said then or later (ISO date).")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("harvest.jsonl"),
+    show_default=True,
+    help="The file to write.",
+)
+def harvest(ledger: Path, task: Path | None, since: str | None, out: Path, as_json: bool, quiet: bool) -> None:
+    """Turn what people said of the answers into a source file."""
+    from luthier.lifecycle.answering import harvest_ledger
+
+    found = harvest_ledger(ledger, task, since=since, out=out)
+    if as_json:
+        show.emit_json(found)
+        return
+    if not quiet:
+        for reason, count in found["dropped"].items():
+            show.say(f"  left out {count}: {reason}")
+    show.emit_line(f"wrote {found['written']} rows to {out}")
+    if found["written"] and not quiet:
+        show.say(f"next: add {out} to the end of data.source and run again; a correction wins over the row it corrects")
+
+
+@verb
+@click.argument("run", type=click.Path(path_type=Path))
+@out_option
+def report(run: Path, out: Path | None, as_json: bool, quiet: bool) -> None:
+    """Write the report page of RUN again from its report.json."""
+    from luthier.lifecycle.begin import write_page
+
+    page = write_page(run, out)
+    if as_json:
+        show.emit_json({"report": str(page)})
+    else:
+        show.emit_line(str(page))
+
+
+@verb
+def doctor(as_json: bool, quiet: bool) -> int:
+    """Look at this machine and installation, and say what will work."""
+    from luthier.lifecycle.doctor import examine
+
+    findings = examine()
+    bad = [f for f in findings if f["state"] == "bad"]
+    if as_json:
+        show.emit_json({"findings": findings, "healthy": not bad})
+    elif not quiet:
+        show.findings(findings)
+    return MISSED if bad else ACCEPTED
