@@ -66,15 +66,15 @@ def test_same_seed_same_bundle(project: Path) -> None:
     assert one["metrics"] == two["metrics"]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGKILL, -9)])
 def test_a_stopped_run_goes_on_to_the_same_bundle(project: Path, number: signal.Signals, code: int) -> None:
     # The run is made long enough that the signal lands between its first and last step.
-    options = ["--set", "train.epochs=60", "--set", "train.checkpoint_s=0", "--set", "train.patience=99"]
+    options = ["--set", "train.epochs=15", "--set", "train.checkpoint_s=0", "--set", "train.patience=99"]
     whole = only_object(luthier("run", "task.yaml", "--out", "whole", "--json", *options, cwd=project))
     running = start("run", "task.yaml", "--out", "cut", *options, cwd=project)
     events = project / "cut" / "events.jsonl"
     deadline = time.monotonic() + 120
-    while not (events.exists() and events.read_text().count('"kind": "step"') >= 20):
+    while not (events.exists() and events.read_text().count('"kind": "step"') >= 6):
         assert running.poll() is None, running.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.005)
