@@ -58,7 +58,7 @@ def verb(function: Callable[..., int | None]) -> Callable[..., None]:
             code = 130
         except BrokenPipeError:
             # The reader went away (`| head`); what is left in the buffer has nowhere to go.
-            sys.stdout = None  # type: ignore[assignment]
+            sys.stdout = None
             code = 0
         sys.exit(code)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def predict_file(
         except UnicodeDecodeError as error:
             raise DataError(f"these bytes are not UTF-8 ({error.reason})", where="standard input") from None
         items = input_rows(predictor, lines)
-        answers = (p.as_dict() for start in range(0, len(items), _STDIN_CHUNK)
+        answers: Iterator[dict[str, Any]] = (p.as_dict() for start in range(0, len(items), _STDIN_CHUNK)
                    for p in predictor.predict(items[start : start + _STDIN_CHUNK], max_new_tokens=max_new_tokens))  # fmt: skip
         count = len(items)
     else:
@@ -78,7 +78,10 @@ def harvest_ledger(ledger: Path, task: Path | None, *, since: str | None, out: P
         raise LedgerError(
             "no such ledger", where=str(ledger), mend="`luthier serve` writes one; name it with --ledger."
         )
-    objective, columns, known, tests = "classify", {}, {}, frozenset()
+    objective = "classify"
+    columns: dict[str, str] = {}
+    known: dict[str, str] = {}
+    tests: frozenset[str] = frozenset()
     if task is not None:
         file = load_task(task)
         objective, columns = file.task.task.objective, dict(file.task.data.columns)

@@ -116,6 +116,6 @@ def compare(first: str | Path, second: str | Path, source: str, *, columns: Mapp
         for p in (one, two)
     ]
     labels = tuple(dict.fromkeys([*one.labels, *two.labels]))
-    measured = compare_.paired(one.objective, targets(rows), *found, labels)
+    measured = compare_.paired(one.objective, targets(rows), found[0], found[1], labels)
     return {"first": str(one.folder), "second": str(two.folder), "rows": len(rows), "metrics": measured,
             "main_metric": measures.DEFAULT[one.objective]}  # fmt: skip

@@ -88,7 +88,7 @@ def _lora(network: nn.Module, train: TrainSection, head_names: tuple[str, ...]) 
     spec = train.lora
     config = LoraConfig(
         r=spec.rank,
-        lora_alpha=spec.alpha,
+        lora_alpha=spec.alpha,  # type: ignore[arg-type]
         lora_dropout=spec.dropout,
         target_modules=spec.targets if isinstance(spec.targets, list) else lora_targets(network, head_names),
         modules_to_save=list(head_names) or None,
@@ -98,7 +98,7 @@ def _lora(network: nn.Module, train: TrainSection, head_names: tuple[str, ...]) 
         with warnings.catch_warnings():
             # peft corrects fan_in_fan_out for GPT-2 by itself and transformers announces a renamed property: nothing to act on.
             warnings.simplefilter("ignore")
-            wrapped = get_peft_model(network, config)  # type: ignore[arg-type]
+            wrapped = get_peft_model(network, config)
     except ValueError as error:
         linear = sorted({name.split(".")[-1] for name, m in network.named_modules() if isinstance(m, nn.Linear)})
         raise ModelError(
@@ -151,7 +151,7 @@ def is_adapted(network: nn.Module) -> bool:
 
 def plain(network: nn.Module) -> nn.Module:
     """Return the transformers network inside a peft wrapper, adapters active, or the network itself."""
-    return network.get_base_model() if isinstance(network, PeftModel) else network  # type: ignore[return-value]
+    return network.get_base_model() if isinstance(network, PeftModel) else network
 
 
 def trained_state(module: nn.Module) -> dict[str, torch.Tensor]:

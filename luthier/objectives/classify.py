@@ -203,7 +203,7 @@ def _own_head_names(network: nn.Module) -> tuple[str, ...]:
     names = [
         name
         for name, _ in network.named_children()
-        if name != prefix and sum(1 for _ in network.get_submodule(name).parameters())
+        if name != prefix and any(True for _ in network.get_submodule(name).parameters())
     ]
     pooler = f"{prefix}.pooler"
     if any(name == pooler for name, _ in network.named_modules()) and network.get_submodule(pooler) is not None:

@@ -29,7 +29,7 @@ class Generator(Learner):
 
     objective = "generate"
 
-    def __init__(self, network: nn.Module, *, turns: Turns) -> None:
+    def __init__(self, network: Any, *, turns: Turns) -> None:
         super().__init__()
         self.network = network
         self.turns = turns
@@ -42,6 +42,11 @@ class Generator(Learner):
     def create(cls, base: Base, *, labels: tuple[str, ...] = (), model: ModelSection) -> Generator:
         turns = Turns(base.tokenizer, style_for(base.tokenizer, model.template), base.max_tokens)
         return cls(open_decoder(base), turns=turns)
+
+    @property
+    def _plain(self) -> Any:
+        """The transformers network, whatever is wrapped around it."""
+        return methods.plain(self.network)
 
     def prepare_training(self, train: TrainSection) -> None:
         self.network = methods.apply(self.network, train, freeze_embeddings=train.embeddings == "freeze")
@@ -59,21 +64,21 @@ class Generator(Learner):
         """
         if batch.learn_BT is None:
             raise ValueError("a training row has no learn-mask")
-        network = methods.plain(self.network)
+        network = self._plain
         learn_BT = batch.learn_BT[:, 1:]
         targets_N = batch.ids_BT[:, 1:][learn_BT]
         if self._split:
-            hidden_BTD = network.base_model(input_ids=batch.ids_BT, use_cache=False).last_hidden_state  # type: ignore[operator]
+            hidden_BTD = network.base_model(input_ids=batch.ids_BT, use_cache=False).last_hidden_state
             return hidden_BTD[:, :-1][learn_BT], targets_N
         return network(input_ids=batch.ids_BT, use_cache=False).logits[:, :-1][learn_BT], targets_N
 
     def _scores(self, hidden_ND: torch.Tensor) -> torch.Tensor:
-        return methods.plain(self.network).get_output_embeddings()(hidden_ND) if self._split else hidden_ND  # type: ignore[operator]
+        return self._plain.get_output_embeddings()(hidden_ND) if self._split else hidden_ND
 
     def loss(self, batch: Batch, *, smoothing: float) -> tuple[torch.Tensor, int]:
         hidden_ND, targets_N = self._scored(batch)
 
-        output = methods.plain(self.network).get_output_embeddings()  # type: ignore[operator]
+        output = self._plain.get_output_embeddings()
         if self._split and type(output) is nn.Linear:
             loss = LinearCrossEntropy.apply(hidden_ND, output.weight, output.bias, targets_N, smoothing)
         else:
@@ -87,7 +92,7 @@ class Generator(Learner):
         """Return each row's summed negative log-likelihood (nats) of its answer and the number of answer tokens."""
         batch = self.collate(encoded, masked=False)
         hidden_ND, targets_N = self._scored(batch)
-        vocabulary = int(methods.plain(self.network).config.vocab_size)  # type: ignore[union-attr]
+        vocabulary = int(self._plain.config.vocab_size)
         rows = max(1, PIECE // vocabulary)
         nll_N = torch.cat([
             F.cross_entropy(self._scores(hidden).float(), targets, reduction="none")
@@ -100,7 +105,7 @@ class Generator(Learner):
 
     def answer(self, encoded: Sequence[Encoded], *, max_new_tokens: int) -> list[Prediction]:
         ends = self.turns.end_ids
-        network = methods.plain(self.network)
+        network = self._plain
         made = generate(network, [e.ids for e in encoded], ends=ends, pad=self.pad_id, max_new_tokens=max_new_tokens)
         answers = [answer_text(self.tokenizer, ids, ends) for ids in made]
         return [
@@ -124,18 +129,18 @@ class Generator(Learner):
 
 
 @torch.inference_mode()
-def _splits(network: nn.Module) -> bool:
+def _splits(network: Any) -> bool:
     """Whether the output layer applied to the base model's hidden vectors gives the model's own scores.
 
     Some architectures scale or cap their scores; asking the model itself is surer than a list of them.
     """
-    base, output = getattr(network, "base_model", None), network.get_output_embeddings()  # type: ignore[operator]
+    base, output = getattr(network, "base_model", None), network.get_output_embeddings()
     if base is None or base is network or output is None:
         return False
     was_training = network.training
     network.eval()
     device = next(network.parameters()).device
-    ids_BT = torch.arange(4, device=device)[None] % int(network.config.vocab_size)  # type: ignore[union-attr]
+    ids_BT = torch.arange(4, device=device)[None] % int(network.config.vocab_size)
     try:
         mine = output(base(input_ids=ids_BT, use_cache=False).last_hidden_state)
         own = network(input_ids=ids_BT, use_cache=False).logits

@@ -38,7 +38,7 @@ class Learner(torch.nn.Module, ABC):
     """A network with everything its objective adds. ``network`` may be wrapped by an adapter method."""
 
     objective: ClassVar[str]
-    network: torch.nn.Module
+    network: Any
     tokenizer: Any
     labels: tuple[str, ...]
     max_tokens: int

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +47,7 @@ def fit_head(features_ND: torch.Tensor, labels_N: Sequence[int], classes: int, *
     return Fit(torch.from_numpy(weight), torch.from_numpy(bias), strength, accuracy)
 
 
-def _regression(strength: float) -> "LogisticRegression":  # noqa: F821, UP037
+def _regression(strength: float) -> Any:
     from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression(C=strength, max_iter=200, tol=1e-3)
