@@ -1,4 +1,4 @@
-"""Answer prompts with a decoder: greedy or sampled, in batches padded on the left."""
+"""Answer prompts with a decoder: greedily, in batches padded on the left."""
 
 from __future__ import annotations
 
@@ -15,14 +15,11 @@ def generate(
     ends: Sequence[int],
     pad: int,
     max_new_tokens: int,
-    temperature: float = 0.0,
-    top_p: float = 1.0,
 ) -> list[list[int]]:
     """Return the new ids of each prompt, end token included where one was made.
 
     Args:
         prompts: B lists of ids; they are padded on the left to one (B, T) batch.
-        temperature: 0 takes the likeliest token each time, so that the same prompt always gives the same answer.
     """
     device = next(network.parameters()).device
     longest = max(len(p) for p in prompts)
@@ -31,11 +28,8 @@ def generate(
     for row, prompt in enumerate(prompts):
         ids_BT[row, longest - len(prompt) :] = torch.tensor(prompt, device=device)
         mask_BT[row, longest - len(prompt) :] = 1
-    sampling = (
-        {"do_sample": True, "temperature": temperature, "top_p": top_p} if temperature > 0 else {"do_sample": False}
-    )
     config = GenerationConfig(
-        max_new_tokens=max_new_tokens, eos_token_id=list(ends), pad_token_id=pad, use_cache=True, **sampling
+        max_new_tokens=max_new_tokens, eos_token_id=list(ends), pad_token_id=pad, use_cache=True, do_sample=False
     )
     with torch.inference_mode():
         made_BT = network.generate(input_ids=ids_BT, attention_mask=mask_BT, generation_config=config)  # type: ignore[operator]
