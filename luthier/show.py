@@ -6,9 +6,9 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
-from luthier.base.errors import Fault, Interrupted, LuthierError
+from luthier.base.errors import Interrupted, LuthierError
 
 
 def emit_json(value: Mapping[str, Any]) -> None:
@@ -124,6 +124,12 @@ class Progress:
             )
         self._line(f"tokens   {'; '.join(parts)}")
 
+    def _on_augment(self, event: Mapping[str, Any]) -> None:
+        self._line(f"augment  {event['why']}")
+
+    def _on_balance(self, event: Mapping[str, Any]) -> None:
+        self._line(f"balance  {event['why']}")
+
     def _on_head(self, event: Mapping[str, Any]) -> None:
         self._line(f"head     fitted on the frozen features in {event['seconds']:.1f} s")
 
@@ -203,27 +209,78 @@ def _cell(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
+_CHECK_LABELS, _CHECK_FINDINGS, _CHECK_STOPS, _CHECK_WIDTH = 12, 8, 6, 160
+
+
 def checked(found: Mapping[str, Any]) -> None:
-    """Print what `luthier check` found."""
-    splits = found["splits"]
-    say(
-        f"{found['rows']} rows: {splits['train']} train, {splits['valid']} valid, {splits['test']} test ({found['recognised_as']})"
+    """Print what `luthier check` found: the numbers, what to look at, and last whether it would run and the worst of it."""
+    from luthier.studio.check_page_findings import findings as findings_of
+
+    told = findings_of(found)
+    stops = [f for f in told if f.level == "stops"]
+    splits = found.get("splits") or {}
+    sides = ", ".join(f"{splits[side]:,} {side}" for side in ("train", "valid", "test") if side in splits)
+    _fact(
+        "rows",
+        f"{found.get('rows', 0):,} read; {sides}"
+        + (f" ({found['recognised_as']})" if found.get("recognised_as") else ""),
     )
-    if found["labels"]:
-        rows = [[label, *(str(n[s]) for s in ("train", "valid", "test"))] for label, n in found["labels"].items()]
-        table(["label", "train", "valid", "test"], rows[:40])
-        if len(rows) > 40:
-            say(f"... and {len(rows) - 40} more labels")
-    for reason, count in found["dropped"].items():
-        say(f"dropped {count}: {reason}")
-    say("leaks: " + (", ".join(f"{n} {kind}" for kind, n in found["leaks"].items() if n) or "none"))
-    if found["personal"]:
-        say("personal data: " + ", ".join(f"{n} {kind}" for kind, n in found["personal"].items()))
-    for problem in found["problems"]:
-        say(f"note: {Fault(**problem)}")
-    for fault in found["stops"]:
-        say(f"stops a run: {Fault(**fault)}")
-    emit_line("this would not run" if found["stops"] else "ready to run")
+    _check_numbers(found)
+    _check_labels(found.get("labels") or {})
+    for level, mark in (("grave", "serious"), ("look", "look"), ("note", "note")):
+        shown = [f for f in told if f.level == level]
+        kept = shown if level == "grave" else shown[:_CHECK_FINDINGS]
+        for finding in kept:
+            _fact(mark, f"{finding.where + ': ' if finding.where else ''}{finding.what}")
+            if finding.do and level != "note":
+                say(f"         {finding.do}")
+        if len(shown) > len(kept):
+            say(f"         and {len(shown) - len(kept)} more of this weight")
+    for finding in stops[:_CHECK_STOPS]:
+        say(f"stops a run: {finding.where + ': ' if finding.where else ''}{finding.what} {finding.do}".rstrip())
+    if len(stops) > _CHECK_STOPS:
+        say(f"and {len(stops) - _CHECK_STOPS} more places; --json names them all")
+    worst = next((f for f in told if f.level in ("stops", "grave", "look")), None)
+    if worst is not None and len(told) > 3:
+        say(f"the worst: {worst.what}")
+    if found.get("page"):
+        say(f"page: {found['page']}")
+    emit_line("this would not run" if stops else "ready to run")
+
+
+def _fact(name: str, text: str) -> None:
+    """Print a named line, cut where it would run on."""
+    say(f"{name:<8} {text if len(text) <= _CHECK_WIDTH else text[: _CHECK_WIDTH - 1] + '…'}")
+
+
+def _check_numbers(found: Mapping[str, Any]) -> None:
+    preview = found.get("preview") or {}
+    lengths = preview.get("lengths")
+    if lengths:
+        cut = lengths["cut"]["rows"]
+        _fact(
+            "tokens",
+            f"half have up to {lengths['median']:,}, 95 % up to {lengths['p95']:,}; {preview['base']} takes {preview['max_tokens']:,}, "
+            + (f"{cut:,} rows would be cut" if cut else "no row is cut"),
+        )
+    dropped = {reason: n for reason, n in (found.get("dropped") or {}).items() if n}
+    if dropped:
+        _fact("dropped", ", ".join(f"{n:,} {reason}" for reason, n in dropped.items()))
+    _fact("leaks", ", ".join(f"{n:,} {kind}" for kind, n in (found.get("leaks") or {}).items() if n) or "none")
+    masked = found.get("masked")
+    if masked:
+        _fact("masked", ", ".join(f"{n:,} {kind}" for kind, n in masked.items()))
+
+
+def _check_labels(labels: Mapping[str, Mapping[str, int]]) -> None:
+    """Print rows by label, the largest first; of many labels only the first and the last few."""
+    rows = sorted(labels.items(), key=lambda pair: (-sum(pair[1].values()), pair[0]))
+    cells = [[label[:60], *(f"{n.get(side, 0):,}" for side in ("train", "valid", "test"))] for label, n in rows]
+    if len(cells) > _CHECK_LABELS + 3:
+        gap = [f"... {len(cells) - _CHECK_LABELS} more", "", "", ""]
+        cells = [*cells[: _CHECK_LABELS - 4], gap, *cells[-4:]]
+    if cells:
+        table(["label", "train", "valid", "test"], cells)
 
 
 def compared(found: Mapping[str, Any]) -> None:
@@ -251,3 +308,16 @@ def findings(found: Sequence[Mapping[str, str]]) -> None:
             f"{marks[item['state']]}  {item['what']}: {item['found']}"
             + (f"\n      {item['mend']}" if item["mend"] else "")
         )
+
+
+class Steps:
+    """Says which step of a check is under way, on a terminal only: its result is what is read later."""
+
+    _WORDS: ClassVar[dict[str, str]] = {
+        "reading": "reading and cleaning rows", "dividing": "dividing rows", "leaks": "comparing splits", "looking closer": "looking at texts and labels",
+        "tokens": "counting tokens",
+    }  # fmt: skip
+
+    def __call__(self, step: str) -> None:
+        if sys.stderr.isatty():
+            say(f"... {self._WORDS.get(step, step)}")

@@ -100,12 +100,15 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """One optimiser step: mean ``loss`` over ``count`` learnt units, ``rate``, gradient norm, rows and tokens seen."""
+    """One optimiser step: mean ``loss`` over ``count`` learnt units, ``rate``, gradient norm, rows and tokens seen.
+
+    Where labels weigh differently ``count`` is the sum of their weights.
+    """
 
     step: int
     epoch: float
     loss: float
-    count: int
+    count: float
     rate: float
     grad_norm: float
     rows: int

@@ -8,7 +8,7 @@ import traceback
 
 from luthier import show
 from luthier.base.errors import Interrupted
-from luthier.cli import making, using  # noqa: F401  (importing a module of verbs registers them)
+from luthier.cli import labelling, making, using  # noqa: F401  (importing a module of verbs registers them)
 from luthier.cli.frame import cli
 
 __all__ = ["cli", "main"]

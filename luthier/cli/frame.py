@@ -14,13 +14,17 @@ from luthier import __version__, show
 from luthier.base.errors import LuthierError
 
 ACCEPTED, MISSED = 0, 1
+# The order of the work.
+ORDER = (
+    "init", "check", "label", "prepare", "run", "train", "evaluate", "compare", "predict", "serve", "harvest", "report", "doctor",
+)  # fmt: skip
 
 
 class _Verbs(click.Group):
     """Lists the verbs in the order of the work."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        return sorted(self.commands, key=ORDER.index)
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -20,16 +20,17 @@ from luthier.cli.frame import (
 
 
 @verb
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("luthier.yaml"), show_default=True, help="The task file."
 )
+@click.option("--query", help="The SQL query whose rows are read, where DATA is a database URL.")
 @click.option("--force", is_flag=True, help="Replace an existing task file.")
-def init(data: Path, out: Path, force: bool, as_json: bool, quiet: bool) -> None:
-    """Look at DATA and write a task file that runs."""
+def init(data: str, out: Path, query: str | None, force: bool, as_json: bool, quiet: bool) -> None:
+    """Look at DATA (a file, a folder, a glob, a hub name, a database URL) and write a task file that runs."""
     from luthier.lifecycle.begin import write_task
 
-    found = write_task(data, out, force=force)
+    found = write_task(data, out, force=force, query=query)
     if not quiet:
         for reason in found["reasons"]:
             show.say(f"  {reason}")
@@ -42,16 +43,36 @@ def init(data: Path, out: Path, force: bool, as_json: bool, quiet: bool) -> None
 @verb
 @task_argument
 @set_option
-def check(task: Path, overrides: tuple[str, ...], as_json: bool, quiet: bool) -> int:
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Write a page, the record and a table of probable label errors here."
+)
+def check(task: Path, overrides: tuple[str, ...], out: Path | None, as_json: bool, quiet: bool) -> int:
     """Check task file and data, change nothing."""
-    from luthier.lifecycle.begin import check_data
+    from luthier.lifecycle.checking import check_data
 
-    found = check_data(task, overrides)
+    found = check_data(task, overrides, out=out, watch=None if quiet else show.Steps())
     if as_json:
         show.emit_json(found)
     elif not quiet:
         show.checked(found)
     return 2 if found["stops"] else 0
+
+
+@verb
+@task_argument
+@set_option
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("prepared"), show_default=True, help="Where the folder goes."
+)
+def prepare(task: Path, overrides: tuple[str, ...], out: Path, as_json: bool, quiet: bool) -> None:
+    """Write checked, divided rows as a folder named by its content."""
+    from luthier.lifecycle.checking import prepare_data
+
+    found = prepare_data(task, overrides, out=out, watch=None if quiet else show.Steps())
+    if as_json:
+        show.emit_json(found)
+    else:
+        show.emit_line(found["folder"])
 
 
 @verb

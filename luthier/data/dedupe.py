@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 
-from luthier.base.records import Example
-from luthier.data.columns import Dropped
+from luthier.base.records import Example, Source
+from luthier.data.shapes.columns import Dropped
+from luthier.prompts.template import spoken as said
 
 DUPLICATE = "duplicate"
 OTHER_LABEL = "same text, other label"
@@ -35,51 +35,25 @@ def key(example: Example) -> str:
     """Return the normalised input: what makes two examples the same to a model. Roles count."""
     if "text" in example.inputs:
         return normalise(example.inputs["text"])
-    return "\x1e".join(f"{turn['role']}\x1f{normalise(turn['content'])}" for turn in example.inputs["messages"])
+    return "\x1e".join(f"{turn['role']}\x1f{normalise(said(turn))}" for turn in example.inputs["messages"])
 
 
-def is_conflicting(dropped: Dropped) -> bool:
-    """Whether a row was dropped because the same input stood before it with another target."""
-    return dropped.reason in (OTHER_LABEL, OTHER_ANSWER)
+def is_said(example: Example) -> bool:
+    """Whether the row was harvested: what a person said of an answer, right or corrected, outweighs an older row."""
+    return example.extra.get("kind") in SAID and bool(example.extra.get("prediction_id"))
 
 
-def corrections(examples: Sequence[Example]) -> dict[str, Example]:
-    """Return, by key, the harvested rows: what a person said of an answer, right or corrected, outweighs an older row.
-
-    A later word on the same text replaces an earlier one.
-    """
-    return {key(e): e for e in examples if e.extra.get("kind") in SAID and e.extra.get("prediction_id")}
+def corrections(examples: Iterable[Example]) -> dict[str, Example]:
+    """Return the harvested rows by key; a later word on the same text replaces an earlier one."""
+    return {key(e): e for e in examples if is_said(e)}
 
 
-def correct(example: Example, corrected: Mapping[str, Example]) -> Example:
-    """Return the example with its target as corrected, and the correction's source, where there is one."""
+def conflict(example: Example, kept_at: Source, kept_target: str, corrected: Mapping[str, Example]) -> Dropped:
+    """Say why a row is left out whose input stood before it with another target."""
     by = corrected.get(key(example))
-    return example if by is None or by.target == example.target else replace(by, group=example.group)
-
-
-def drop_duplicates(examples: Sequence[Example]) -> tuple[list[Example], list[Dropped]]:
-    """Keep the first of all examples with one key; the others say which one, and whether the target differs."""
-    corrected = corrections(examples)
-    first: dict[str, Example] = {}
-    kept: list[Example] = []
-    dropped: list[Dropped] = []
-    for example in examples:
-        same = key(example)
-        before = first.setdefault(same, example)
-        if before is example:
-            kept.append(example)
-        elif before.target == example.target:
-            dropped.append(Dropped(example.source, DUPLICATE, f"of {before.source}"))
-        elif same in corrected:
-            by = corrected[same]
-            dropped.append(Dropped(example.source, CORRECTED, f'"{by.target}" by {by.source} holds for this text'))
-        else:
-            dropped.append(_conflict(example, before))
-    return kept, dropped
-
-
-def _conflict(example: Example, before: Example) -> Dropped:
+    if by is not None:
+        return Dropped(example.source, CORRECTED, f'"{by.target}" by {by.source} holds for this text')
     if "text" in example.inputs:
-        detail = f'"{example.target}" here, "{before.target}" at {before.source}, which is kept'
+        detail = f'"{example.target}" here, "{kept_target}" at {kept_at}, which is kept'
         return Dropped(example.source, OTHER_LABEL, detail)
-    return Dropped(example.source, OTHER_ANSWER, f"another answer stands at {before.source}, which is kept")
+    return Dropped(example.source, OTHER_ANSWER, f"another answer stands at {kept_at}, which is kept")

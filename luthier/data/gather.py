@@ -1,140 +1,268 @@
-"""Read, map, dedupe and divide: everything the data room does before leaks are dealt with."""
+"""Read, map, clean, mask and dedupe: everything the data room does before rows are divided, one row at a time."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from luthier.base.errors import DataError, Fault, did_you_mean
-from luthier.base.files import sha256_file
+from luthier.base.errors import DataError, Fault
 from luthier.base.records import Example, Row
-from luthier.data.columns import Dropped, Mapped, to_examples
-from luthier.data.dedupe import correct, corrections, drop_duplicates
-from luthier.data.sources import expand, read_rows
-from luthier.data.split import SIDES, Side, assign, shares_of
+from luthier.base.seeds import stable_hash
+from luthier.data import dedupe
+from luthier.data.board import Board, BoardMaker
+from luthier.data.cleaning.clean import BoilerplateFinder, Cleaner
+from luthier.data.labels.decisions import apply, read_decisions
+from luthier.data.personal import Masker, find
+from luthier.data.rows import Drops
+from luthier.data.shapes.columns import Dropped, map_rows
+from luthier.data.shapes.dates import is_missing, moment
+from luthier.data.sources import Origin, open_sources
 from luthier.spec.data import DataSection
 
-_SHOWN_DROPS = 3
+_HELD_WORDS = 3
+Pair = tuple[Example | Dropped, Example | Dropped]
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """Everything known after reading and dividing, before leaks are dealt with."""
+    """Everything known before rows are divided: the board, what was left out and why, and what was done to the rest."""
 
-    sides: dict[Side, list[Example]]
-    dropped: list[Dropped]
+    board: Board
+    dropped: Drops
+    cleaner: Cleaner
+    masked: Mapping[str, int]
     recognised_as: str
     notes: list[Fault]
     files: list[dict[str, Any]]
+    grouped: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
-    mapped: Mapped
-    files: list[dict[str, Any]] = field(default_factory=list)
+class _Reader:
+    """Reads the roles of a data section into one board."""
 
+    def __init__(self, data: DataSection, objective: str, base: Path) -> None:
+        self.data, self.objective, self.base = data, objective, base
+        self.faults: list[Fault] = []
+        self.notes: list[Fault] = []
+        self.dropped = Drops()
+        self.maker = BoardMaker(seed=data.split.seed)
+        self.cleaner = Cleaner(data.clean)
+        self.masker = _masker(data, base)
+        self.decisions = read_decisions(base / data.corrections, shown=data.corrections) if data.corrections else None
+        self.undated: list[tuple[int, Any]] = []
+        self.files: list[dict[str, Any]] = []
+        self.recognised: dict[str, None] = {}
+        self.corrected: dict[str, Example] = {}
+        self.conflicts: list[tuple[Example, int]] = []
+        self.grouped: Counter[str] = Counter()
 
-def _shown(path: Path, base: Path) -> str:
-    """Return the name a user knows a file by: relative where it lies below the task file."""
-    try:
-        return path.relative_to(base).as_posix()
-    except ValueError:
-        relative = os.path.relpath(path, base)
-        return str(path) if relative.startswith(os.path.join("..", "..", "..")) else Path(relative).as_posix()
+    def examples(
+        self, origins: Sequence[Origin], counts: Counter[str], *, optional: bool
+    ) -> Iterator[Example | Dropped]:
+        mapping = map_rows(
+            _rows(origins, self.faults, self.notes, counts), columns=self.data.columns, objective=self.objective,
+            by=self.data.split.by, time=self.data.split.time, by_optional=optional, faults=self.faults,
+        )  # fmt: skip
+        yield from mapping
+        self._settle_dates(mapping.day_first)
+        if mapping.recognised_as:
+            self.recognised[mapping.recognised_as] = None
 
+    def _settle_dates(self, day_first: bool | None) -> None:
+        for index, value in self.undated:
+            found = moment(value, day_first=day_first)
+            self.maker.set_moment(index, found.timestamp() if found else float("nan"))
+        self.undated.clear()
 
-def read_files(
-    paths: Sequence[Path],
-    data: DataSection,
-    objective: str,
-    base: Path,
-    faults: list[Fault],
-    notes: list[Fault],
-    *,
-    need_target: bool = True,
-    by_optional: bool = False,
-) -> Read:
-    counts: Counter[str] = Counter()
-    shown = {path: _shown(path, base) for path in paths}
+    def learn_boilerplate(self, origins: Sequence[Origin]) -> None:
+        """Read the source once more before all else: a line is boilerplate where many rows share it."""
+        finder = BoilerplateFinder()
+        silent: list[Fault] = []
+        mapping = map_rows(_rows(origins, silent, [], Counter()), columns=self.data.columns, objective=self.objective,
+                           by=None, by_optional=True, faults=silent)  # fmt: skip
+        for example in mapping:
+            if isinstance(example, Example):
+                for text in texts_of(example):
+                    finder.add(text)
+        self.cleaner = Cleaner(self.data.clean, boilerplate=finder.lines())
 
-    def rows() -> Iterator[Row]:
-        for path, name in shown.items():
-            found = read_rows(
-                path,
-                encoding=data.encoding,
-                max_chars=data.max_chars,
-                shown_as=name,
-                faults=faults,
-                notes=notes,
+    def read(self, role: str, origins: Sequence[Origin]) -> None:
+        counts: Counter[str] = Counter()
+        keep_all = role != "source" or self.data.duplicates == "keep"
+        for example, stored in self._decided(role, self._cleaned(origins, counts, role)):
+            if isinstance(stored, Dropped):
+                self.dropped.add(stored)
+            else:
+                self._take(example, stored, role, keep_all=keep_all)
+        self._file_facts(role, origins, counts)
+
+    def _cleaned(self, origins: Sequence[Origin], counts: Counter[str], role: str) -> Iterator[Pair]:
+        """Yield each row as it is compared and as it is kept: masks are numbered in order, so they decide nothing."""
+        for found in self.examples(origins, counts, optional=role != "source"):
+            example = found if isinstance(found, Dropped) else self.cleaner.example(found)
+            yield example, example if isinstance(example, Dropped) or self.masker is None else self._masked(example)
+
+    def _decided(self, role: str, pairs: Iterator[Pair]) -> Iterator[Pair]:
+        """Carry out what a person decided of probable label errors: the table shows rows as they are kept."""
+        if self.decisions is None or role != "source":
+            yield from pairs
+            return
+        latest: list[Example | Dropped] = []
+
+        def kept() -> Iterator[Example | Dropped]:
+            for example, stored in pairs:
+                latest[:] = [example]
+                yield stored
+
+        for stored in apply(kept(), self.decisions):
+            example = latest[0]
+            if isinstance(stored, Example) and isinstance(example, Example) and stored.target != example.target:
+                example = replace(example, target=stored.target)
+            yield example, stored
+
+    def _take(self, example: Any, stored: Example, role: str, *, keep_all: bool) -> None:
+        if role == "source" and dedupe.is_said(example):
+            self.corrected[dedupe.key(example)] = example
+        if example.group is not None:
+            self.grouped[example.source.file] += 1
+        else:
+            self.grouped.setdefault(example.source.file, 0)
+        first = None if keep_all else self.maker.twin(example)
+        if first is None:
+            self._add(example, stored, role)
+        elif self.maker.same_target(first, example):
+            self.dropped.add(Dropped(example.source, dedupe.DUPLICATE, f"of {self.maker.place(first)}"))
+        else:  # which one holds is known when all rows are read: a correction may come last
+            self.conflicts.append((example, first))
+
+    def _add(self, example: Example, stored: Example, role: str) -> None:
+        value = example.extra.get(self.data.split.time) if self.data.split.time else None
+        found = moment(value) if value is not None else None
+        when = found.timestamp() if found else float("nan")
+        index = self.maker.add(example, role, moment=when, stored=stored)
+        if found is None and not is_missing(value):  # what 03/04/2024 means is known when the column is read
+            self.undated.append((index, value))
+
+    def _masked(self, example: Example) -> Example:
+        assert self.masker is not None
+        masked = self.masker.example(example)
+        personal = masked.group is not None and find(masked.group)
+        return replace(masked, group=stable_hash(masked.group, size=8)) if personal else masked
+
+    def read_held_out(self, origins: Sequence[Origin]) -> None:
+        """Take every text of the evaluation files, whatever their columns are called."""
+        counts: Counter[str] = Counter()
+        for row in _rows(origins, self.faults, self.notes, counts):
+            for text in _strings(row.values):
+                if len(text.split()) >= _HELD_WORDS:
+                    self.maker.add(Example("", {"text": self.cleaner.text(text)}, None, row.source), "held_out")
+        self._file_facts("held_out", origins, counts)
+
+    def _file_facts(self, role: str, origins: Sequence[Origin], counts: Counter[str]) -> None:
+        if not self.faults:  # a file that cannot be read cannot be hashed either
+            self.files += [
+                {"name": o.shown, "sha256": o.digest(), "rows": counts[o.shown], "role": role} for o in origins
+            ]
+
+    def settle(self) -> dict[int, Example]:
+        """Say which of two targets of one text holds; return the rows that a correction replaces."""
+        for example, first in self.conflicts:
+            self.dropped.add(
+                dedupe.conflict(example, self.maker.place(first), self.maker.target_of(first), self.corrected)
             )
-            for row in found:
-                counts[name] += 1
-                yield row
-
-    mapped = to_examples(
-        rows(),
-        columns=data.columns,
-        objective=objective,
-        by=data.split.by,
-        need_target=need_target,
-        by_optional=by_optional,
-    )
-    faults.extend(mapped.faults)
-    if faults:  # a file that cannot be read cannot be hashed either
-        return Read(mapped)
-    files = [{"name": name, "sha256": sha256_file(path), "rows": counts[name]} for path, name in shown.items()]
-    return Read(mapped, files)
+        changed: dict[int, Example] = {}
+        for by in self.corrected.values():
+            index = self.maker.twin(by)
+            if index is not None and not self.maker.same_target(index, by):
+                changed[index] = by
+        return changed
 
 
 def gather(data: DataSection, objective: str, base: Path) -> Gathered:
-    """Read all files of the data section and divide the rows.
+    """Read all files of the data section.
 
     Raises:
-        DataError: with every fault found.
+        DataError: with every fault found in files, columns and dates.
     """
-    faults: list[Fault] = []
-    notes: list[Fault] = []
-    named = {"source": data.source, "test": data.test, "valid": data.valid}
-    paths = {role: _expand(value, base, faults) for role, value in named.items() if value is not None}
-    official = {p.resolve() for role in ("test", "valid") for p in paths.get(role, [])}
-    rest = [p for p in paths["source"] if p.resolve() not in official]
-    if rest and len(rest) < len(paths["source"]):
-        notes.append(Fault("files of data.test and data.valid are left out of data.source.", "data.source"))
-        paths["source"] = rest
-    reads = {
-        role: read_files(found, data, objective, base, faults, notes, by_optional=role != "source")
-        for role, found in paths.items()
-    }
-    raise_all(faults)
-    pool, dropped = reads["source"].mapped.examples, [d for r in reads.values() for d in r.mapped.dropped]
-    corrected = corrections(pool)
-    if data.duplicates == "drop":
-        pool, again = drop_duplicates(pool)
-        dropped += again
-    # Divided by the labels as they first stood, corrected afterwards: a correction moves no row to another side.
-    sides = _divide(pool, data, reads)
-    sides = {side: [correct(e, corrected) for e in rows] if side not in reads else rows for side, rows in sides.items()}
-    gathered = Gathered(
-        sides,
-        dropped,
-        " + ".join(dict.fromkeys(r.mapped.recognised_as for r in reads.values() if r.mapped.recognised_as)),
-        notes + _ungrouped(data, reads),
-        [f | {"role": role} for role, r in reads.items() for f in r.files],
-    )
-    raise_all(faults_of(gathered, data, objective))
-    return gathered
+    reader = _Reader(data, objective, base)
+    origins = _open_all(data, base, reader)
+    if data.clean.boilerplate:
+        reader.learn_boilerplate(origins["source"])
+    for role in ("source", "valid", "test"):
+        if role in origins:
+            reader.read(role, origins[role])
+    if "held_out" in origins:
+        reader.read_held_out(origins["held_out"])
+    raise_all(reader.faults)
+    board = reader.maker.done(reader.settle())
+    return Gathered(
+        board, reader.dropped, reader.cleaner, dict(reader.masker.counts) if reader.masker else {},
+        " + ".join(reader.recognised), reader.notes + _ungrouped(data, reader.grouped), reader.files, reader.grouped,
+    )  # fmt: skip
 
 
-def _expand(value: str | list[str], base: Path, faults: list[Fault]) -> list[Path]:
-    try:
-        return expand(value, base)
-    except DataError as error:
-        faults += error.faults
-        return []
+def _open_all(data: DataSection, base: Path, reader: _Reader) -> dict[str, list[Origin]]:
+    """Return the origins by role; a file named for a verdict is never read as a source."""
+    opened: dict[str, list[Origin]] = {}
+    for role, value in (
+        ("source", data.source),
+        ("test", data.test),
+        ("valid", data.valid),
+        ("held_out", data.held_out),
+    ):
+        if value is None:
+            continue
+        try:
+            opened[role] = open_sources(value, base, data=data)
+        except DataError as error:
+            reader.faults += error.faults
+    raise_all(reader.faults if "source" not in opened else [])
+    kept = {o.path.resolve() for role in ("test", "valid", "held_out") for o in opened.get(role, []) if o.path}
+    rest = [o for o in opened["source"] if o.path is None or o.path.resolve() not in kept]
+    if rest and len(rest) < len(opened["source"]):
+        what = "files of data.test, data.valid and data.held_out are left out of data.source."
+        reader.notes.append(Fault(what, "data.source"))
+        opened["source"] = rest
+    return opened
+
+
+def _rows(origins: Sequence[Origin], faults: list[Fault], notes: list[Fault], counts: Counter[str]) -> Iterator[Row]:
+    for origin in origins:
+        for row in origin.rows(faults=faults, notes=notes):
+            counts[origin.shown] += 1
+            yield row
+
+
+def _masker(data: DataSection, base: Path) -> Masker | None:
+    if data.personal != "mask":
+        return None
+    names: Callable[..., Any] | None = None
+    if data.names_model:
+        from luthier.models.names import open_names
+
+        names = open_names(data.names_model, folder=base)
+    return Masker(names=names)
+
+
+def texts_of(example: Example) -> list[str]:
+    """Return every text of an example's inputs."""
+    if "messages" in example.inputs:
+        return [str(turn["content"]) for turn in example.inputs["messages"] if turn.get("content")]
+    return [str(example.inputs["text"])]
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _strings(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _strings(part)
 
 
 def raise_all(faults: Sequence[Fault]) -> None:
@@ -142,79 +270,10 @@ def raise_all(faults: Sequence[Fault]) -> None:
         raise DataError.of(dict.fromkeys(faults))
 
 
-def _divide(pool: list[Example], data: DataSection, reads: dict[str, Read]) -> dict[Side, list[Example]]:
-    sides: dict[Side, list[Example]] = {side: [] for side in SIDES}
-    chosen = assign(pool, data.split, has_test="test" in reads, has_valid="valid" in reads)
-    for example, side in zip(pool, chosen, strict=True):
-        sides[side].append(example)
-    for side in ("valid", "test"):
-        if side in reads:
-            sides[side] = list(reads[side].mapped.examples)
-    return sides
-
-
-def _ungrouped(data: DataSection, reads: dict[str, Read]) -> list[Fault]:
+def _ungrouped(data: DataSection, grouped: Mapping[str, int]) -> list[Fault]:
     if not data.split.by:
         return []
-    examples = [e for read in reads.values() for e in read.mapped.examples]
-    grouped = {e.source.file for e in examples if e.group is not None}
-    without = dict.fromkeys(e.source.file for e in examples if e.source.file not in grouped)
     what = f'no values of "{data.split.by}" in this file: its rows belong to no group and are compared by text alone.'
-    return [Fault(what, file, "Fill the column to have groups checked.") for file in without]
-
-
-def faults_of(gathered: Gathered, data: DataSection, objective: str) -> list[Fault]:
-    """Return what makes the divided rows useless for training or for a verdict."""
-    faults: list[Fault] = []
-    sides = gathered.sides
-    shares = shares_of(data.split, has_test=data.test is not None, has_valid=data.valid is not None)
-    if not any(sides.values()):
-        return [_none_left("", "data.source", gathered, "Check data.columns.")]
-    if shares["train"] <= 0:
-        faults.append(
-            Fault("valid and test together leave nothing to train on.", "data.split", "Make them sum to less than 1.")
-        )
-    elif not sides["train"]:
-        faults.append(_none_left("train", "data.source", gathered, "Give more rows."))
-    if not sides["test"]:
-        own = data.test is None
-        mend = (
-            "Give more rows, set data.split.test higher, or name a test file in data.test."
-            if own
-            else "Check its columns."
-        )
-        if own and data.split.by:
-            mend += f" All rows of one {data.split.by} stay together: are there several?"
-        faults.append(_none_left("test", "data.split.test" if own else "data.test", gathered, mend))
-    if objective == "classify" and sides["train"]:
-        faults += _label_faults(sides, data)
-    return faults
-
-
-def _none_left(side: str, where: str, gathered: Gathered, mend: str) -> Fault:
-    left_out = Counter(d.reason for d in gathered.dropped).most_common(_SHOWN_DROPS)
-    first = {d.reason: d.source for d in reversed(gathered.dropped)}
-    shown = ", ".join(f"{n} dropped for {reason} (first: {first[reason]})" for reason, n in left_out)
-    return Fault(f"no {side} rows are left".replace("  ", " ") + (f": {shown}." if shown else "."), where, mend)
-
-
-def _label_faults(sides: dict[Side, list[Example]], data: DataSection) -> list[Fault]:
-    faults: list[Fault] = []
-    known = Counter(str(e.target) for e in sides["train"])
-    if len(known) == 1:
-        mend = "A classifier needs two labels at least: check data.columns.label."
-        faults.append(
-            Fault(f'every train row has the label "{next(iter(known))}".', str(sides["train"][0].source), mend)
-        )
-    # A label that the source has and the division put elsewhere is bad luck, told as a warning.
-    own = {str(e.target) for side in ("valid", "test") if getattr(data, side) is None for e in sides[side]}
-    for side in ("test", "valid"):
-        if getattr(data, side) is None:
-            continue
-        count = Counter(str(e.target) for e in sides[side])
-        first = {str(e.target): e.source for e in reversed(sides[side])}
-        for label in sorted(count.keys() - known.keys() - own):
-            what = f'label "{label}" ({count[label]} rows of data.{side}) is never in train, so it can never be right.'
-            mend = did_you_mean(label, known) or "Add train rows of it, or leave these rows out."
-            faults.append(Fault(what, str(first[label]), mend))
-    return faults
+    return [
+        Fault(what, file, "Fill the column to have groups checked.") for file, count in grouped.items() if not count
+    ]

@@ -1,213 +1,238 @@
-"""What stands on both sides of a split: the same text, the same group, almost the same text."""
+"""What stands on both sides of a split: the same text, group, item or time, almost the same words, the same meaning."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from luthier.base.records import Example
-from luthier.data.dedupe import key
-from luthier.data.split import Side
+from luthier.data.board import ROLES, Board, hash64, spoken
+from luthier.data.likeness.items import shared_passages
+from luthier.data.likeness.near import near_pairs, words_of
+from luthier.data.likeness.semantic import semantic_pairs
+from luthier.spec.data import DataSection
 
-SIMILAR = 0.8
-MAX_CHECKS = 2_000_000
-# A word; in scripts written without spaces, a character.
-_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
-_WORD = re.compile(f"[{_CJK}]|[^\\W{_CJK}]+")
+Kind = Literal["exact", "group", "time", "item", "held_out", "near", "semantic"]
+KINDS: tuple[Kind, ...] = ("exact", "group", "time", "item", "held_out", "near", "semantic")
+SIDE_NAMES = ("train", "valid", "test", "held_out")
+HELD_OUT = 3
+# More rows than this that are nearly equal are a template, not a copy: told, and left alone.
+MOST_COPIES = 5
+# Rows that reuse an item stop a run where they are more than chance: at least so many, and so large a share of test.
+_ITEM_ROWS, _ITEM_SHARE = 5, 0.01
+_SHOWN_CHARS = 300
+_PASSAGES = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """``row`` shares something with ``other`` on a side that outranks its own: test over valid over train."""
+    """The row ``row`` shares something with ``other`` on a side that outranks its own: test over valid over train.
 
-    kind: Literal["exact", "group", "near"]
-    row: Example
-    side: Side
-    other: Example
-    other_side: Side
-    similarity: float = 1.0
-
-    def as_dict(self) -> dict[str, Any]:
-        turns = self.row.inputs.get("messages")
-        text = turns[-1]["content"] if turns else self.row.inputs["text"]
-        return {
-            "kind": self.kind,
-            "side": self.side,
-            "where": str(self.row.source),
-            "other_side": self.other_side,
-            "other_where": str(self.other.source),
-            "text": text[:120],
-            "group": self.row.group if self.kind == "group" else None,
-            "similarity": round(self.similarity, 3),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Leaks:
-    """Every row of a lower side that leaks; ``complete`` is False where the search for near ones was cut short."""
-
-    exact: tuple[Leak, ...] = ()
-    group: tuple[Leak, ...] = ()
-    near: tuple[Leak, ...] = ()
-    complete: bool = True
-
-
-def find(train: Sequence[Example], valid: Sequence[Example], test: Sequence[Example]) -> Leaks:
-    """Compare train and valid with test, and train with valid.
-
-    Exact: the same normalised input. Group: the same ``Example.group``. Near: at least 0.8 of all words and word
-    pairs in common (Jaccard), which is one word changed in about fifteen; rows that leak exactly are not counted as
-    near again.
+    Both are indices into the board. ``stops`` says whether it ends a run under ``leaks: stop``.
     """
-    sides: dict[Side, Sequence[Example]] = {"test": test, "valid": valid, "train": train}
-    keys = {side: [key(e) for e in examples] for side, examples in sides.items()}
-    groups = {side: [e.group for e in examples] for side, examples in sides.items()}
-    exact = _shared("exact", sides, keys)
-    leaking = {(leak.side, id(leak.row)) for leak in exact}
-    near, complete = _near(sides, leaking)
-    return Leaks(tuple(exact), tuple(_shared("group", sides, groups)), tuple(near), complete)
+
+    kind: Kind
+    row: int
+    side: int
+    other: int
+    other_side: int
+    similarity: float = 1.0
+    stops: bool = True
+    passage: str = ""
 
 
-def _shared(
-    kind: Literal["exact", "group"], sides: dict[Side, Sequence[Example]], values: dict[Side, Any]
+@dataclass(frozen=True)
+class Leaks:
+    """All leaks by kind, one for each leaking row and kind; ``complete`` is False where a search was cut short.
+
+    ``looked_for_semantic`` is False where there were too many rows for it.
+    """
+
+    by_kind: Mapping[Kind, tuple[Leak, ...]] = field(default_factory=dict)
+    complete: bool = True
+    looked_for_semantic: bool = False
+
+    def of(self, kind: Kind) -> tuple[Leak, ...]:
+        return self.by_kind.get(kind, ())
+
+    def counts(self) -> dict[str, int | None]:
+        """Return the number of leaking rows by kind; None for what was not looked for."""
+        found: dict[str, int | None] = {kind: len(self.of(kind)) for kind in KINDS}
+        return found if self.looked_for_semantic else found | {"semantic": None}
+
+    def stopping(self) -> list[Leak]:
+        return [leak for kind in KINDS for leak in self.of(kind) if leak.stops]
+
+    def without(self, gone: frozenset[int] | set[int]) -> Leaks:
+        """Return what is left when the rows ``gone`` are left out."""
+        left: dict[Kind, tuple[Leak, ...]] = {
+            kind: tuple(leak for leak in found if leak.row not in gone and leak.other not in gone)
+            for kind, found in self.by_kind.items()
+        }
+        return replace(self, by_kind=left)
+
+
+def find(
+    board: Board,
+    sides: np.ndarray,
+    data: DataSection,
+    *,
+    families: np.ndarray | None = None,
+    vectors: np.ndarray | None = None,
+) -> Leaks:
+    """Compare train and valid with test, train with valid, and train and valid with the held-out files.
+
+    Exact: the same normalised input. Group: the same value of ``split.by``. Time: as new as the test rows or newer.
+    Held out: a text of a named evaluation file, or almost. Near: the same words but for one or two, in any order
+    (:mod:`luthier.data.likeness.near`). Item: another wording around the same passage (:mod:`luthier.data.likeness.items`). Semantic: the
+    same meaning by embeddings. A row that leaks by more than one of exact, near, item and semantic counts for the
+    first.
+
+    Args:
+        sides: (N,) int8: 0 train, 1 valid, 2 test, 3 held out.
+        families: (N,) how many rows are nearly equal to each other; more than five are a template and stop nothing.
+        vectors: (N, D) of unit length, of the rows on sides 0 to 2; without them the same meaning is not looked for.
+    """
+    inner = np.where(sides == HELD_OUT, -1, sides)
+    exact = _leaks("exact", *_shared(board.key, inner), inner)
+    group = _leaks("group", *_shared(board.group, inner), inner)
+    pairs = near_pairs(board.marks, sides=sides, text_of=board.text)
+    taken = {leak.row for leak in exact}
+    held = _held_out(board, sides, pairs, data.near)
+    near = _near(board, pairs, sides, taken, data.near, families)
+    taken |= {leak.row for leak in near}
+    item = _items(board, sides, taken)
+    taken |= {leak.row for leak in item}
+    semantic = [] if vectors is None else _semantic(sides, taken, vectors)
+    found: dict[Kind, tuple[Leak, ...]] = {
+        "exact": tuple(exact), "group": tuple(group), "time": tuple(_times(board, sides, data)), "item": tuple(item),
+        "held_out": tuple(held), "near": tuple(near), "semantic": tuple(semantic),
+    }  # fmt: skip
+    return Leaks(found, pairs.complete, vectors is not None)
+
+
+def _shared(values: np.ndarray, sides: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows i and, for each, the first row j of the highest side that has the same value (0: none)."""
+    rows = np.flatnonzero((values != 0) & (sides >= 0))
+    order = rows[np.lexsort((rows, -sides[rows], values[rows]))]
+    if not len(order):
+        return order, order
+    starts = np.r_[True, values[order][1:] != values[order][:-1]]
+    heads = order[np.flatnonzero(starts)][np.cumsum(starts) - 1]
+    leaking = sides[order] < sides[heads]
+    i, j = order[leaking], heads[leaking]
+    back = np.argsort(i)
+    return i[back], j[back]
+
+
+def _leaks(kind: Kind, i: Iterable[int], j: Iterable[int], sides: np.ndarray) -> list[Leak]:
+    return [Leak(kind, int(a), int(sides[a]), int(b), int(sides[b])) for a, b in zip(i, j, strict=True)]
+
+
+def _times(board: Board, sides: np.ndarray, data: DataSection) -> list[Leak]:
+    """Return rows before the verdict that are as new as the rows it is made on."""
+    if not data.split.time:
+        return []
+    tested = np.flatnonzero((sides == 2) & ~np.isnan(board.moment))
+    if not len(tested):
+        return []
+    oldest = tested[np.argmin(board.moment[tested])]
+    late = np.flatnonzero((sides >= 0) & (sides < 2) & (board.moment >= board.moment[oldest]))
+    return [Leak("time", int(i), int(sides[i]), int(oldest), 2) for i in late]
+
+
+def _held_out(board: Board, sides: np.ndarray, pairs: Any, least: float) -> list[Leak]:
+    held = np.where(sides == HELD_OUT, HELD_OUT, np.where(sides == 2, -1, 0))
+    i, j = _shared(board.said, held.astype(np.int8))
+    best = {int(a): (int(b), 1.0) for a, b in zip(i, j, strict=True)}
+    wanted = (sides[pairs.j] == HELD_OUT) & (sides[pairs.i] < 2) & (pairs.similarity >= least - 1e-6)
+    for a, b, similarity in zip(pairs.i[wanted], pairs.j[wanted], pairs.similarity[wanted], strict=True):
+        best.setdefault(int(a), (int(b), float(similarity)))
+    return [Leak("held_out", a, int(sides[a]), b, HELD_OUT, s) for a, (b, s) in sorted(best.items())]
+
+
+def _near(
+    board: Board, pairs: Any, sides: np.ndarray, taken: set[int], least: float, families: np.ndarray | None
 ) -> list[Leak]:
-    higher: dict[str, tuple[Side, Example]] = {}
+    inner = (sides[pairs.j] != HELD_OUT) & (sides[pairs.i] != HELD_OUT)
+    i, j, similarity = pairs.i[inner], pairs.j[inner], pairs.similarity[inner]
+    close = similarity >= least - 1e-6
+    if families is not None:
+        close &= families[i] <= MOST_COPIES
+    # A division made here has kept copies together already: what it tore apart are templates, or rows of groups.
+    close &= (board.role[j] != ROLES.index("source")) | (board.role[i] != ROLES.index("source"))
+    best: dict[int, Leak] = {}
+    # Of a row's partners, the one on the highest side, and there the most alike.
+    for k in np.lexsort((-similarity, -sides[j])):
+        a, b = int(i[k]), int(j[k])
+        if a not in taken and a not in best:
+            best[a] = Leak("near", a, int(sides[a]), b, int(sides[b]), float(similarity[k]), bool(close[k]))
+    return [best[a] for a in sorted(best)]
+
+
+def _items(board: Board, sides: np.ndarray, taken: set[int]) -> list[Leak]:
+    inner = np.where(sides == HELD_OUT, -1, sides).astype(np.int8)
+    found = shared_passages(board.marks, sides=inner, text_of=board.text)
+    best: dict[int, int] = {}
+    for k in np.lexsort((found.j, -sides[found.j])).tolist():
+        if int(found.i[k]) not in taken:
+            best.setdefault(int(found.i[k]), k)
+    tested = {int(found.j[k]) for k in best.values() if sides[found.j[k]] == 2}
+    stops = many_items(len(tested), int((inner == 2).sum()))
     leaks: list[Leak] = []
-    for side, examples in sides.items():  # test first: it outranks the others
-        here: dict[str, tuple[Side, Example]] = {}
-        for value, example in zip(values[side], examples, strict=True):
-            if value is None:
-                continue
-            if value in higher:
-                other_side, other = higher[value]
-                leaks.append(Leak(kind, example, side, other, other_side))
-            else:
-                here.setdefault(value, (side, example))
-        higher.update(here)
+    for a in sorted(best):
+        b = int(found.j[best[a]])
+        # A passage is read again from disk: only those that may be shown are.
+        passage = found.passage(best[a], board.text) if len(leaks) < _PASSAGES else ""
+        leaks.append(Leak("item", a, int(sides[a]), b, int(sides[b]), 1.0, stops, passage))
     return leaks
 
 
-def fix(leaks: Leaks) -> list[Leak]:
-    """Return one leak for each row to leave out: the lower side of every exact and group leak.
+def many_items(touched: int, tested: int) -> bool:
+    """Whether so many of the test rows share an item with train that it is more than chance."""
+    return touched >= max(_ITEM_ROWS, _ITEM_SHARE * tested)
 
-    Test rows always stay, because test is what others published or what the last round was judged by.
+
+def _semantic(sides: np.ndarray, taken: set[int], vectors: np.ndarray) -> list[Leak]:
+    rows = np.flatnonzero((sides >= 0) & (sides != HELD_OUT))
+    pairs = semantic_pairs(vectors[rows], sides[rows])
+    best: dict[int, Leak] = {}
+    for k in np.lexsort((-pairs.similarity, -sides[rows[pairs.j]])) if len(pairs.i) else ():
+        a, b = int(rows[pairs.i[k]]), int(rows[pairs.j[k]])
+        if a not in taken and a not in best:
+            # Two ways to ask one thing are what a model should learn from: told, and no reason to stop.
+            best[a] = Leak("semantic", a, int(sides[a]), b, int(sides[b]), float(pairs.similarity[k]), False)
+    return [best[a] for a in sorted(best)]
+
+
+def as_dict(leak: Leak, board: Board) -> dict[str, Any]:
+    """Return a leak with both places and both texts, cut."""
+    return {
+        "kind": leak.kind,
+        "side": SIDE_NAMES[leak.side],
+        "where": str(board.place(leak.row)),
+        "other_side": SIDE_NAMES[leak.other_side],
+        "other_where": str(board.place(leak.other)),
+        "text": board.text(leak.row)[:_SHOWN_CHARS],
+        "other_text": board.text(leak.other)[:_SHOWN_CHARS],
+        "group": board.rows[leak.row].group if leak.kind == "group" else None,
+        "similarity": round(leak.similarity, 3),
+        "passage": leak.passage[:_SHOWN_CHARS] or None,
+        "stops": leak.stops,
+    }
+
+
+def clash_finder(rows: Iterable[Example]) -> Callable[[Sequence[Example]], list[bool]]:
+    """Return a function that says of new rows whether they equal one of ``rows``: the check after every resampling.
+
+    Two texts are equal here where their words are, in any order.
     """
-    seen: dict[int, Leak] = {}
-    for leak in (*leaks.exact, *leaks.group):
-        seen.setdefault(id(leak.row), leak)
-    return list(seen.values())
+    known = {_words_key(example) for example in rows}
+    return lambda examples: [_words_key(example) in known for example in examples]
 
 
-def _near(sides: dict[Side, Sequence[Example]], leaking: set[tuple[Side, int]]) -> tuple[list[Leak], bool]:
-    rows = [(side, e) for side, examples in sides.items() for e in examples]
-    bags = _Bags([_words(e) for _, e in rows])
-    start = {"test": 0, "valid": len(sides["test"]), "train": len(sides["test"]) + len(sides["valid"])}
-    leaks: list[Leak] = []
-    found: set[int] = set()
-    budget = MAX_CHECKS
-    ranks: tuple[tuple[Side, tuple[Side, ...]], ...] = (("test", ("valid", "train")), ("valid", ("train",)))
-    for other_side, lower in ranks:
-        left = [
-            i
-            for side in lower
-            for i in range(start[side], start[side] + len(sides[side]))
-            if i not in found and (side, id(rows[i][1])) not in leaking
-        ]
-        right = range(start[other_side], start[other_side] + len(sides[other_side]))
-        pairs, budget = bags.join(left, right, budget)
-        for i, j, similarity in pairs:
-            found.add(i)
-            leaks.append(Leak("near", rows[i][1], rows[i][0], rows[j][1], rows[j][0], similarity))
-    return leaks, budget > 0
-
-
-def _words(example: Example) -> list[str]:
-    # A system prompt shared by all rows would make every two of them alike.
-    turns = example.inputs.get("messages")
-    text = "\n".join(t["content"] for t in turns if t["role"] != "system") if turns else example.inputs["text"]
-    return _WORD.findall(text.lower() if text.isascii() else text.casefold())
-
-
-class _Bags:
-    """Sets of words and word pairs, as numbers that count up from the rarest, joined without comparing all pairs.
-
-    Two sets with a Jaccard similarity of at least s share an element among the ``n - ceil(s n) + 1`` rarest of each
-    (the prefix filter: Chaudhuri, Ganti, Kaushik 2006; Bayardo, Ma, Srikant 2007). Unlike MinHash, this misses no
-    pair.
-    """
-
-    def __init__(self, texts: Sequence[Sequence[str]]) -> None:
-        vocabulary: dict[str, int] = {}
-        ids = np.fromiter((vocabulary.setdefault(w, len(vocabulary)) for t in texts for w in t), dtype=np.int64)
-        lengths = np.fromiter((len(t) for t in texts), dtype=np.int64, count=len(texts))
-        owner = np.repeat(np.arange(len(texts)), lengths)
-        together = owner[1:] == owner[:-1]
-        pairs = ((ids[:-1] + 1) << 32 | ids[1:])[together]
-        codes, inverse, counts = np.unique(np.concatenate([ids, pairs]), return_inverse=True, return_counts=True)
-        rank = np.empty(len(codes), dtype=np.int64)
-        rank[np.argsort(counts, kind="stable")] = np.arange(len(codes))
-        owners = np.concatenate([owner, owner[1:][together]])
-        flat = np.unique(owners * max(1, len(codes)) + rank[inverse])
-        self._items = flat % max(1, len(codes))
-        self._starts = np.searchsorted(flat, np.arange(len(texts) + 1) * max(1, len(codes)))
-
-    def items(self, index: int) -> list[int]:
-        """Return a set's elements, the rarest first."""
-        return self._items[self._starts[index] : self._starts[index + 1]].tolist()
-
-    def join(self, left: Sequence[int], right: Sequence[int], budget: int) -> tuple[list[tuple[int, int, float]], int]:
-        """Return for each of ``left`` its first partner in ``right`` and the similarity, and the budget left.
-
-        Args:
-            budget: how many candidates may be compared in full; at 0 the search ends, so that no data makes it endless.
-        """
-        where: dict[int, list[int]] = {}
-        sets: dict[int, frozenset[int]] = {}
-        for j in right:
-            items = self.items(j)
-            sets[j] = frozenset(items)
-            for item in items[: _prefix(len(items))]:
-                where.setdefault(item, []).append(j)
-        pairs: list[tuple[int, int, float]] = []
-        for i in left:
-            items = self.items(i)
-            partner, budget = self._partner(items, where, sets, budget)
-            if partner is not None:
-                pairs.append((i, *partner))
-            if budget <= 0:
-                break
-        return pairs, budget
-
-    @staticmethod
-    def _partner(
-        items: list[int],
-        where: dict[int, list[int]],
-        sets: dict[int, frozenset[int]],
-        budget: int,
-    ) -> tuple[tuple[int, float] | None, int]:
-        mine = frozenset(items)
-        tried: set[int] = set()
-        least, most = math.ceil(SIMILAR * len(items) - 1e-9), len(items) / SIMILAR + 1e-9
-        for item in items[: _prefix(len(items))]:
-            for j in where.get(item, ()):
-                theirs = sets[j]
-                if j in tried or not least <= len(theirs) <= most:
-                    continue
-                tried.add(j)
-                budget -= 1
-                common = len(mine & theirs)
-                similarity = common / (len(mine) + len(theirs) - common)
-                if similarity >= SIMILAR - 1e-9:
-                    return (j, similarity), budget
-                if budget <= 0:
-                    return None, budget
-        return None, budget
-
-
-def _prefix(size: int) -> int:
-    return size - math.ceil(SIMILAR * size - 1e-9) + 1 if size else 0
+def _words_key(example: Example) -> int:
+    return hash64("\x1f".join(sorted(words_of(spoken(example)))))

@@ -1,122 +1,114 @@
-"""From the task's data section to a checked, divided folder: read, map, dedupe, split, find leaks, write."""
+"""From the task's data section to a checked, divided folder: gather, divide, find leaks, look closer, write."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from luthier.base.errors import BundleError, DataError, Fault
-from luthier.base.files import (
-    new_folder,
-    read_json,
-    read_jsonl,
-    verify_manifest,
-    write_json,
-    write_jsonl,
-    write_manifest,
-)
-from luthier.base.records import Example, Source
+import numpy as np
+
+from luthier.base.errors import BundleError, DataError
+from luthier.base.files import new_folder, read_json, verify_manifest, write_json, write_manifest
+from luthier.base.records import Example
 from luthier.data import leaks as leaks_
-from luthier.data import report as report_
-from luthier.data.columns import Dropped, Mapped
-from luthier.data.dedupe import DUPLICATE, is_conflicting
-from luthier.data.gather import Gathered, faults_of, gather, raise_all, read_files
+from luthier.data.assemble import build_report
+from luthier.data.divide import Divided, divide_rows
+from luthier.data.faults import faults_of, stops
+from luthier.data.findings import look_closer
+from luthier.data.gather import Gathered, gather, raise_all
 from luthier.data.report import DataReport, Prepared
-from luthier.data.sources import expand
+from luthier.data.rows import dropped_of, open_lines, write_lines
+from luthier.data.shapes.columns import Dropped, Mapped, to_examples
+from luthier.data.sources import open_sources
 from luthier.data.split import SIDES, Side
+from luthier.data.versions import changes_since, write_card
 from luthier.spec.data import DataSection
 
-__all__ = ["DataReport", "Prepared", "load_prepared", "prepare", "read_examples", "stops", "survey"]
+__all__ = ["DataReport", "Prepared", "divided_rows", "load_prepared", "prepare", "read_examples", "stops", "survey"]
 
-FORMAT = "luthier-data-1"
+FORMAT = "luthier-data-2"
 LEAK_REASON = "leak: also in "
+SEMANTIC_ROWS = 2_000
+# Less alike than this, two short texts share little but how people ask.
+_TWIN = 0.8
+Watch = Callable[[str], None]
 
 
-def survey(data: DataSection, objective: str, *, base: Path) -> Prepared:
-    """Read, map, dedupe, divide and look for leaks; write nothing, and stop for no leak.
+def survey(data: DataSection, objective: str, *, base: Path, watch: Watch | None = None) -> Prepared:
+    """Read, clean, dedupe, divide and look for leaks and for what else should be known; write nothing, stop for no leak.
 
     Args:
         base: the folder that relative paths of the data section start from.
+        watch: is told each step as it begins.
     Raises:
         DataError: with all faults: of files and columns, nothing left, one single class, an official label never
         trained on.
     """
-    gathered = gather(data, objective, base)
-    return _finish(gathered, _find(gathered), data, objective)
+    return _look(data, objective, base, watch or _nothing, fix=False)
 
 
-def stops(prepared: Prepared, data: DataSection) -> list[Fault]:
-    """Return the leaks that stop a run under ``data.leaks: stop``: one fault with the counts, then the places."""
-    found = prepared.report.leaks
-    exact, group = found["exact"] or 0, found["group"] or 0
-    if data.leaks != "stop" or exact + group == 0:
-        return []
-    parts = [f"{exact} by their text"] * bool(exact) + [f"{group} by {data.split.by}"] * bool(group)
-    faults = [
-        Fault(
-            f"rows are shared between splits: {', '.join(parts)}.",
-            "data.leaks",
-            "Set data.leaks: fix to leave out the train side, or allow to go on and have it told in the report.",
-        )
-    ]
-    for leak in prepared.report.leak_examples:
-        if leak["kind"] != "near":
-            shared = f'group "{leak["group"]}"' if leak["kind"] == "group" else f'text "{leak["text"][:60]}"'
-            what = f"this {leak['side']} row shares its {shared} with the {leak['other_side']} row"
-            faults.append(Fault(f"{what} {leak['other_where']}", leak["where"]))
-    return faults
-
-
-def prepare(data: DataSection, objective: str, *, base: Path, out: Path) -> Prepared:
+def prepare(
+    data: DataSection,
+    objective: str,
+    *,
+    base: Path,
+    out: Path,
+    previous: Path | None = None,
+    watch: Watch | None = None,
+) -> Prepared:
     """Survey the data, deal with leaks as ``data.leaks`` says, and write ``out/<fingerprint>/`` whole or not at all.
 
     A folder of that name which verifies is taken as it is.
 
+    Args:
+        previous: an earlier folder of the same task; what changed since then is written beside the rows.
     Raises:
         DataError: as :func:`survey`, and for leaks under ``leaks: stop``, with the places.
     """
-    gathered = gather(data, objective, base)
-    found = _find(gathered)
-    if data.leaks == "fix":
-        gathered, found = _fix(gathered, found)
-    prepared = _finish(gathered, found, data, objective)
+    prepared = _look(data, objective, base, watch or _nothing, fix=data.leaks == "fix")
     if faults := stops(prepared, data):
         raise DataError.of(faults)
     folder = out / prepared.report.fingerprint[:16]
     if not _is_whole(folder):
         with new_folder(folder) as building:
-            _write(prepared, building, objective)
-    return replace(prepared, folder=folder)
+            _write(prepared, building, objective, previous if previous != folder else None)
+    return load_prepared(folder, verified=True)
 
 
-def load_prepared(folder: Path) -> Prepared:
-    """Read a folder that :func:`prepare` wrote, after checking every hash.
+def load_prepared(folder: Path, *, verified: bool = False) -> Prepared:
+    """Open a folder that :func:`prepare` wrote, after checking every hash; its rows stay on disk.
 
     Raises:
         BundleError: a file is missing or changed.
     """
-    manifest = verify_manifest(folder)
+    manifest = {"format": FORMAT} if verified else verify_manifest(folder)
     if manifest.get("format") != FORMAT:
         raise BundleError("this is not a folder of prepared data", where=str(folder), mend="Run the preparation again.")
     facts = read_json(folder / "data.json")
-    sides = {side: tuple(Example.from_dict(v) for v in read_jsonl(folder / f"{side}.jsonl")) for side in SIDES}
-    dropped = [
-        Dropped(Source(v["file"], v["line"]), v["reason"], v["detail"]) for v in read_jsonl(folder / "dropped.jsonl")
-    ]
+    sides = {side: open_lines(folder / f"{side}.jsonl", Example.from_dict) for side in SIDES}
+    own = ("objective", "label_order", "clean", "twins")
     return Prepared(
-        sides["train"],
-        sides["valid"],
-        sides["test"],
+        sides["train"], sides["valid"], sides["test"],
         tuple(facts["label_order"]),
-        DataReport.from_dict(facts),
-        dropped,
-        folder,
-    )
+        DataReport.from_dict({name: value for name, value in facts.items() if name not in own}),
+        open_lines(folder / "dropped.jsonl", dropped_of),
+        folder, facts["clean"], frozenset(facts["twins"]),
+    )  # fmt: skip
+
+
+def divided_rows(data: DataSection, objective: str, *, base: Path) -> dict[Side, Sequence[Example]]:
+    """Return the rows of each side as :func:`survey` divides them, without looking for anything in them.
+
+    Raises:
+        DataError: with all faults of files and columns.
+    """
+    gathered = gather(data, objective, base)
+    divided = divide_rows(gathered.board, data, fix=data.leaks == "fix")
+    return {side: gathered.board.rows.take(divided.of(side)) for side in SIDES}
 
 
 def read_examples(
@@ -127,78 +119,102 @@ def read_examples(
     Raises:
         DataError: with every fault of the files and columns.
     """
-    faults: list[Fault] = []
-    mapped = read_files(
-        expand(source, base), data, objective, base, faults, [], need_target=need_target, by_optional=True
-    ).mapped
-    if faults:
-        raise DataError.of(faults)
+    faults: list[Any] = []
+    value = source if isinstance(source, str) else list(source)
+    rows = (row for origin in open_sources(value, base, data=data) for row in origin.rows(faults=faults, notes=[]))
+    mapped = to_examples(
+        rows, columns=data.columns, objective=objective, by=data.split.by, need_target=need_target, by_optional=True
+    )
+    raise_all([*faults, *mapped.faults])
     return mapped
 
 
-def _find(gathered: Gathered) -> leaks_.Leaks:
-    return leaks_.find(gathered.sides["train"], gathered.sides["valid"], gathered.sides["test"])
+def _nothing(step: str) -> None:
+    return None
 
 
-def _fix(gathered: Gathered, found: leaks_.Leaks) -> tuple[Gathered, leaks_.Leaks]:
-    out = leaks_.fix(found)
-    gone = {id(leak.row) for leak in out}
-    dropped = [
-        Dropped(leak.row.source, f"{LEAK_REASON}{leak.other_side}", f"same {_WHY[leak.kind]} as {leak.other.source}")
-        for leak in out
-    ]
-    sides = {side: [e for e in examples if id(e) not in gone] for side, examples in gathered.sides.items()}
-    left = replace(gathered, sides=sides, dropped=gathered.dropped + dropped)
-    near = tuple(leak for leak in found.near if id(leak.row) not in gone and id(leak.other) not in gone)
-    return left, leaks_.Leaks(near=near, complete=found.complete)
+def _look(data: DataSection, objective: str, base: Path, watch: Watch, *, fix: bool) -> Prepared:
+    watch("reading")
+    gathered = gather(data, objective, base)
+    watch("dividing")
+    divided = divide_rows(gathered.board, data, fix=fix)
+    raise_all(faults_of(gathered, divided, data, objective))
+    watch("leaks")
+    vectors = _vectors(gathered, divided, data)
+    found = leaks_.find(gathered.board, divided.sides, data, families=divided.families, vectors=vectors)
+    if fix:
+        divided, found = _fix(gathered, divided, found)
+        raise_all(faults_of(gathered, divided, data, objective))
+    watch("looking closer")
+    sides = {side: gathered.board.rows.take(divided.of(side)) for side in SIDES}
+    closer = look_closer(sides, gathered, data, objective, tested=divided.of("test"),
+                         vectors=None if vectors is None else vectors[divided.of("train")])  # fmt: skip
+    fingerprint = _fingerprint(gathered, sides, data, objective)
+    report = build_report(gathered, divided, sides, found, closer, data, objective, fingerprint=fingerprint)
+    labels: tuple[str, ...] = ()
+    if objective == "classify":
+        labels = tuple(sorted(label for label, n in report.labels.items() if n["train"] or n["valid"]))
+    clean = gathered.cleaner.as_dict()
+    return Prepared(
+        sides["train"], sides["valid"], sides["test"], labels, report, gathered.dropped, None, clean,
+        _twins(gathered, divided, found),
+    )  # fmt: skip
 
 
-_WHY = {"exact": "text", "group": "group", "near": "words"}
+def _vectors(gathered: Gathered, divided: Divided, data: DataSection) -> np.ndarray | None:
+    """Return (N, D) sentence vectors of the rows to be compared, zeros elsewhere; None where meaning is not looked at."""
+    rows = np.flatnonzero((divided.sides >= 0) & (divided.sides < leaks_.HELD_OUT))
+    if data.semantic == "off" or (data.semantic == "auto" and len(rows) > SEMANTIC_ROWS):
+        return None
+    from luthier.models.embed import Embedder
+
+    found = Embedder().embed([gathered.board.text(int(i)) for i in rows])
+    vectors = np.zeros((len(divided.sides), found.shape[1]), dtype=np.float32)
+    vectors[rows] = found
+    return vectors
 
 
-def _finish(gathered: Gathered, found: leaks_.Leaks, data: DataSection, objective: str) -> Prepared:
-    raise_all(faults_of(gathered, data, objective))
-    sides = gathered.sides
-    personal, first = report_.personal_in(sides)
-    official = data.test is not None
-    problems = [
-        *gathered.notes,
-        *report_.leak_warnings(found, data.leaks),
-        *report_.warnings(sides, gathered.dropped, objective, official_test=official),
-        *report_.personal_warnings(personal, first),
-    ]
-    conflicting = sum(is_conflicting(d) for d in gathered.dropped)
-    report = DataReport(
-        rows=sum(f["rows"] for f in gathered.files),
-        splits={side: len(sides[side]) for side in SIDES},
-        labels=report_.label_table(sides) if objective == "classify" else {},
-        dropped=dict(Counter(d.reason for d in gathered.dropped).most_common()),
-        duplicates={"exact": sum(d.reason == DUPLICATE for d in gathered.dropped), "conflicting": conflicting},
-        leaks={"exact": len(found.exact), "near": len(found.near), "semantic": None, "group": len(found.group)},
-        leak_examples=report_.leak_examples(found),
-        problems=tuple(problems),
-        personal=personal,
-        recognised_as=gathered.recognised_as,
-        lengths=report_.lengths_of(sides),
-        fingerprint=_fingerprint(gathered, data, objective),
-        files=tuple(gathered.files),
-    )
-    labels = {str(e.target) for e in (*sides["train"], *sides["valid"])} if objective == "classify" else ()
-    train, valid, test = (tuple(sides[side]) for side in SIDES)
-    return Prepared(train, valid, test, tuple(sorted(labels)), report, gathered.dropped)
+def _fix(gathered: Gathered, divided: Divided, found: leaks_.Leaks) -> tuple[Divided, leaks_.Leaks]:
+    """Leave out the lower side of every leak that would stop a run: test rows stay, for they are what is measured."""
+    board = gathered.board
+    gone: set[int] = set()
+    for leak in found.stopping():
+        if leak.row not in gone:
+            gone.add(leak.row)
+            side = leaks_.SIDE_NAMES[leak.other_side].replace("_", "-")
+            detail = f"same {_WHY[leak.kind]} as {board.place(leak.other)}"
+            gathered.dropped.add(Dropped(board.place(leak.row), f"{LEAK_REASON}{side}", detail))
+    sides = divided.sides.copy()
+    sides[list(gone)] = -1
+    return replace(divided, sides=sides), found.without(gone)
 
 
-def _fingerprint(gathered: Gathered, data: DataSection, objective: str) -> str:
+_WHY = {
+    "exact": "text", "group": "group", "near": "words but a few", "item": "passage", "held_out": "text", "time": "time or later",
+}  # fmt: skip
+
+
+def _twins(gathered: Gathered, divided: Divided, found: leaks_.Leaks) -> frozenset[str]:
+    """Return the places of test rows that have a twin in train or valid: the report tells the score without them."""
+    board = gathered.board
+    return frozenset(
+        str(board.place(leak.other))
+        for kind in leaks_.KINDS if kind not in ("group", "time", "held_out")
+        for leak in found.of(kind) if leak.other_side == 2 and leak.similarity >= _TWIN
+    )  # fmt: skip
+
+
+def _fingerprint(gathered: Gathered, sides: dict[Any, Any], data: DataSection, objective: str) -> str:
     """Hash what went in and what came out; where the files lie on this machine does not matter, their order does."""
-    section = data.model_dump(mode="json", exclude={"source", "test", "valid"})
+    section = data.model_dump(mode="json", exclude={"source", "test", "valid", "held_out", "augment", "balance"})
     files = [(f["role"], Path(f["name"]).name, f["sha256"]) for f in gathered.files]
     digest = hashlib.sha256()
-    for part in _parts([FORMAT, objective, section, files], gathered.sides):
+    for part in _parts([FORMAT, objective, section, files], sides):
         digest.update(part.encode("utf-8"))
     return digest.hexdigest()
 
 
-def _parts(head: Any, sides: dict[Side, list[Example]]) -> Iterable[str]:
+def _parts(head: Any, sides: dict[Any, Iterable[Example]]) -> Iterable[str]:
     yield json.dumps(head, sort_keys=True, ensure_ascii=True)
     for side in SIDES:
         yield f"\n{side}"
@@ -213,10 +229,16 @@ def _is_whole(folder: Path) -> bool:
         return False
 
 
-def _write(prepared: Prepared, folder: Path, objective: str) -> None:
+def _write(prepared: Prepared, folder: Path, objective: str, previous: Path | None) -> None:
     for side in SIDES:
-        write_jsonl(folder / f"{side}.jsonl", (e.as_dict() for e in prepared.side(side)))
-    write_jsonl(folder / "dropped.jsonl", (d.as_dict() for d in prepared.dropped))
-    facts = prepared.report.as_dict() | {"objective": objective, "label_order": list(prepared.labels)}
+        write_lines(folder / f"{side}.jsonl", prepared.side(side), Example.as_dict)
+    write_lines(folder / "dropped.jsonl", prepared.dropped, Dropped.as_dict)
+    facts = prepared.report.as_dict() | {
+        "objective": objective, "label_order": list(prepared.labels), "clean": dict(prepared.clean), "twins": sorted(prepared.twins),
+    }  # fmt: skip
     write_json(folder / "data.json", facts)
+    changes = changes_since(previous, prepared) if previous else None
+    if changes:
+        write_json(folder / "changes.json", changes)
+    write_card(folder, prepared, objective, changes)
     write_manifest(folder, format=FORMAT, fingerprint=prepared.report.fingerprint, objective=objective)

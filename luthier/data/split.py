@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal
 
+import numpy as np
+
+from luthier.base.errors import Fault
 from luthier.base.records import Example
 from luthier.base.seeds import stable_fraction
 from luthier.data.dedupe import key
@@ -18,6 +22,7 @@ SIDES: tuple[Side, ...] = ("train", "valid", "test")
 _SLACK_ROWS = 3.0
 _SLACK_SHARE = 0.05
 _NEEDED = 3
+_TRAIN, _VALID, _TEST = range(3)
 
 
 def shares_of(split: Split, *, has_test: bool, has_valid: bool) -> dict[Side, float]:
@@ -28,51 +33,98 @@ def shares_of(split: Split, *, has_test: bool, has_valid: bool) -> dict[Side, fl
 
 
 def assign(examples: Sequence[Example], split: Split, *, has_test: bool, has_valid: bool) -> list[Side]:
-    """Return each example's side.
+    """Return each example's side: :func:`divide` for rows that are at hand."""
+    units = [("group", e.group) if e.group is not None else ("text", key(e)) for e in examples]
+    # Answers are not classes: without labels, all rows are one.
+    labels = [str(e.target) if "text" in e.inputs else "" for e in examples]
+    fractions = [stable_fraction(unit[1], seed=split.seed) for unit in units]
+    sides = divide(units, labels, fractions, shares_of(split, has_test=has_test, has_valid=has_valid))
+    return [SIDES[side] for side in sides]
 
-    A *unit* is a group where the example has one, and else the normalised text: all rows of a unit stand on one side,
-    so neither a customer nor a repeated text is ever on two. A unit's side is decided when its first row comes, by a
-    stable hash of the unit: test below ``test``, valid below ``test + valid``, else train. That alone never moves a
-    row, but leaves a class of three rows without a test row every second time, and makes a class of fifty stray by
-    three rows. So the hash is overruled where it would take a class more than 3 rows (or 5 % of the class) above a
-    side's share, and where the third unit of a class comes and train or test still has none of it.
+
+def divide(
+    units: Iterable[Any], labels: Iterable[Any], fractions: Iterable[float], shares: dict[Side, float]
+) -> np.ndarray:
+    """Return (N,) int8 indices into :data:`SIDES`, one for each row in the order in which rows came.
+
+    A *unit* is what may not be torn apart: a group where the row has one, else its normalised text, else that of an
+    earlier row it is nearly equal to. A unit's side is decided when its first row comes, by a stable hash of the unit
+    (``fractions``): test below ``test``, valid below ``test + valid``, else train. That alone never moves a row, but
+    leaves a class of three rows without a test row every second time, and makes a class of fifty stray by three rows.
+    So the hash is overruled where it would take a class more than 3 rows (or 5 % of the class) above a side's share,
+    and where the third unit of a class comes and train or test still has none of it.
 
     What this promises: rows added after the old ones never move an old row, since every decision looks back only; and
     a row deleted or corrected moves about one other, of those that were overruled (a test measures it). A division by
     rank within the class would meet the shares exactly and move rows with every one added; hashing label and text
     together would tear a text with two labels apart without meeting the shares any better.
     """
-    shares = shares_of(split, has_test=has_test, has_valid=has_valid)
-    sides: dict[tuple[str, str], Side] = {}
-    counts: dict[str, dict[Side, int]] = defaultdict(lambda: dict.fromkeys(SIDES, 0))
-    counted: set[tuple[tuple[str, str], str]] = set()
-    result: list[Side] = []
-    for example in examples:
-        unit = ("group", example.group) if example.group is not None else ("text", key(example))
-        # Answers are not classes: without labels, all rows are one.
-        label = str(example.target) if "text" in example.inputs else ""
-        if unit not in sides:
-            sides[unit] = _choose(stable_fraction(unit[1], seed=split.seed), shares, counts[label])
-        side = sides[unit]
-        if (unit, label) not in counted:
+    wanted = tuple(shares[side] for side in SIDES)
+    sides: dict[Any, int] = {}
+    counts: dict[Any, list[int]] = defaultdict(lambda: [0, 0, 0])
+    counted: set[tuple[Any, Any]] = set()
+    result = []
+    for unit, label, fraction in zip(units, labels, fractions, strict=True):
+        side = sides.get(unit)
+        if side is None:
+            side = sides[unit] = _choose(fraction, wanted, counts[label])
+            counts[label][side] += 1
+            counted.add((unit, label))
+        elif (unit, label) not in counted:
             counted.add((unit, label))
             counts[label][side] += 1
         result.append(side)
-    return result
+    return np.array(result, dtype=np.int8)
 
 
-def _choose(fraction: float, shares: dict[Side, float], count: dict[Side, int]) -> Side:
-    total = sum(count.values()) + 1
+def _choose(fraction: float, shares: tuple[float, ...], count: list[int]) -> int:
+    total = sum(count) + 1
     if total >= _NEEDED:
-        for needed in ("train", "test"):
+        for needed in (_TRAIN, _TEST):
             if not count[needed] and shares[needed] > 0:
                 return needed
-    side: Side = "train"
-    if fraction < shares["test"]:
-        side = "test"
-    elif fraction < shares["test"] + shares["valid"]:
-        side = "valid"
+    side = _TRAIN
+    if fraction < shares[_TEST]:
+        side = _TEST
+    elif fraction < shares[_TEST] + shares[_VALID]:
+        side = _VALID
     slack = max(_SLACK_ROWS, _SLACK_SHARE * total)
     if count[side] + 1 - shares[side] * total <= slack:
         return side
-    return max(SIDES, key=lambda s: shares[s] * total - count[s])
+    return max((_TRAIN, _VALID, _TEST), key=lambda s: shares[s] * total - count[s])
+
+
+def by_time(moments: np.ndarray, sides: np.ndarray, split: Split, *, has_test: bool, has_valid: bool) -> np.ndarray:
+    """Return the sides by date: test from ``test_from`` on, valid from ``valid_from`` on, train before.
+
+    The days are written in the task file and not computed from shares, so rows that come later move none of the old:
+    they are newer, and go to test. Without ``valid_from``, the older rows keep the side that :func:`divide` gave them.
+    """
+    moved = sides.copy()
+    if not has_test and split.test_from:
+        later = moments >= seconds(split.test_from)
+        moved[later] = _TEST
+        moved[~later & (moved == _TEST)] = _TRAIN
+        if not has_valid and split.valid_from:
+            newer = moments >= seconds(split.valid_from)
+            moved[~later] = np.where(newer[~later], _VALID, _TRAIN)
+    return moved
+
+
+def seconds(day: str) -> float:
+    """Return a date of the task file as seconds since 1970, in UTC."""
+    moment = datetime.fromisoformat(day)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def time_faults(moments: np.ndarray, split: Split, *, has_test: bool) -> list[Fault]:
+    """Return what a division by time lacks: the first test day, with the one that would give the wanted share."""
+    if not split.time or has_test or split.test_from or split.test == 0 or not len(moments):
+        return []
+    known = np.sort(moments[~np.isnan(moments)])
+    if not len(known):
+        return []
+    day = datetime.fromtimestamp(float(known[int((1 - split.test) * (len(known) - 1))]), UTC).date().isoformat()
+    share = float((known >= seconds(day)).mean())
+    what = f'a division by "{split.time}" needs the first day of the test rows, so that rows added later move none.'
+    return [Fault(what, "data.split.test_from", f"{day} puts {share:.0%} of the rows in test.")]

@@ -10,7 +10,7 @@ from typing import Any
 from luthier.base.errors import DataError, LedgerError
 from luthier.base.files import read_json, write_jsonl
 from luthier.data import dedupe
-from luthier.data.prepare import survey
+from luthier.data.prepare import divided_rows
 from luthier.ledger.store import Ledger
 from luthier.release.folder import bundle_folder
 from luthier.spec.load import load_task
@@ -79,15 +79,15 @@ def harvest_ledger(ledger: Path, task: Path | None, *, since: str | None, out: P
             "no such ledger", where=str(ledger), mend="`luthier serve` writes one; name it with --ledger."
         )
     objective = "classify"
-    columns: dict[str, str] = {}
+    columns: dict[str, Any] = {}
     known: dict[str, str] = {}
     tests: frozenset[str] = frozenset()
     if task is not None:
         file = load_task(task)
         objective, columns = file.task.task.objective, dict(file.task.data.columns)
-        data = survey(file.task.data, objective, base=file.folder)
-        known = {dedupe.key(e): str(e.target) for e in (*data.train, *data.valid)}
-        tests = frozenset(dedupe.key(e) for e in data.test)
+        sides = divided_rows(file.task.data, objective, base=file.folder)
+        known = {dedupe.key(e): str(e.target) for side in ("train", "valid") for e in sides[side]}
+        tests = frozenset(dedupe.key(e) for e in sides["test"])
     with Ledger(ledger) as opened:
         if task is None and opened.objectives() == {"generate"}:
             objective = "generate"

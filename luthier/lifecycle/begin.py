@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +10,28 @@ import yaml
 from luthier.base.errors import BundleError, TaskError
 from luthier.base.files import read_json, write_text
 from luthier.base.seeds import stable_hash
-from luthier.data.guess import guess
-from luthier.data.prepare import stops, survey
-from luthier.data.sources import expand
-from luthier.evaluate import metrics as measures
-from luthier.lifecycle.circle import check_task
-from luthier.spec.evaluate import parse_bars
-from luthier.spec.load import load_task
+from luthier.data.shapes.guess import guess
+from luthier.data.sources import open_sources
+from luthier.spec.data import DataSection
+
+_BARS = {"classify": '  macro_f1: ">= 0.80"', "generate": '  token_f1: ">= 0.20"'}
 
 
-def write_task(data: Path, out: Path, *, force: bool) -> dict[str, Any]:
+def write_task(data: str, out: Path, *, force: bool, query: str | None = None) -> dict[str, Any]:
     """Look at the data and write a task file that runs; return what was decided and why.
+
+    Args:
+        data: what `data.source` may be. query: the SQL query, where it is a database URL.
 
     Raises:
         TaskError: the task file is there already. DataError: nothing in the data looks like a task.
     """
     if out.exists() and not force:
         raise TaskError("this file is there already", where=str(out), mend="Use --force, or another name with --out.")
-    found = guess(expand(str(data), Path.cwd()))
-    source = _relative(data, out)
-    text = _task_text(found, source, name=_name(data))
+    origins = open_sources(data, Path.cwd(), data=DataSection(source=data, query=query))
+    found = guess(origins)
+    source = data if any(origin.path is None for origin in origins) else _relative(Path(data), out)
+    text = _task_text(found, source, name=_name(Path(data)), query=query)
     write_text(out, text)
     return {
         "task": str(out), "objective": found.objective, "columns": found.columns, "by": found.by, "labels": found.label_counts,
@@ -50,7 +51,7 @@ def _name(data: Path) -> str:
     return kept or f"task-{stable_hash(stem, size=3)}"
 
 
-def _task_text(found: Any, source: str, *, name: str) -> str:
+def _task_text(found: Any, source: str, *, name: str, query: str | None) -> str:
     def flow(value: Any) -> str:
         return (
             yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000, sort_keys=False)
@@ -68,6 +69,7 @@ def _task_text(found: Any, source: str, *, name: str) -> str:
         '  goal: ""                  # who uses the answers and for what: it heads the report',
         "data:",
         f"  source: {flow(source)}",
+        *([f"  query: {flow(query)}"] if query else []),
         f"  columns: {flow(found.columns)}",
         f"  split: {{valid: 0.1, test: 0.2{by}}}",
         "model:",
@@ -76,20 +78,13 @@ def _task_text(found: Any, source: str, *, name: str) -> str:
         else "  base: embedded            # generate needs a decoder: name its folder or hub name",
         "train:",
         f"  method: {'full' if found.objective == 'classify' else 'lora'}",
-        "accept:                      # the definition of done; set the bars that your use needs",
-        '  macro_f1: ">= 0.80"' if found.objective == "classify" else '  token_f1: ">= 0.20"',
     ]
+    if found.objective in _BARS:
+        lines += [
+            "accept:                      # the definition of done; set the bars that your use needs",
+            _BARS[found.objective],
+        ]
     return "\n".join(lines) + "\n"
-
-
-def check_data(task: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    """Check a task file and its data as a run would, and change nothing."""
-    file = load_task(task, overrides)
-    check_task(file)
-    data = survey(file.task.data, file.task.task.objective, base=file.folder)
-    bars, _ = parse_bars(file.task.accept)
-    faults = [*stops(data, file.task.data), *measures.check_bars(bars, file.task.task.objective, data.labels)]
-    return {**data.report.as_dict(), "stops": [f.as_dict() for f in faults]}
 
 
 def write_page(run: Path, out: Path | None) -> Path:

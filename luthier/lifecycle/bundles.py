@@ -14,7 +14,7 @@ from luthier.evaluate import compare as compare_
 from luthier.evaluate import metrics as measures
 from luthier.evaluate import predict
 from luthier.evaluate.report import write_report
-from luthier.lifecycle.steps import assess, targets
+from luthier.lifecycle.judging import assess, targets
 from luthier.release.predictor import Predictor, load_predictor
 from luthier.spec.data import DataSection
 from luthier.spec.evaluate import parse_bars

@@ -16,13 +16,16 @@ from luthier.base.events import EventLog
 from luthier.base.files import locked, read_json, sha256_file, storage, write_json, write_manifest, write_text
 from luthier.base.interrupt import stopping
 from luthier.base.seeds import stable_hash
+from luthier.data.leaks import clash_finder
 from luthier.data.prepare import Prepared, prepare
-from luthier.data.sources import expand
+from luthier.data.sources import digest_all
 from luthier.evaluate import metrics as measures
+from luthier.lifecycle.checking import check_task, write_suspects
 from luthier.lifecycle.round import Round, Run, Watcher
-from luthier.release.folder import bundle_folder
 from luthier.spec.evaluate import parse_bars
 from luthier.spec.load import TaskFile, dump_task, load_task
+
+TRAINED = ("classify", "generate")
 
 
 def run(
@@ -43,6 +46,7 @@ def run(
     """
     file = task if isinstance(task, TaskFile) else load_task(task, overrides)
     check_task(file)
+    _check_trained(file)
     identity = inputs_hash(file)
     folder = Path(out) if out else Path("runs") / f"{file.task.task.name}-{identity[:10]}"
     with stopping() as stopper, locked(folder):
@@ -64,29 +68,22 @@ def run(
             emit.close()
 
 
-def check_task(file: TaskFile) -> None:
-    """Find what is wrong with a task before any work: bars and metrics that the objective does not have."""
-    task = file.task
-    bars, _ = parse_bars(task.accept)
-    faults = measures.check_bars(bars, task.task.objective, None)
-    if task.train.metric != "auto":
-        fault = measures.check_metric(task.train.metric, task.task.objective, None, where="train.metric")
-        faults += [fault] if fault else []
-    if task.data.split.test == 0 and task.data.test is None and bars:
-        faults.append(
-            Fault("there are bars to meet but no test rows", "data.split.test", "Give it a share, or name data.test.")
-        )
-    if faults:
-        raise TaskError.of(Fault(f.what, f"{file.path}: {f.where}", f.mend) for f in faults)
-    if task.evaluate.against:
-        bundle_folder(file.resolve(task.evaluate.against))
+def _check_trained(file: TaskFile) -> None:
+    objective = file.task.task.objective
+    if objective not in TRAINED:
+        raise TaskError(
+            f"`{objective}` data can be checked and prepared, but this version does not train it",
+            where=f"{file.path}: task.objective", mend=f"Objectives that are trained: {', '.join(TRAINED)}.",
+        )  # fmt: skip
 
 
 def inputs_hash(file: TaskFile) -> str:
     """Return a hash of everything that decides a run: settings, data bytes, an earlier bundle, and Luthier's version."""
     task = file.task
-    sources = [s for s in (task.data.source, task.data.test, task.data.valid) if s is not None]
-    hashes = [[sha256_file(path) for path in expand(source, file.folder)] for source in sources]
+    named = (task.data.source, task.data.test, task.data.valid, task.data.held_out)
+    hashes = [digest_all(source, file.folder, task.data) for source in named if source is not None]
+    if task.data.corrections:
+        hashes.append([sha256_file(file.resolve(task.data.corrections))])
     settings = task.model_dump(mode="json", exclude={"serve": True, "train": {"checkpoint_s", "threads"}})
     base = file.resolve(task.model.base)
     weights = [sha256_file(p) for p in sorted(base.glob("*.safetensors"))] if base.is_dir() else []
@@ -111,9 +108,10 @@ def _of_other_inputs(folder: Path, identity: str) -> bool:
 
 def _clear(folder: Path) -> None:
     """Remove what an earlier run of other inputs left: only names that Luthier writes."""
-    for name in ("checkpoints", "bundle", "prepared"):
+    for name in ("checkpoints", "bundle", "prepared", "augmented"):  # an endpoint's answers are paid for: they stay
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in (
+        "label-errors.csv",
         "report.html",
         "report.json",
         "manifest.json",
@@ -136,18 +134,21 @@ def _go_round(round_: Round, identity: str, judge: bool) -> Run:
     if faults:
         raise TaskError.of(Fault(f.what, f"{file.path}: {f.where}", f.mend) for f in faults)
     # Loading torch takes seconds: faults of task and data are told before.
-    from luthier.lifecycle import steps
+    from luthier.lifecycle import judging, steps
 
-    model = steps.open_model(round_, data)
-    resolved = steps.resolve(round_, data, model)
+    # What chooses, trains and packs is handed the rows with the test side closed.
+    closed = data.sealed()
+    model = steps.open_model(round_, closed)
+    resolved = steps.resolve(round_, closed, model)
     write_text(folder / "resolved.yaml", dump_task(resolved))
     rivals = steps.baselines(round_, data, model) if judge else {}
-    outcome = steps.train(round_, data, model, resolved, identity)
-    facts = steps.facts(round_, data, model, resolved, outcome)
-    bundle = steps.release(round_, data, model, facts)
+    extended = steps.extend(round_, closed, clash_finder([*data.valid, *data.test]))
+    outcome = steps.train(round_, closed, extended, model, resolved, identity)
+    facts = steps.facts(round_, closed, extended, model, resolved, outcome)
+    bundle = steps.release(round_, closed, model, facts)
     record = {**facts, "created": datetime.now(UTC).isoformat(timespec="seconds"), "resolved": dump_task(resolved)}
     if judge:
-        record |= steps.judge(round_, data, bundle, rivals, bars)
+        record |= judging.judge(round_, data, record, bundle, rivals, bars)
     else:
         record |= {"verdict": "not judged", "reasons": [], "notes": ["The test rows were not opened."]}
     return _finish(round_, record, bundle, identity, judge)
@@ -172,9 +173,13 @@ def prepare_data(round_: Round) -> Prepared:
     """Prepare the round's data and tell what was found."""
     began = time.monotonic()
     task = round_.file.task
-    data = prepare(task.data, task.task.objective, base=round_.file.folder, out=round_.folder / "prepared")
+    data = prepare(
+        task.data, task.task.objective, base=round_.file.folder, out=round_.folder / "prepared", previous=_previous(round_),
+        watch=lambda step: round_.emit("preparing", step=step),
+    )  # fmt: skip
     round_.timed("prepare", began)
     report = data.report
+    write_suspects(report.findings.get("label_errors"), round_.folder)
     round_.emit(
         "data", rows=report.rows, train=len(data.train), valid=len(data.valid), test=len(data.test),
         dropped=sum(report.dropped.values()), leaks=report.leaks, labels=len(data.labels),
@@ -183,3 +188,10 @@ def prepare_data(round_: Round) -> Prepared:
     if not data.train:
         raise DataError("no rows are left to train on", where="data.source")
     return data
+
+
+def _previous(round_: Round) -> Path | None:
+    """Return the latest prepared folder of an earlier run of this task, kept beside this one."""
+    name, here = round_.file.task.task.name, round_.folder
+    found = [p for p in here.parent.glob(f"{name}-*/prepared/*/manifest.json") if here not in p.parents]
+    return max(found, key=lambda path: path.stat().st_mtime, default=Path()).parent if found else None

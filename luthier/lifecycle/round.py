@@ -35,7 +35,17 @@ class Run:
 
     def as_dict(self) -> dict[str, Any]:
         """Return what `luthier run --json` prints."""
-        keys = ("data", "model", "metrics", "baselines", "against", "notes", "seconds", "peak_memory_mb")
+        keys = (
+            "data",
+            "model",
+            "metrics",
+            "baselines",
+            "against",
+            "without_twins",
+            "notes",
+            "seconds",
+            "peak_memory_mb",
+        )
         kept = {key: self.record[key] for key in keys if key in self.record}
         data = self.record["data"]
         kept["data"] = {

@@ -7,7 +7,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,19 @@ import luthier
 from luthier.base.errors import Fault, ModelError, TaskError
 from luthier.base.records import Example, Prediction
 from luthier.base.seeds import stable_hash
+from luthier.data.augment.balance import Balance
 from luthier.data.prepare import Prepared
 from luthier.evaluate import baselines as rivals_
-from luthier.evaluate import compare, curves, intervals, mistakes, predict, verdict
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.report import write_report
+from luthier.lifecycle.augmenting import extend as extend_rows
+from luthier.lifecycle.judging import figures, predict_rows
 from luthier.lifecycle.round import Round
 from luthier.models import catalogue
 from luthier.models.load import Base, device, open_base
 from luthier.objectives import OBJECTIVES, Learner
-from luthier.release.bundle import refresh_card, write_bundle
-from luthier.release.predictor import Predictor, load_predictor
-from luthier.spec.evaluate import Bar
+from luthier.release.bundle import write_bundle
+from luthier.release.predictor import Predictor
 from luthier.spec.task import Task
 from luthier.train import defaults
 from luthier.train.run import Outcome, fit
@@ -95,7 +96,7 @@ def baselines(round_: Round, data: Prepared, model: Model) -> dict[str, list[Pre
             "tfidf_linear": rivals_.tfidf_linear(data.train, data.test, data.labels),
         }
     else:
-        found = {"untuned": _predict(Predictor(model.learner), data.test, task)}
+        found = {"untuned": predict_rows(Predictor(model.learner), data.test, task)}
     round_.timed("baselines", began)
     for name, predictions in found.items():
         value = figures(task.task.objective, data.test, predictions, data.labels).get(
@@ -105,12 +106,34 @@ def baselines(round_: Round, data: Prepared, model: Model) -> dict[str, list[Pre
     return found
 
 
-def _predict(predictor: Predictor, rows: Sequence[Example], task: Task) -> list[Prediction]:
-    settings = task.evaluate
-    return predict.run(predictor, rows, max_new_tokens=settings.max_new_tokens, generate_rows=settings.generate_rows)
+@dataclass(frozen=True)
+class Extended:
+    """The train rows as they are learnt from: with new rows and weights by label, where they were measured to help."""
+
+    train: Sequence[Example]
+    balance: Balance | None
+    record: Mapping[str, Any]
 
 
-def train(round_: Round, data: Prepared, model: Model, resolved: Task, identity: str) -> Outcome:
+def extend(round_: Round, data: Prepared, clashes: Callable[[Sequence[Example]], list[bool]]) -> Extended:
+    """Augment and balance the train rows as the task asks; new rows that equal a valid or test row are left out."""
+    task = round_.file.task
+    if task.data.augment.when == "off" and task.data.balance == "none":
+        return Extended(data.train, None, {})
+    began = time.monotonic()
+    train, balance, record = extend_rows(
+        data.train,
+        task=task,
+        clashes=clashes,
+        folder=round_.folder,
+        emit=round_.emit,
+        base_folder=round_.file.folder,
+    )
+    round_.timed("augment", began)
+    return Extended(train, balance, record)
+
+
+def train(round_: Round, data: Prepared, extended: Extended, model: Model, resolved: Task, identity: str) -> Outcome:
     """Train the learner in place; its validation score comes from the predictor that serves."""
     began = time.monotonic()
     predictor = Predictor(model.learner)
@@ -121,20 +144,22 @@ def train(round_: Round, data: Prepared, model: Model, resolved: Task, identity:
         if objective == "generate" and metric in ("perplexity", "bits_per_token"):
             predictions = predictor.measure(rows)
         else:
-            predictions = _predict(predictor, rows, resolved)
+            predictions = predict_rows(predictor, rows, resolved)
         value = figures(objective, rows, predictions, data.labels).get(metric)
         return float("-inf") if value is None else value
 
     outcome = fit(
-        model.learner, data.train, resolved.train, score=score if data.valid else None,
+        model.learner, extended.train, resolved.train, score=score if data.valid else None,
         lower_is_better=metric in measures.LOWER_IS_BETTER, folder=round_.folder / "checkpoints",
-        identity=stable_hash([identity, data.report.fingerprint, model.base.found.sha256]), emit=round_.emit, stopper=round_.stopper,
+        identity=stable_hash([identity, data.report.fingerprint, model.base.found.sha256, extended.record.get("fingerprint")]), emit=round_.emit, stopper=round_.stopper, balance=extended.balance,
     )  # fmt: skip
     round_.timed("train", began)
     return outcome
 
 
-def facts(round_: Round, data: Prepared, model: Model, resolved: Task, outcome: Outcome) -> dict[str, Any]:
+def facts(
+    round_: Round, data: Prepared, extended: Extended, model: Model, resolved: Task, outcome: Outcome
+) -> dict[str, Any]:
     """Gather what is known before the test rows are opened: the start of report.json and of the bundle's facts."""
     task = resolved.task
     return {
@@ -147,6 +172,8 @@ def facts(round_: Round, data: Prepared, model: Model, resolved: Task, outcome: 
         "rows": len(data.train),
         "fingerprint": data.report.fingerprint,
         "data": data.report.as_dict(),
+        "augmented": dict(extended.record),
+        "clean": dict(data.clean),
         "model": {
             "base": model.base.found.name,
             "method": resolved.train.method,
@@ -181,83 +208,6 @@ def release(round_: Round, data: Prepared, model: Model, facts_: Mapping[str, An
     round_.timed("release", began)
     round_.emit("bundle", path=str(folder), id=bundle_id, reload_difference=difference)
     return folder
-
-
-def judge(
-    round_: Round, data: Prepared, bundle: Path, rivals: Mapping[str, list[Prediction]], bars: Sequence[Bar]
-) -> dict[str, Any]:
-    """Open the test rows, measure the bundle as it will be served, and hold it against the bars."""
-    began = time.monotonic()
-    task = round_.file.task
-    predictor = load_predictor(bundle)
-    predictions = _predict(predictor, data.test, task)
-    found = assess(task, data.test, predictions, data.labels, bars)
-    objective = task.task.objective
-    found["baselines"] = {n: figures(objective, data.test, p, data.labels) for n, p in rivals.items()}
-    if task.evaluate.against:
-        found["against"] = against(round_, data, predictions)
-    round_.timed("evaluate", began)
-    kept = {"verdict": found["verdict"], "reasons": found["reasons"], "metrics": found["metrics"]["test"]}
-    refresh_card(bundle, kept)
-    return found
-
-
-def assess(
-    task: Task, rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str], bars: Sequence[Bar]
-) -> dict[str, Any]:
-    """Return metrics with intervals, the verdict and the evidence for the report."""
-    objective = task.task.objective
-    groups = [e.group for e in rows] if any(e.group for e in rows) else None
-    measured = intervals.evaluate_with_intervals(
-        objective, targets(rows), predictions, labels, groups=groups, resamples=task.evaluate.bootstrap
-    )
-    found: dict[str, Any] = {**verdict.judge(bars, measured).as_dict(), "metrics": {"test": measured}}
-    if objective == "classify":
-        found["confusion"] = mistakes.confusion(targets(rows), predictions, labels)
-        found["per_class"] = mistakes.per_class(targets(rows), predictions, labels)
-        found["roc"] = curves.roc_curves(targets(rows), predictions, labels)
-        found["reliability"] = curves.reliability(targets(rows), predictions)
-        found["mistakes"] = mistakes.worst(rows, predictions, task.evaluate.worst)
-    else:
-        found["samples"] = mistakes.samples(rows, predictions, task.evaluate.worst)
-    return found
-
-
-def against(round_: Round, data: Prepared, predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Compare an earlier bundle with the new one on the same test rows."""
-    task = round_.file.task
-    other = load_predictor(round_.file.resolve(str(task.evaluate.against)))
-    before = _predict(other, data.test, task)
-    labels = tuple(dict.fromkeys([*data.labels, *other.labels]))
-    groups = [e.group for e in data.test] if any(e.group for e in data.test) else None
-    found = compare.paired(
-        task.task.objective,
-        targets(data.test),
-        before,
-        predictions,
-        labels,
-        groups=groups,
-        resamples=task.evaluate.bootstrap,
-    )
-    return {
-        "bundle": str(task.evaluate.against),
-        "bundle_id": other.bundle_id,
-        "rows": len(data.test),
-        "metrics": found,
-    }
-
-
-def targets(rows: Sequence[Example]) -> list[str]:
-    return [str(e.target) for e in rows]
-
-
-def figures(
-    objective: str, rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str]
-) -> dict[str, float | None]:
-    """Return the metrics of predictions without intervals."""
-    if objective == "classify":
-        return measures.classification(targets(rows), predictions, labels)
-    return measures.generation(targets(rows), predictions)
 
 
 def page(record: Mapping[str, Any], folder: Path) -> Path:

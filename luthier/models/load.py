@@ -14,11 +14,20 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import torch
 import transformers
 from safetensors import SafetensorError
-from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+)
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
 )
 
 from luthier.base.errors import ModelError, did_you_mean
@@ -168,7 +177,46 @@ def open_decoder(base: Base) -> torch.nn.Module:
     return _open(AutoModelForCausalLM, base, base.config)
 
 
-def _open(family: Any, base: Base, config: Any, **extra: Any) -> torch.nn.Module:
+def open_masked(base: Base, *, where: str) -> torch.nn.Module:
+    """Return the masked language model; ``where`` names the setting that asked for it.
+
+    Raises:
+        ModelError: the architecture or these weights have no output layer for masked words.
+    """
+    network = None
+    if base.config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        network, told = _open(AutoModelForMaskedLM, base, base.config, output_loading_info=True)
+        # Without its weights the output layer would be drawn at random, and so would every word.
+        network = None if told["missing_keys"] or told["mismatched_keys"] else network
+    if network is None:
+        raise ModelError(
+            f"{base.found.name} ({base.config.model_type}) has no output layer for masked words",
+            where=where,
+            mend="Name a masked language model such as bert-base-multilingual-cased, or its folder.",
+        )
+    return network
+
+
+def open_tagger(base: Base, *, where: str) -> torch.nn.Module:
+    """Return the token classifier with its trained head; ``where`` names the setting that asked for it.
+
+    Raises:
+        ModelError: the architecture or these weights have no output layer for tokens.
+    """
+    network = None
+    if base.config.model_type in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES:
+        network, told = _open(AutoModelForTokenClassification, base, base.config, output_loading_info=True)
+        network = None if told["missing_keys"] or told["mismatched_keys"] else network
+    if network is None:
+        raise ModelError(
+            f"{base.found.name} ({base.config.model_type}) has no output layer that labels tokens",
+            where=where,
+            mend="Name a token-classification model that was trained to find people, or its folder.",
+        )
+    return network
+
+
+def _open(family: Any, base: Base, config: Any, **extra: Any) -> Any:
     try:
         network = family.from_pretrained(
             str(base.found.folder),
@@ -186,7 +234,7 @@ def _open(family: Any, base: Base, config: Any, **extra: Any) -> torch.nn.Module
             where=str(base.found.folder),
             mend="Are the files whole, and made for this architecture?",
         ) from None
-    network.config.use_cache = False
+    (network[0] if isinstance(network, tuple) else network).config.use_cache = False
     return network
 
 

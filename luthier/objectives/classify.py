@@ -47,6 +47,7 @@ class Classifier(Learner):
         self.labels = labels
         self.max_tokens = max_tokens
         self._index = {label: index for index, label in enumerate(labels)}
+        self._weights: tuple[float, ...] | None = None
 
     @classmethod
     def create(cls, base: Base, *, labels: tuple[str, ...], model: ModelSection) -> Classifier:
@@ -92,12 +93,26 @@ class Classifier(Learner):
         # A decoder's own classifier finds the last real token by the padding id, an encoder's needs the mask: give both.
         return self.network(input_ids=batch.ids_BT, attention_mask=batch.mask_BT).logits
 
-    def loss(self, batch: Batch, *, smoothing: float) -> tuple[torch.Tensor, int]:
+    def weigh(self, by_label: Sequence[float] | None) -> None:
+        """Set what a row of each label counts for in the loss, in the order of ``labels``; None: all alike."""
+        if by_label is not None and len(by_label) != len(self.labels):
+            raise ValueError(f"{len(by_label)} weights for {len(self.labels)} labels")
+        self._weights = None if by_label is None else tuple(float(w) for w in by_label)
+
+    def units(self, row: Encoded) -> float:
+        return 1 if self._weights is None or row.label is None else self._weights[row.label]
+
+    def loss(self, batch: Batch, *, smoothing: float) -> tuple[torch.Tensor, float]:
+        """Return the summed loss and its count; with weights w, sums of w[y] * loss and of w[y].
+
+        Their quotient is ``F.cross_entropy(..., weight=w)`` of the same rows.
+        """
         if batch.labels_B is None:
             raise ValueError("a training row has no label")
         logits_BC = self.logits(batch).float()
-        loss = F.cross_entropy(logits_BC, batch.labels_B, reduction="sum", label_smoothing=smoothing)
-        return loss, len(batch.labels_B)
+        weight_C = None if self._weights is None else torch.tensor(self._weights, device=logits_BC.device)
+        loss = F.cross_entropy(logits_BC, batch.labels_B, weight=weight_C, reduction="sum", label_smoothing=smoothing)
+        return loss, len(batch.labels_B) if weight_C is None else float(weight_C[batch.labels_B].double().sum())
 
     @torch.inference_mode()
     def answer(self, encoded: Sequence[Encoded], *, max_new_tokens: int = 0) -> list[Prediction]:

@@ -52,10 +52,10 @@ class Generator(Learner):
         self.network = methods.apply(self.network, train, freeze_embeddings=train.embeddings == "freeze")
 
     def encode(self, example: Example) -> Encoded | None:
-        return self.turns.encode(example.inputs["messages"], str(example.target))
+        return self.turns.encode(example.inputs["messages"], str(example.target), tools=example.inputs.get("tools"))
 
     def encode_input(self, inputs: Mapping[str, Any], *, room: int) -> Encoded:
-        return self.turns.encode_prompt(inputs["messages"], room=room)
+        return self.turns.encode_prompt(inputs["messages"], room=room, tools=inputs.get("tools"))
 
     def _scored(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return hidden vectors (N, D), or scores (N, V) where the model cannot be split, and the N ids they should predict.

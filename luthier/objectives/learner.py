@@ -70,8 +70,8 @@ class Learner(torch.nn.Module, ABC):
         """Encode an input to be answered, leaving ``room`` tokens for an answer."""
 
     @abstractmethod
-    def loss(self, batch: Batch, *, smoothing: float) -> tuple[torch.Tensor, int]:
-        """Return the summed loss (nats) and how many units it sums over."""
+    def loss(self, batch: Batch, *, smoothing: float) -> tuple[torch.Tensor, float]:
+        """Return the summed loss (nats) and how many units it sums over: their weights' sum where units weigh."""
 
     @abstractmethod
     def answer(self, encoded: Sequence[Encoded], *, max_new_tokens: int) -> list[Prediction]:
@@ -80,6 +80,10 @@ class Learner(torch.nn.Module, ABC):
     @abstractmethod
     def measure(self, encoded: Sequence[Encoded]) -> list[Prediction]:
         """Return what metrics need of known targets (see :class:`Prediction`)."""
+
+    def units(self, row: Encoded) -> float:
+        """Return what :meth:`loss` counts for a row, without computing it: learnt tokens, or 1 for a label."""
+        return sum(row.learn[1:]) if row.learn else 1
 
     @property
     def device(self) -> torch.device:

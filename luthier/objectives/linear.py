@@ -26,17 +26,27 @@ class Fit:
     accuracy: float
 
 
-def fit_head(features_ND: torch.Tensor, labels_N: Sequence[int], classes: int, *, seed: int) -> Fit:
+def fit_head(
+    features_ND: torch.Tensor,
+    labels_N: Sequence[int],
+    classes: int,
+    *,
+    seed: int,
+    weights_N: Sequence[float] | None = None,
+) -> Fit:
     """Fit a multinomial logistic regression; its penalty is chosen on a held-out fifth of the training rows.
 
     Args:
         features_ND: (N, D) float features, as the head will see them.
         labels_N: class numbers below ``classes``; a class without rows gets a very low bias and zero weights.
+        weights_N: what each row counts for in the fit and in the choice; on average 1, or the penalty changes with them.
     """
     X = features_ND.numpy()
     y = np.asarray(labels_N)
-    strength, accuracy = _choose(X, y, seed)
-    model = _regression(strength).fit(X, y)
+    w = np.ones(len(y)) if weights_N is None else np.asarray(weights_N, dtype=np.float64)
+    w = w * len(w) / w.sum()
+    strength, accuracy = _choose(X, y, w, seed)
+    model = _regression(strength).fit(X, y, sample_weight=None if weights_N is None else w)
     weight = np.zeros((classes, X.shape[1]), dtype=np.float32)
     bias = np.full(classes, -10.0, dtype=np.float32)
     if len(model.classes_) == 2:  # scikit-learn keeps one vector for two classes
@@ -53,7 +63,7 @@ def _regression(strength: float) -> Any:
     return LogisticRegression(C=strength, max_iter=200, tol=1e-3)
 
 
-def _choose(X: np.ndarray, y: np.ndarray, seed: int) -> tuple[float, float]:
+def _choose(X: np.ndarray, y: np.ndarray, w: np.ndarray, seed: int) -> tuple[float, float]:
     from sklearn.model_selection import train_test_split
 
     counts = np.bincount(y)
@@ -66,6 +76,9 @@ def _choose(X: np.ndarray, y: np.ndarray, seed: int) -> tuple[float, float]:
     kept, held = train_test_split(rows, test_size=min(share, 0.5), random_state=int(seed % 2**31))
     if len(np.unique(y[kept])) < 2:
         return STRENGTHS[1], float("nan")
-    scores = [float((_regression(s).fit(X[kept], y[kept]).predict(X[held]) == y[held]).mean()) for s in STRENGTHS]
+    scores = []
+    for strength in STRENGTHS:
+        right = _regression(strength).fit(X[kept], y[kept], sample_weight=w[kept]).predict(X[held]) == y[held]
+        scores.append(float(np.average(right, weights=w[held])))
     best = int(np.argmax(scores))
     return STRENGTHS[best], scores[best]

@@ -8,7 +8,7 @@ from typing import Any
 
 from luthier.base.errors import ModelError
 from luthier.base.records import Encoded
-from luthier.prompts.template import Message, Style, chat_text, plain_text
+from luthier.prompts.template import Message, Style, Tools, chat_text, plain_text
 
 
 def encode_text(tokenizer: Any, text: str, *, max_tokens: int) -> Encoded:
@@ -31,14 +31,14 @@ class Turns:
     style: Style
     max_tokens: int
 
-    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
+    def prompt_ids(self, messages: Sequence[Message], tools: Tools | None = None) -> list[int]:
         """Return the ids after which the answer starts."""
         if self.style == "chat":
-            text = chat_text(self.tokenizer, messages, ask=True)
+            text = chat_text(self.tokenizer, messages, ask=True, tools=tools)
             return self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return _without_end(self.tokenizer, self.tokenizer(plain_text(messages))["input_ids"])
+        return _without_end(self.tokenizer, self.tokenizer(plain_text(messages, tools))["input_ids"])
 
-    def answer_ids(self, messages: Sequence[Message], answer: str) -> list[int]:
+    def answer_ids(self, messages: Sequence[Message], answer: str, tools: Tools | None = None) -> list[int]:
         """Return the ids of the answer with its end token, as they follow :meth:`prompt_ids`.
 
         For chat they are the tail of the whole conversation's rendering, so that training equals ``apply_chat_template``;
@@ -47,8 +47,9 @@ class Turns:
         end = self.end_id
         if self.style == "plain":
             return [*self.tokenizer(answer, add_special_tokens=False)["input_ids"], end]
-        asked = chat_text(self.tokenizer, messages, ask=True)
-        whole = chat_text(self.tokenizer, [*messages, {"role": "assistant", "content": answer}], ask=False)
+        asked = chat_text(self.tokenizer, messages, ask=True, tools=tools)
+        turns = [*messages, {"role": "assistant", "content": answer}]
+        whole = chat_text(self.tokenizer, turns, ask=False, tools=tools)
         if not whole.startswith(asked):
             return [*self.tokenizer(answer, add_special_tokens=False)["input_ids"], end]
         prompt_ids = self.tokenizer(asked, add_special_tokens=False)["input_ids"]
@@ -59,22 +60,23 @@ class Turns:
             tail = whole_ids[len(prompt_ids) :]
         return _until_end(tail, self.end_ids, end)
 
-    def encode(self, messages: Sequence[Message], answer: str) -> Encoded | None:
-        """Encode prompt and answer; None where the answer alone does not fit in ``max_tokens``.
+    def encode(self, messages: Sequence[Message], answer: str, *, tools: Tools | None = None) -> Encoded | None:
+        """Encode prompt and answer, ``tools`` being what the model may call; None where the answer alone does not fit in ``max_tokens``.
 
         A prompt that is too long loses its oldest tokens, but keeps its opening token: the question usually stands at the end.
         """
-        answer_ids = self.answer_ids(messages, answer)
+        answer_ids = self.answer_ids(messages, answer, tools)
         room = self.max_tokens - len(answer_ids)
         if room < 1:
             return None
-        prompt_ids = cut_left(self.prompt_ids(messages) or [_filler(self.tokenizer)], room, keep_first=self._opens)
+        asked_ids = self.prompt_ids(messages, tools) or [_filler(self.tokenizer)]
+        prompt_ids = cut_left(asked_ids, room, keep_first=self._opens)
         return Encoded(tuple(prompt_ids + answer_ids), (False,) * len(prompt_ids) + (True,) * len(answer_ids))
 
-    def encode_prompt(self, messages: Sequence[Message], *, room: int) -> Encoded:
+    def encode_prompt(self, messages: Sequence[Message], *, room: int, tools: Tools | None = None) -> Encoded:
         """Encode a question to be answered, leaving ``room`` tokens for the answer."""
         keep = max(1, self.max_tokens - room)
-        ids = self.prompt_ids(messages) or [_filler(self.tokenizer)]
+        ids = self.prompt_ids(messages, tools) or [_filler(self.tokenizer)]
         return Encoded(tuple(cut_left(ids, keep, keep_first=self._opens)))
 
     @property

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from luthier.base.errors import DataError, ModelError
+from luthier.base.errors import DataError, LuthierError, ModelError
 
 Message = Mapping[str, Any]
+Tools = Sequence[Mapping[str, Any]]
 Style = Literal["chat", "plain"]
 
 _NAMES = {"system": "System", "user": "User", "assistant": "Assistant", "tool": "Tool"}
+_TOOLS = "These tools can be called. To call one, answer with a JSON object of its name and its arguments:"
 
 
 def style_for(tokenizer: Any, wanted: str) -> Style:
@@ -25,16 +28,25 @@ def style_for(tokenizer: Any, wanted: str) -> Style:
     return "chat" if wanted == "chat" or (wanted == "auto" and has_template) else "plain"
 
 
-def chat_text(tokenizer: Any, messages: Sequence[Message], *, ask: bool) -> str:
+def chat_text(tokenizer: Any, messages: Sequence[Message], *, ask: bool, tools: Tools | None = None) -> str:
     """Render turns with the model's template; ``ask`` ends with the opening of the assistant's turn.
 
+    A template that knows of no tools, or of no calls, is given them as words of the system and of the assistant.
     transformers runs templates in jinja's immutable sandbox.
 
     Raises:
         DataError: the template refuses these turns (two user turns in a row, say).
     """
+    given: dict[str, Any] = {}
     try:
-        return tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=ask)
+        if tools or any("tool_calls" in m for m in messages):
+            template = str(tokenizer.get_chat_template(tools=list(tools) if tools else None))
+            if tools and "tools" in template:
+                given["tools"] = list(tools)
+            messages = _in_words(messages, None if given else tools, calls="tool_calls" not in template)
+        return tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=ask, **given)
+    except LuthierError:  # a signal that asks to stop may come while a template runs
+        raise
     except Exception as error:  # templates raise whatever their authors chose
         raise DataError(
             f"the model's chat template refuses this conversation ({str(error)[:160]})",
@@ -42,11 +54,35 @@ def chat_text(tokenizer: Any, messages: Sequence[Message], *, ask: bool) -> str:
         ) from None
 
 
-def plain_text(messages: Sequence[Message]) -> str:
+def plain_text(messages: Sequence[Message], tools: Tools | None = None) -> str:
     """Render turns for a model without a template; the answer follows directly.
 
     One question is left as it is, so that a base model sees ordinary text; several turns are told apart by name.
     """
+    messages = _in_words(messages, tools, calls=True)
     if sum(m["role"] != "system" for m in messages) == 1:
         return "\n\n".join(str(m["content"]) for m in messages) + "\n"
     return "".join(f"{_NAMES[m['role']]}: {m['content']}\n" for m in messages) + "Assistant: "
+
+
+def spoken(message: Message) -> str:
+    """Return what a turn says, its calls of tools as JSON text: ``{"name", "arguments"}``, or a list of several."""
+    calls = [call["function"] for call in message.get("tool_calls") or ()]
+    if not calls:
+        return str(message["content"])
+    called = [{"name": call["name"], "arguments": call["arguments"]} for call in calls]
+    text = json.dumps(called[0] if len(called) == 1 else called, ensure_ascii=False)
+    return f"{message['content']}\n{text}" if message["content"] else text
+
+
+def _in_words(messages: Sequence[Message], tools: Tools | None, *, calls: bool) -> list[Message]:
+    """Return the turns with ``tools`` told by the system, and, where ``calls`` is set, calls told by the assistant."""
+    turns: list[Message] = list(messages)
+    if calls:
+        turns = [{"role": m["role"], "content": spoken(m)} if "tool_calls" in m else m for m in turns]
+    if not tools:
+        return turns
+    told = "\n".join([_TOOLS, *(json.dumps(tool.get("function", tool), ensure_ascii=False) for tool in tools)])
+    if turns and turns[0]["role"] == "system":
+        return [{**turns[0], "content": f"{turns[0]['content']}\n\n{told}"}, *turns[1:]]
+    return [{"role": "system", "content": told}, *turns]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from luthier.base.errors import BundleError
 from luthier.base.files import read_json, verify_manifest
 from luthier.base.records import Encoded, Example, Prediction
+from luthier.data.cleaning.clean import Cleaner
 from luthier.models.load import device
 from luthier.objectives import OBJECTIVES, Learner
 from luthier.release.folder import bundle_folder
@@ -30,6 +32,8 @@ class Predictor:
         self.folder = folder or Path()
         self.facts = dict(facts or {})
         self._lock = threading.Lock()
+        # What was cleaned out of the training texts is cleaned out of every question, by the same function.
+        self._cleaner = Cleaner.from_dict(self.facts["clean"]) if self.facts.get("clean") else None
 
     @property
     def objective(self) -> str:
@@ -54,19 +58,26 @@ class Predictor:
         room = 0
         if self.objective == "generate":
             room = min(max_new_tokens or DEFAULT_NEW_TOKENS, self.learner.max_tokens // 2)
-        encoded = [self.learner.encode_input(_inputs(item, self.objective), room=room) for item in items]
+        encoded = [self.learner.encode_input(self._cleaned(_inputs(item, self.objective)), room=room) for item in items]
         with self._lock:
             self.learner.eval()
             return _in_pieces(encoded, lambda piece: self.learner.answer(piece, max_new_tokens=room), extra=room)
 
     def measure(self, examples: Sequence[Example]) -> list[Prediction]:
         """Predict, or for a generator weigh the known answer of, each example. A row too long to weigh has no sums."""
-        encoded = [self.learner.encode(example) for example in examples]
+        encoded = [self.learner.encode(replace(e, inputs=self._cleaned(e.inputs))) for e in examples]
         fitting = [e for e in encoded if e is not None]
         with self._lock:
             self.learner.eval()
             found = iter(_in_pieces(fitting, self.learner.measure))
         return [Prediction() if e is None else next(found) for e in encoded]
+
+    def _cleaned(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self._cleaner is None:
+            return inputs
+        cleaned = self._cleaner.inputs(inputs)
+        # What is nothing but tags or signatures is answered as it came.
+        return cleaned if cleaned.get("messages") or cleaned.get("text") else inputs
 
 
 def _inputs(item: str | Mapping[str, Any], objective: str) -> Mapping[str, Any]:

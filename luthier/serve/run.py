@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from luthier.base.errors import Interrupted, LuthierError
 from luthier.ledger.store import Ledger
@@ -47,24 +48,36 @@ def serve(
     check_binding(settings.host, api_key)
     with Ledger(base / Path(settings.ledger).expanduser()) as ledger, bound(settings.host, settings.port) as listener:
         app = build_app(predictor, ledger, settings, api_key=api_key)
-        config = uvicorn.Config(
-            app,
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            # Nothing in front of us is trusted to say who asks; the Host header is checked as it came.
-            proxy_headers=False,
-            timeout_graceful_shutdown=STOP_S,
-        )
-        server = _Server(config, lambda: on_ready(_address(settings.host, listener)) if on_ready else None)
         try:
-            server.run(sockets=[listener])
+            number = answer_until_stopped(app, listener, host=settings.host, on_ready=on_ready)
         finally:
             app.state.service.batcher.close()
-    if server.signal is not None:
+    if number is not None:
         what = "stopped; every answer given is in the ledger."
-        raise Interrupted(what, exit_code=128 + server.signal)
+        raise Interrupted(what, exit_code=128 + number)
+
+
+def answer_until_stopped(
+    app: ASGIApp, listener: socket.socket, *, host: str, on_ready: Callable[[str], None] | None = None
+) -> int | None:
+    """Answer requests on a bound socket until a signal comes; return its number, after answers in flight were sent.
+
+    Args:
+        on_ready: called once with the real address, ``http://127.0.0.1:8321``, when requests are taken.
+    """
+    config = uvicorn.Config(
+        app,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Nothing in front of us is trusted to say who asks; the Host header is checked as it came.
+        proxy_headers=False,
+        timeout_graceful_shutdown=STOP_S,
+    )
+    server = _Server(config, lambda: on_ready(_address(host, listener)) if on_ready else None)
+    server.run(sockets=[listener])
+    return server.signal
 
 
 @contextmanager

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 
 class Section(BaseModel):
     """A section: unknown keys are errors, no silent conversions, immutable once read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, validate_default=True)
+
+
+def _word(value: Any) -> Any:
+    return ("on" if value else "off") if isinstance(value, bool) else value
+
+
+# YAML 1.1 reads a bare on or off as true or false, and nobody writes the quotes.
+Switch = Annotated[Literal["auto", "on", "off"], BeforeValidator(_word)]

@@ -1,12 +1,23 @@
-"""``data:`` where the rows are, which column is what, and how they are divided."""
+"""``data:`` where the rows are, which column is what, what is done to them, and how they are divided."""
 
 from __future__ import annotations
 
-from typing import Literal
+from datetime import date
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from luthier.spec.common import Section
+from luthier.spec.augment import Augment
+from luthier.spec.common import Section, Switch
+
+
+def _written(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, date) else value
+
+
+# YAML reads a bare 2024-05-01 as a date, and nobody writes the quotes.
+Day = Annotated[str | None, BeforeValidator(_written)]
+_DATE = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2})?)?$"
 
 
 class Split(Section):
@@ -20,28 +31,86 @@ class Split(Section):
         None,
         description="Column whose equal values stay on one side of every split (a customer, a patient, a document).",
     )
+    time: str | None = Field(
+        None,
+        description="Column with dates: the newest rows are tested on; needs `test_from`, or a test file of its own.",
+    )
+    test_from: Day = Field(None, pattern=_DATE, description="First day of the test rows, such as 2024-05-01.")
+    valid_from: Day = Field(
+        None, pattern=_DATE, description="First day of the validation rows; without it, their share of the days before."
+    )
     seed: int = Field(0, ge=0, description="Another seed gives another division; the same seed never moves a row.")
+
+
+class Clean(Section):
+    """Cleaning steps, each counted; what changes a text does so at the service too, so that both read alike."""
+
+    encoding: bool = Field(True, description="Repair text decoded with the wrong encoding (â€™ is ’).")
+    html: bool = Field(False, description="Take HTML tags out and turn entities into characters.")
+    whitespace: bool = Field(False, description="One space for runs of spaces, one blank line for several.")
+    boilerplate: bool = Field(
+        False, description="Take out lines that many rows share: signatures, disclaimers, quoted headers."
+    )
+    language: str | list[str] | None = Field(
+        None, description="Keep rows in these languages only, as ISO 639-1 codes such as en."
+    )
+    min_words: int | None = Field(None, ge=1, description="Leave out shorter texts.")
+    max_words: int | None = Field(None, ge=1, description="Leave out longer texts.")
 
 
 class DataSection(Section):
     """The data and what is done to it before anything is learnt."""
 
     source: str | list[str] = Field(
-        description="A file, a folder, a glob, or a list of them: CSV, TSV, JSONL, JSON, Parquet; `.gz` too."
+        description="A file, a folder, a glob, a saved `datasets` folder, a `datasets` hub name, a database URL, or a list of "
+        "them: CSV, TSV, JSONL, JSON, Parquet, Arrow, text; `.gz` too."
     )
-    columns: dict[str, str] = Field(
+    query: str | None = Field(None, description="The SQL query whose rows are read, where `source` is a database URL.")
+    columns: dict[str, str | list[str]] = Field(
         default_factory=dict,
-        description="Which column is what, as `what: column`; by objective `text, label` or `prompt, completion` or `messages`.",
+        description="Which column is what, as `what: column`; by objective `text, label` or `prompt, completion` or `messages`; "
+        "a list for `label` names the columns of several annotators.",
     )
     test: str | list[str] | None = Field(None, description="An official test file; it is never split or trained on.")
     valid: str | list[str] | None = Field(None, description="An official validation file.")
-    split: Split = Field(default_factory=Split, description="Shares and the group column.")
+    held_out: str | list[str] | None = Field(
+        None, description="Evaluation files of any kind that no row may overlap with; they are only compared."
+    )
+    split: Split = Field(default_factory=Split, description="Shares, the group column, the time column.")
+    clean: Clean = Field(default_factory=Clean, description="Cleaning steps.")
     leaks: Literal["stop", "fix", "allow"] = Field(
         "stop",
         description="Rows shared between splits: `stop` ends with exit code 2, `fix` keeps one side, `allow` tells it in the report.",
     )
+    near: float = Field(
+        0.9,
+        ge=0.5,
+        le=1.0,
+        description="Share of equal words from which two rows count as the same for `leaks`; less alike ones are told.",
+    )
+    semantic: Switch = Field(
+        "auto",
+        description="Look for rows of the same meaning in other words, by embeddings; `auto` up to 2,000 rows.",
+    )
     duplicates: Literal["drop", "keep"] = Field(
         "drop", description="Exact duplicates after normalising case, width and white space: keep the first, or all."
+    )
+    personal: Literal["report", "mask"] = Field(
+        "report", description="Personal data: count it, or replace it, the same find by the same word, as in [email-1]."
+    )
+    names_model: str | None = Field(
+        None, description="Folder or hub name of a token-classification model that finds names of people."
+    )
+    label_errors: Switch = Field(
+        "auto", description="Look for probable label errors by confident learning; `auto` up to 20,000 train rows."
+    )
+    balance: Literal["none", "auto", "weights", "resample"] = Field(
+        "none",
+        description="Rare labels weigh more, or are drawn more often; `auto` only where the out-of-fold score rises.",
+    )
+    augment: Augment = Field(default_factory=Augment, description="More train rows made of the ones there are.")
+    corrections: str | None = Field(
+        None, description="The table of probable label errors, with the decisions that a person filled in."
     )
     encoding: str = Field("utf-8", description="Encoding of text files; Luthier never guesses silently.")
     max_chars: int = Field(

@@ -12,14 +12,18 @@ from luthier.base.seeds import derive_seed
 _WINDOW = 65_536
 
 
-def epoch_batches(lengths: Sequence[int], *, batch: int, seed: int, epoch: int) -> list[list[int]]:
-    """Return the optimiser steps of one epoch as lists of row numbers, every row once.
+def epoch_batches(
+    lengths: Sequence[int], *, batch: int, seed: int, epoch: int, draws: Sequence[float] | None = None
+) -> list[list[int]]:
+    """Return the optimiser steps of one epoch as lists of row numbers, every row once, or as often as ``draws`` says.
 
     Rows are shuffled, sorted by length (ties keep their random order), cut into batches, and the batches are shuffled.
-    The last batch cut from a window may be smaller: no row is dropped, none is repeated.
+    The last batch cut from a window may be smaller: no row is dropped, and none is repeated without ``draws``.
     """
     rng = np.random.default_rng(derive_seed(seed, "batches", epoch))
     order = rng.permutation(len(lengths))
+    if draws is not None:
+        order = rng.permutation(drawn(draws, order, rng))
     sizes = np.asarray(lengths)
     batches: list[list[int]] = []
     for start in range(0, len(order), _WINDOW):
@@ -27,6 +31,18 @@ def epoch_batches(lengths: Sequence[int], *, batch: int, seed: int, epoch: int) 
         window = window[np.argsort(sizes[window], kind="stable")]
         batches += [window[i : i + batch].tolist() for i in range(0, len(window), batch)]
     return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def drawn(draws: Sequence[float], order: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return as many row numbers as there are rows, row r about ``draws[r]`` times: that rounded down or up.
+
+    Systematic sampling: a comb with one random start is laid over the rows, each as wide as it is to be drawn. Rows with
+    equal draws lie side by side, so what they are drawn together is right to within a row.
+    """
+    order = order[np.argsort(np.asarray(draws)[order], kind="stable")]
+    ends = np.cumsum(np.asarray(draws, dtype=np.float64)[order])
+    ends *= len(order) / ends[-1]
+    return order[np.searchsorted(ends, np.arange(len(order)) + rng.random(), side="right").clip(max=len(order) - 1)]
 
 
 def micro_batches(rows: Sequence[int], lengths: Sequence[int], *, max_tokens: int) -> list[list[int]]:

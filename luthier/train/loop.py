@@ -35,7 +35,7 @@ class Plan:
 
 def train(
     learner: Learner, rows: Sequence[Encoded], plan: Plan, optimizer: torch.optim.Optimizer, *, start: int = 0,
-    names: Sequence[str] = (),
+    names: Sequence[str] = (), draws: Sequence[float] | None = None,
 ) -> Iterator[StepReport]:  # fmt: skip
     """Yield one report after each update, from update ``start`` to ``plan.steps``.
 
@@ -44,6 +44,7 @@ def train(
 
     Args:
         names: where each row came from, to name the rows of a batch that breaks.
+        draws: how often each row is drawn in an epoch, on average; an epoch has as many rows as before.
     Raises:
         TrainError: a loss or gradient that is not finite; the weights are those of the step before.
     """
@@ -55,7 +56,7 @@ def train(
         began = time.perf_counter()
         if step // per_epoch != epoch:
             epoch = step // per_epoch
-            batches = epoch_batches(lengths, batch=plan.batch, seed=plan.seed, epoch=epoch)
+            batches = epoch_batches(lengths, batch=plan.batch, seed=plan.seed, epoch=epoch, draws=draws)
         picked = batches[step % per_epoch]
         factor = rate_at(step, steps=plan.steps, warmup=plan.warmup, schedule=plan.schedule)
         set_rate(optimizer, plan.rate * factor)
@@ -82,9 +83,9 @@ def train(
 
 def _backward(
     learner: Learner, rows: Sequence[Encoded], picked: Sequence[int], lengths: Sequence[int], plan: Plan
-) -> tuple[float, int, int]:
+) -> tuple[float, float, int]:
     """Accumulate the gradient of the mean loss over a step's rows; return mean loss, learnt units and computed tokens."""
-    units = sum(_units(rows[r]) for r in picked)
+    units = sum(learner.units(rows[r]) for r in picked)
     total, padded = torch.zeros((), dtype=torch.float64), 0
     for piece in micro_batches(picked, lengths, max_tokens=plan.micro_tokens):
         batch = learner.collate([rows[r] for r in piece])
@@ -94,10 +95,6 @@ def _backward(
         total += loss_sum.detach().double().cpu()
         padded += batch.padded_tokens
     return float(total) / units, units, padded
-
-
-def _units(row: Encoded) -> int:
-    return sum(row.learn[1:]) if row.learn else 1
 
 
 def _precision(learner: Learner, plan: Plan) -> Any:

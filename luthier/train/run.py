@@ -15,6 +15,7 @@ from luthier.base.events import Emit, silent
 from luthier.base.interrupt import Stopper
 from luthier.base.records import Encoded, Example, StepReport
 from luthier.base.seeds import derive_seed, stable_hash
+from luthier.data.augment.balance import Balance
 from luthier.models.methods import Counted, count, load_trained_state
 from luthier.objectives.classify import Classifier
 from luthier.objectives.learner import Learner
@@ -49,6 +50,7 @@ class Outcome:
 def fit(
     learner: Learner, examples: Sequence[Example], section: TrainSection, *, score: Score | None, lower_is_better: bool = False,
     folder: Path | None = None, identity: str = "", emit: Emit = silent, stopper: Stopper | None = None,
+    balance: Balance | None = None,
 ) -> Outcome:  # fmt: skip
     """Train ``learner`` in place and leave its best weights in it.
 
@@ -57,6 +59,7 @@ def fit(
         score: measures the learner on validation rows; without it the last weights are delivered.
         folder: where checkpoints are kept and looked for; without it nothing is saved.
         identity: a hash of the data and the base model, so that a checkpoint is never resumed on other rows.
+        balance: how rare labels count more (classify): by their weight in the loss and the head's fit, or by being drawn.
     """
     if section.threads:
         torch.set_num_threads(section.threads)
@@ -68,8 +71,11 @@ def fit(
     if not parameters.trained:
         raise TrainError("no parameter learns with these settings", where="train.method")
     optimizer = make_optimizer(learner, rate=plan.rate, weight_decay=section.weight_decay)
-    settings = stable_hash([identity, section.model_dump(mode="json", exclude={"checkpoint_s", "threads"})])
+    settings = stable_hash([identity, section.model_dump(mode="json", exclude={"checkpoint_s", "threads"}),
+                            *([balance.as_dict()] if balance else [])])  # fmt: skip
+    by_row = _balance(learner, rows, balance)
     run = _Run(learner, rows, names, section, plan, optimizer, score, lower_is_better, folder, settings, emit, stopper)
+    run.by_row, run.draws = by_row, by_row if balance and balance.kind == "resample" else None
     run.begin()
     run.loop()
     return run.finish(parameters)
@@ -95,6 +101,19 @@ def encode_all(learner: Learner, examples: Sequence[Example], emit: Emit) -> tup
     return rows, names
 
 
+def _balance(learner: Learner, rows: Sequence[Encoded], balance: Balance | None) -> list[float] | None:
+    """Set the learner's weights, if rows weigh; return each row's weight, or how often it is drawn."""
+    if not isinstance(learner, Classifier):
+        if balance:
+            raise TrainError(
+                f"{learner.objective} has no labels to balance", where="data.balance", mend="Set it to none."
+            )
+        return None
+    by_label = balance.of(learner.labels) if balance else None
+    learner.weigh(by_label if balance and balance.kind == "weights" else None)
+    return None if by_label is None else [1.0 if row.label is None else by_label[row.label] for row in rows]
+
+
 class _Run:
     """The state of one run; its methods are the phases of :func:`fit`."""
 
@@ -111,6 +130,8 @@ class _Run:
         self.best: dict[str, torch.Tensor] | None = None
         self.began = self.saved = time.monotonic()
         self.before = 0.0
+        self.by_row: list[float] | None = None
+        self.draws: list[float] | None = None
 
     def begin(self) -> None:
         """Resume from the newest whole checkpoint, or fit the head and take the first score."""
@@ -133,7 +154,7 @@ class _Run:
         began = time.monotonic()
         labels = [row.label for row in self.rows]
         fit = fit_head(features(learner, self.rows), [int(v) for v in labels if v is not None], len(learner.labels),
-                       seed=derive_seed(self.section.seed, "head"))  # fmt: skip
+                       seed=derive_seed(self.section.seed, "head"), weights_N=self.by_row)  # fmt: skip
         learner.set_head(fit.weight_CD, fit.bias_C)
         facts = {"strength": fit.strength, "seconds": round(time.monotonic() - began, 2)}
         if fit.accuracy == fit.accuracy:
@@ -145,7 +166,8 @@ class _Run:
         """Run the steps that are left; scores, checkpoints and signals come between two of them."""
         wanted = min(self.section.evaluations, self.plan.steps)
         due = {round(self.plan.steps * (i + 1) / wanted) for i in range(wanted)}
-        steps = train(self.learner, self.rows, self.plan, self.optimizer, start=self.progress.step, names=self.names)
+        steps = train(self.learner, self.rows, self.plan, self.optimizer, start=self.progress.step, names=self.names,
+                      draws=self.draws)  # fmt: skip
         if self._stops_early():
             return
         with self.stopper.deferred():

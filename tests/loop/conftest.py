@@ -14,6 +14,9 @@ task: {{name: tiny, objective: classify, goal: Sort messages.}}
 data:
   source: messages.csv
   columns: {{text: message, label: queue}}
+  # These two take seconds a run; tests/loop/test_data_room.py has them on.
+  semantic: off
+  label_errors: off
 model: {{base: {base}, pooling: mean}}
 train: {{epochs: 2, batch: 16, rate: 0.002}}
 accept: {{macro_f1: ">= 0.5"}}
@@ -46,7 +49,7 @@ def chat_project(tmp_path: Path, tiny_llama: Path) -> Path:
     (tmp_path / "sums.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     (tmp_path / "task.yaml").write_text(
         "task: {name: sums, objective: generate}\n"
-        "data: {source: sums.jsonl}\n"
+        "data: {source: sums.jsonl, semantic: off}\n"
         f"model: {{base: {tiny_llama}}}\n"
         "train: {method: lora, epochs: 1, rate: 0.005}\n"
         "evaluate: {generate_rows: 8, max_new_tokens: 24}\n"

@@ -66,7 +66,10 @@ def test_same_seed_same_bundle(project: Path) -> None:
     assert one["metrics"] == two["metrics"]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGKILL, -9)],
+)
 def test_a_stopped_run_goes_on_to_the_same_bundle(project: Path, number: signal.Signals, code: int) -> None:
     # The run is made long enough that the signal lands between its first and last step.
     options = ["--set", "train.epochs=15", "--set", "train.checkpoint_s=0", "--set", "train.patience=99"]

@@ -5,17 +5,22 @@ from __future__ import annotations
 import csv
 import json
 import random
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from luthier.base.errors import DataError
-from luthier.data.guess import ROWS, guess
+from luthier.base.errors import DataError, Fault
 from luthier.data.prepare import survey
+from luthier.data.shapes.columns import to_examples
+from luthier.data.shapes.guess import ROWS, guess
+from luthier.data.sources import open_sources, read_rows
 from luthier.spec.data import DataSection
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
+# What is found by embeddings and by training is tested elsewhere.
+QUICK: dict[str, Any] = {"semantic": "off", "label_errors": "off"}
 RNG = random.Random(0)
 WORDS = [
     "card",
@@ -66,7 +71,7 @@ def test_names_decide_first(tmp_path: Path) -> None:
     )
     assert sum(found.label_counts.values()) == found.rows_looked_at == 200 and len(found.label_counts) == 3
     assert any("queue" in reason for reason in found.reasons) and not found.problems
-    data = DataSection(source="m.csv", columns=found.columns, split={"by": found.by})
+    data = DataSection(source="m.csv", columns=found.columns, split={"by": found.by}, **QUICK)
     assert len(survey(data, found.objective, base=tmp_path).labels) == 3
 
 
@@ -124,7 +129,18 @@ FILES = {
     "instruction_1100/instruction-data.json": ("generate", PAIR),
     "llamafactory_demos/alpaca_en_demo.json": ("generate", PAIR),
     "llamafactory_demos/glaive_toolcall_en_demo.json": ("generate", {"messages": "conversations"}),
-    "llamafactory_demos/kto_en_demo.json": ("generate", {"messages": "messages"}),
+    "llamafactory_demos/kto_en_demo.json": ("prefer", {"messages": "messages", "label": "label"}),
+    "llamafactory_demos/dpo_en_demo.json.gz": (
+        "prefer",
+        {"messages": "conversations", "chosen": "chosen", "rejected": "rejected"},
+    ),
+    "llamafactory_demos/reason_tool_use_demo_50.jsonl": ("generate", {"messages": "messages"}),
+    "llamafactory_demos/c4_demo.jsonl": ("text", {"text": "text"}),
+    "llamafactory_demos/wiki_demo.txt.gz": ("text", {"text": "text"}),
+    "instruction_1100/instruction-data-with-preference.json": (
+        "prefer",
+        {"prompt": "instruction", "input": "input", "chosen": "chosen", "rejected": "rejected"},
+    ),
     "dialogsum/dialogsum.dev.jsonl": ("generate", {"prompt": "dialogue", "completion": "summary"}),
     "dialogsum/dialogsum.test.jsonl": ("generate", {"prompt": "dialogue", "completion": "summary1"}),
     "legal_plain_english/all_v1.json": ("generate", {"prompt": "original_text", "completion": "reference_summary"}),
@@ -140,15 +156,69 @@ def test_real_files_are_guessed_and_can_be_used(name: str) -> None:
     assert (found.objective, found.columns) == FILES[name] and found.by is None and not found.problems
     if "train" in name and "sst2" in name:
         return  # large: reading it once is enough
-    data = DataSection(source=str(path), columns=found.columns)
-    assert survey(data, found.objective, base=path.parent).report.splits["train"] > 50
+    faults: list[Fault] = []
+    mapped = to_examples(read_rows(path, faults=faults), columns=found.columns, objective=found.objective)
+    assert not faults and not mapped.faults and len(mapped.examples) >= 30
+
+
+def pairs(answers: list[str], asked: str, answer: str, **more: Any) -> list[dict[str, Any]]:
+    return [
+        {asked: sentence(), answer: RNG.choice(answers), **{k: RNG.choice(v) for k, v in more.items()}}
+        for _ in range(80)
+    ]
+
+
+@pytest.mark.parametrize(
+    "answers", [["yes", "no"], ["1", "2", "3"], ["the first one", "the second one"], ["True", "False"]]
+)
+@pytest.mark.parametrize("names", [("prompt", "completion"), ("question", "answer"), ("Instruction", "Response")])
+def test_short_answers_to_questions_are_no_labels(tmp_path: Path, answers: list[str], names: tuple[str, str]) -> None:
+    asked, answer = names
+    found = guess([write(tmp_path / "m.csv", pairs(answers, asked, answer, level=["easy", "hard"]))])
+    assert (found.objective, found.columns) == ("generate", {"prompt": asked, "completion": answer})
+    found = guess([write(tmp_path / "m.csv", pairs(answers, "message", "queue"))])
+    assert (found.objective, found.columns) == ("classify", {"text": "message", "label": "queue"})
+
+
+def test_pairs_marked_answers_and_plain_text(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
+    cases: list[tuple[list[dict[str, Any]], str, dict[str, str]]] = [
+        (
+            [{"prompt": sentence(), "chosen": sentence(), "rejected": sentence()} for _ in range(20)],
+            "prefer",
+            {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"},
+        ),
+        ([{"chosen": turns, "rejected": turns[:1] + turns} for _ in range(20)], "prefer", {"chosen": "chosen", "rejected": "rejected"}),
+        (
+            [{"prompt": sentence(), "completion": sentence(), "label": bool(i % 2)} for i in range(20)],
+            "prefer",
+            {"prompt": "prompt", "completion": "completion", "label": "label"},
+        ),
+        ([{"messages": turns, "label": i % 3} for i in range(20)], "generate", {"messages": "messages"}),
+        ([{"text": sentence(), "url": f"u{i}"} for i in range(20)], "text", {"text": "text"}),
+        ([{"prompt": sentence(), "label": "01"[i % 2]} for i in range(20)], "classify", {"text": "prompt", "label": "label"}),
+    ]  # fmt: skip
+    for rows, objective, columns in cases:
+        found = guess([write(tmp_path / "m.jsonl", rows)])
+        assert (found.objective, found.columns) == (objective, columns)
+    (tmp_path / "n.md").write_text("one two\n\nthree\n")
+    assert guess([tmp_path / "n.md"]).objective == "text"
+
+
+def test_a_database_is_looked_at_too(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "m.db") as database:
+        database.execute("CREATE TABLE m (message TEXT, queue TEXT)")
+        database.executemany("INSERT INTO m VALUES (?, ?)", [(sentence(), "ab"[i % 2]) for i in range(50)])
+    data = DataSection(source="sqlite:///m.db", query="SELECT * FROM m")
+    found = guess(open_sources(data.source, tmp_path, data=data))
+    assert (found.objective, found.columns) == ("classify", {"text": "message", "label": "queue"})
 
 
 def test_official_test_files_are_compared_with_train() -> None:
     if not (REAL / "banking77").is_dir():
         pytest.skip("the shared data folder has no banking77 here")
     columns = {"text": "text", "label": "category"}
-    data = DataSection(source="train.csv", test="test.csv", columns=columns, split={"valid": 0.0})
+    data = DataSection(source="train.csv", test="test.csv", columns=columns, split={"valid": 0.0}, **QUICK)
     found = survey(data, "classify", base=REAL / "banking77")
     seen = {e.inputs["text"].casefold().strip(" ?.!") for e in found.test}
     at_least = sum(e.inputs["text"].casefold().strip(" ?.!") in seen for e in found.train)

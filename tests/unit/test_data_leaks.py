@@ -1,120 +1,156 @@
-"""Leaks are found on the right side, and the search for near ones finds exactly what comparing all pairs finds."""
+"""Leaks are found on the right side, named by kind, and only those stop a run that would decide its score."""
 
 from __future__ import annotations
 
-import random
-import re
-import time
-from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from luthier.base.records import Example, Source
 from luthier.data import leaks
-from luthier.data.leaks import find, fix
+from luthier.data.board import Board, BoardMaker
+from luthier.data.leaks import clash_finder, find
+from luthier.spec.data import DataSection
+
+SIDES = {"train": 0, "valid": 1, "test": 2, "held": 3}
+Rows = list[tuple[str, str | None]]
 
 
-def make(texts: list[str], name: str, groups: list[str | None] | None = None) -> list[Example]:
-    groups = groups or [None] * len(texts)
-    return [
-        Example("", {"text": t}, "a", Source(name, i), g) for i, (t, g) in enumerate(zip(texts, groups, strict=True), 1)
-    ]
+def board_of(**rows: Rows) -> tuple[Board, np.ndarray]:
+    maker = BoardMaker(seed=0)
+    sides = []
+    for side in ("train", "valid", "test", "held"):
+        for line, (text, group) in enumerate(rows.get(side, []), 1):
+            role = {"train": "source", "held": "held_out"}.get(side, side)
+            maker.add(Example("", {"text": text}, "a", Source(side, line), group), role)
+            sides.append(SIDES[side])
+    return maker.done({}), np.array(sides, dtype=np.int8)
 
 
-def places(found: tuple[leaks.Leak, ...]) -> list[tuple[str, str]]:
-    return [(str(leak.row.source), str(leak.other.source)) for leak in found]
+def plain(*texts: str) -> Rows:
+    return [(text, None) for text in texts]
+
+
+def data(**values: Any) -> DataSection:
+    return DataSection(**({"source": "m.csv"} | values))
+
+
+def places(board: Board, found: tuple[leaks.Leak, ...]) -> list[tuple[str, str]]:
+    return [(str(board.place(leak.row)), str(board.place(leak.other))) for leak in found]
 
 
 def test_exact_and_group_leaks_name_both_places_and_test_outranks() -> None:
-    train = make(["Hello there!", "only here", "seen in both", "only here"], "train", ["g1", "g2", None, "g3"])
-    valid = make(["new one", "seen in both."], "valid", ["g2", None])
-    test = make(["hello  there", "SEEN in both", "other"], "test", ["g9", None, "g1"])
-    found = find(train, valid, test)
-    assert places(found.exact) == [("valid:2", "test:2"), ("train:1", "test:1"), ("train:3", "test:2")]
-    assert places(found.group) == [("train:1", "test:3"), ("train:2", "valid:1")]
-    assert {(leak.side, leak.other_side) for leak in found.exact} == {("valid", "test"), ("train", "test")}
-    assert not found.near and found.complete
-    assert [str(leak.row.source) for leak in fix(found)] == ["valid:2", "train:1", "train:3", "train:2"]
-    assert found.group[0].as_dict()["group"] == "g1" and found.exact[1].as_dict()["text"] == "Hello there!"
+    board, sides = board_of(
+        train=[("Hello there!", "g1"), ("only here", "g2"), ("seen in both", None), ("only here too", "g3")],
+        valid=[("new one", "g2"), ("seen in both.", None)],
+        test=[("hello  there", "g9"), ("SEEN in both", None), ("other", "g1")],
+    )
+    found = find(board, sides, data())
+    assert places(board, found.of("exact")) == [("train:1", "test:1"), ("train:3", "test:2"), ("valid:2", "test:2")]
+    assert places(board, found.of("group")) == [("train:1", "test:3"), ("train:2", "valid:1")]
+    assert not found.of("near") and found.complete and all(leak.stops for leak in found.stopping())
+    assert leaks.as_dict(found.of("group")[0], board)["group"] == "g1"
+    assert leaks.as_dict(found.of("exact")[0], board)["text"] == "Hello there!"
+    assert found.counts()["semantic"] is None
+    left = found.without({0})
+    assert places(board, left.of("exact")) == [("train:3", "test:2"), ("valid:2", "test:2")]
 
 
-def bag(text: str) -> set[object]:
-    words = re.findall(r"\w+", text.lower())
-    return {*words, *pairwise(words)}
+LONG = "the parcel that i ordered on monday has still not arrived at my new flat in the city"
 
 
-def by_brute_force(left: list[Example], right: list[Example]) -> set[str]:
-    found = set()
-    for a in left:
-        for b in right:
-            one, other = bag(a.inputs["text"]), bag(b.inputs["text"])
-            if one and other and len(one & other) / len(one | other) >= 0.8:
-                found.add(str(a.source))
-    return found
+def test_near_leaks_stop_only_from_the_bound_and_never_for_templates() -> None:
+    other = "how can i change the card that pays for it"
+    board, sides = board_of(
+        train=plain(LONG.replace("monday", "tuesday"), other.replace("card", "account"), "nothing like it at all"),
+        test=plain(LONG, other),
+    )
+    found = find(board, sides, data())
+    assert places(board, found.of("near")) == [("train:1", "test:1"), ("train:2", "test:2")]
+    assert [leak.stops for leak in found.of("near")] == [True, True]
+    assert [leak.stops for leak in find(board, sides, data(near=0.93)).of("near")] == [True, False]
+    # Many rows that differ in one word are a template: to leave them out would leave out the data.
+    many = [LONG.replace("monday", f"day{i}") for i in range(40)]
+    board, sides = board_of(train=plain(*many[:30]), test=plain(*many[30:]))
+    found = find(board, sides, data(), families=np.full(40, 40))
+    assert len(found.of("near")) == 30 and not found.stopping()
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.randoms(use_true_random=False))
-def test_near_leaks_are_those_of_comparing_all_pairs(rng: random.Random) -> None:
-    base = [" ".join(rng.choices("abcdefgh", k=rng.randint(1, 25))) for _ in range(12)]
-
-    def near(text: str) -> str:
-        words = text.split()
-        for _ in range(rng.randint(0, 2)):
-            words[rng.randrange(len(words))] = rng.choice("abcdefghxyz")
-        return " ".join(words)
-
-    train = make([near(rng.choice(base)) for _ in range(30)], "train")
-    valid = make([near(rng.choice(base)) for _ in range(6)], "valid")
-    test = make([near(rng.choice(base)) for _ in range(10)], "test")
-    found = find(train, valid, test)
-    exact = {str(leak.row.source) for leak in found.exact}
-    wanted = (by_brute_force(train, test + valid) | by_brute_force(valid, test)) - exact
-    assert {str(leak.row.source) for leak in found.near} == wanted
-    for leak in found.near:
-        one, other = bag(leak.row.inputs["text"]), bag(leak.other.inputs["text"])
-        assert leak.similarity == pytest.approx(len(one & other) / len(one | other))
+def test_reordered_words_are_near() -> None:
+    board, sides = board_of(train=plain("to my card what happened"), test=plain("what happened to my card?"))
+    found = find(board, sides, data())
+    assert [(leak.similarity, leak.stops) for leak in found.of("near")] == [(1.0, True)]
 
 
-def test_words_of_other_scripts_and_shared_system_prompts() -> None:
-    train = make(["这个产品的质量真的非常好我会再次购买它的", "!!!"], "train")
-    assert len(find(train, [], make(["这个产品的质量真的非常好我会再次购买它吗", "???"], "test")).near) == 1
+def test_held_out_files_are_compared_with_what_is_learnt_and_chosen_by() -> None:
+    board, sides = board_of(
+        train=plain("an exam question of the final paper", LONG), valid=plain("Another exam question of theirs"),
+        test=plain("a question that only test has here"),
+        held=plain("an exam question of the final paper.", "another exam question of theirs", "a question that only test has here",
+                   LONG.replace("monday", "friday")),
+    )  # fmt: skip
+    found = find(board, sides, data())
+    assert places(board, found.of("held_out")) == [("train:1", "held:1"), ("train:2", "held:4"), ("valid:1", "held:2")]
+    assert not found.of("exact") and not found.of("near")
 
-    def chat(ask: str) -> Example:
+
+def test_rows_as_new_as_the_test_rows_leak_in_time() -> None:
+    maker = BoardMaker(seed=0)
+    for i, (role, moment) in enumerate(
+        [("source", 1.0), ("source", 9.0), ("source", float("nan")), ("test", 8.0), ("test", 12.0)]
+    ):
+        maker.add(Example("", {"text": f"text number {i} of some"}, "a", Source("f", i)), role, moment=moment)
+    board = maker.done({})
+    sides = np.array([0, 0, 0, 2, 2], dtype=np.int8)
+    assert not find(board, sides, data()).of("time")
+    found = find(board, sides, data(split={"time": "day"}))
+    assert places(board, found.of("time")) == [("f:1", "f:3")]
+
+
+def test_the_same_meaning_is_told_and_does_not_stop() -> None:
+    board, sides = board_of(
+        train=plain("where is my parcel", "cancel it"), test=plain("my package, where has it gone", "buy")
+    )
+
+    def embed(texts: Any) -> np.ndarray:
+        vectors = {
+            "where is my parcel": [1, 0, 0],
+            "my package, where has it gone": [0.999, 0.04, 0],
+            "cancel it": [0, 1, 0],
+        }
+        found = np.array([vectors.get(text, [0, 0, 1]) for text in texts], dtype=np.float32)
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+    vectors = embed([board.text(i) for i in range(len(board))])
+    found = find(board, sides, data(), vectors=vectors)
+    assert places(board, found.of("semantic")) == [("train:1", "test:1")]
+    assert not found.stopping() and found.counts()["semantic"] == 1
+
+
+def test_system_prompts_make_no_two_rows_alike_and_other_scripts_are_read() -> None:
+    def chat(ask: str, line: int) -> Example:
         told = {"role": "system", "content": "You are a helpful assistant of the big company " * 5}
-        return Example("", {"messages": [told, {"role": "user", "content": ask}]}, "x", Source("f", 1))
+        return Example("", {"messages": [told, {"role": "user", "content": ask}]}, "x", Source("f", line))
 
-    assert not find([chat("where is my parcel")], [], [chat("cancel the contract")]).near
-
-
-def test_the_search_ends_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = random.Random(0)
-    shared = "the same long line that each of them starts with and goes on with"
-    texts = [f"{shared} {' '.join(rng.choices('abcdefghijklmnopqrstuvwxyz', k=6))}" for _ in range(200)]
-    assert find(make(texts[:100], "train"), [], make(texts[100:], "test")).complete
-    monkeypatch.setattr(leaks, "MAX_CHECKS", 50)
-    assert not find(make(texts[:100], "train"), [], make(texts[100:], "test")).complete
-
-
-def test_thousands_of_short_texts_take_seconds() -> None:
-    rng = random.Random(1)
-    words = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 9))) for _ in range(3000)]
-    texts = [" ".join(rng.choices(words, weights=range(3000, 0, -1), k=12)) for _ in range(13_000)]
-    began = time.monotonic()
-    found = find(make(texts[:10_000], "train"), [], make([*texts[10_000:], texts[0] + " please"], "test"))
-    assert "train:1" in {str(leak.row.source) for leak in found.near}
-    assert time.monotonic() - began < 20
+    maker = BoardMaker(seed=0)
+    maker.add(chat("where is my parcel", 1), "source")
+    maker.add(chat("cancel the contract", 2), "test")
+    assert not find(maker.done({}), np.array([0, 2], dtype=np.int8), data()).of("near")
+    board, sides = board_of(
+        train=plain("这个产品的质量真的非常好我会再次购买它的", "!!!"),
+        test=plain("这个产品的质量真的非常好我会再次购买它吗", "???"),
+    )
+    assert places(board, find(board, sides, data()).of("near")) == [("train:1", "test:1")]
 
 
 def test_nothing_at_all() -> None:
-    assert find([], [], []) == leaks.Leaks()
+    board, sides = board_of()
+    assert find(board, sides, data()).counts() == dict.fromkeys(leaks.KINDS, 0) | {"semantic": None}
 
 
-@pytest.mark.parametrize("words", [5, 9, 13, 17])
-def test_rare_words_that_one_text_has_more_do_not_hide_it(words: int) -> None:
-    text = " ".join(f"w{i}" for i in range(words))
-    longer = text + "".join(f" extra{i}" for i in range((2 * words - 1) // 8))
-    assert len(find(make([longer], "train"), [], make([text], "test")).near) == 1
-    assert len(find(make([text], "train"), [], make([longer], "test")).near) == 1
+@pytest.mark.parametrize("text", ["Is MY parcel here?", "here my parcel is"])
+def test_new_rows_that_equal_a_known_one_clash(text: str) -> None:
+    known = Example("", {"text": "is my parcel here"}, "a", Source("t", 1))
+    new = [Example("", {"text": t}, "a", Source("m", 1)) for t in (text, "is my parcel there")]
+    assert clash_finder([known])(new) == [True, False]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from itertools import pairwise
 
 import pytest
@@ -78,8 +77,32 @@ def test_nothing_is_left_after_masking(text: str) -> None:
     assert all(a[2] <= b[1] for a, b in pairwise(spans))
 
 
-@pytest.mark.parametrize("unit", ["1", "+1", "0 1", "a.", "a@", "DE12", "(0", "1-", "0171 ", "a@a."])
-def test_no_text_makes_it_slow(unit: str) -> None:
-    began = time.monotonic()
-    mask(unit * 20_000)
-    assert time.monotonic() - began < 5
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "1",
+        "+1",
+        "0 1",
+        "a.",
+        "a@",
+        "DE12",
+        "(0",
+        "1-",
+        "0171 ",
+        "a@a.",
+        "+",
+        "00 ",
+        "1.",
+        "1:",
+        "ab:",
+        "1 2",
+        "BSN 1",
+        "<1",
+        "+4 ",
+        "(+",
+        "1234 ",
+    ],
+)
+def test_very_long_texts_come_to_an_end(unit: str) -> None:
+    # Time that grows with the square of the length would keep this from ending.
+    assert find(mask(unit * 20_000)[0]) == []

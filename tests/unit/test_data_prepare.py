@@ -6,7 +6,6 @@ import csv
 import json
 import random
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from luthier.data.prepare import load_prepared, prepare, read_examples, stops, s
 from luthier.data.report import DataReport, Prepared
 from luthier.spec.data import DataSection
 
+NO_LEAKS = {"exact": 0, "group": 0, "time": 0, "item": 0, "held_out": 0, "near": 0, "semantic": None}
 WORDS = ["card", "bill", "parcel", "late", "login", "price", "return", "lost", "help", "paid", "twice", "refund", "app"]
 
 
@@ -39,7 +39,8 @@ def labelled(count: int = 100, seed: int = 0) -> list[list[str]]:
 
 
 def section(**values: Any) -> DataSection:
-    return DataSection(**({"source": "m.csv"} | values))
+    # Opening the model that embeds takes seconds: the same meaning has tests of its own.
+    return DataSection(**({"source": "m.csv", "semantic": "off", "label_errors": "off"} | values))
 
 
 def faults_of(data: DataSection, base: Path, objective: str = "classify") -> list[str]:
@@ -60,8 +61,8 @@ def test_survey_counts_everything(tmp_path: Path) -> None:
     report = found.report
     assert report.rows == 105 and sum(report.splits.values()) == 101
     assert report.dropped == {"empty text": 1, "no label": 1, "duplicate": 1, "same text, other label": 1}
-    assert report.duplicates == {"exact": 1, "conflicting": 1}
-    assert report.leaks == {"exact": 0, "near": 0, "semantic": None, "group": 0}
+    assert report.duplicates == {"exact": 1, "conflicting": 1, "near": 0}
+    assert report.leaks == NO_LEAKS
     assert found.labels == ("a", "b", "c")
     assert {label: sum(n.values()) for label, n in report.labels.items()} == {"a": 35, "b": 33, "c": 33}
     assert report.personal == {"email": 1} and "m.csv:106" in whats(found)
@@ -130,7 +131,8 @@ def leaking(tmp_path: Path) -> DataSection:
 def test_leaks_stop_with_both_places(tmp_path: Path) -> None:
     data = leaking(tmp_path)
     found = survey(data, "classify", base=tmp_path)
-    assert found.report.leaks == {"exact": 1, "near": 1, "semantic": None, "group": 1}
+    assert found.report.leaks == NO_LEAKS | {"exact": 1, "near": 2, "group": 1}
+    assert found.report.stopping == {"exact": 1, "group": 1}
     faults = stops(found, data)
     assert faults[0].where == "data.leaks" and "1 by their text, 1 by customer" in faults[0].what
     assert "Set data.leaks: fix" in faults[0].mend
@@ -145,13 +147,13 @@ def test_fix_leaves_out_the_train_side(tmp_path: Path) -> None:
     data = leaking(tmp_path).model_copy(update={"leaks": "fix"})
     found = prepare(data, "classify", base=tmp_path, out=tmp_path / "out")
     assert len(found.test) == 23 and len(found.train) == 88
-    assert found.report.leaks == {"exact": 0, "near": 1, "semantic": None, "group": 0}
+    assert found.report.leaks == NO_LEAKS | {"near": 2}
     assert found.report.dropped == {"leak: also in test": 2}
     assert {(str(d.source), d.detail) for d in found.dropped} == {
         ("m.csv:5", "same text as t.csv:22"),
         ("m.csv:9", "same group as t.csv:23"),
     }
-    assert "rows almost the same" in whats(found) and "m.csv:12" in whats(found)
+    assert "rows one or two words away" in whats(found) and "m.csv:12" in whats(found)
 
 
 def test_allow_tells_it(tmp_path: Path) -> None:
@@ -174,7 +176,7 @@ def test_prepared_folder_is_whole_and_reused(tmp_path: Path) -> None:
     assert made.folder == tmp_path / "out" / made.report.fingerprint[:16]
     names = {p.name for p in made.folder.iterdir()}
     assert names == {
-        "train.jsonl", "valid.jsonl", "test.jsonl", "dropped.jsonl", "data.json", "manifest.json",
+        "train.jsonl", "valid.jsonl", "test.jsonl", "dropped.jsonl", "data.json", "manifest.json", "README.md",
     }  # fmt: skip
     assert verify_manifest(made.folder)["fingerprint"] == made.report.fingerprint
     assert load_prepared(made.folder) == made
@@ -251,7 +253,10 @@ def test_warnings_say_what_and_where(tmp_path: Path) -> None:
     write(tmp_path / "m.csv", rows)
     shown = whats(survey(section(), "classify", base=tmp_path))
     assert 'fewer than 10 train rows of "Rare", "rare"' in shown
-    assert 'm.csv:306: labels that differ only in how they are written: "Rare", "rare". Merge them?' in shown
+    assert (
+        'm.csv:306: labels that differ only in how they are written: "Rare", "rare". Did you mean to merge them?'
+        in shown
+    )
     assert "set bars on macro_f1" in shown
     write(tmp_path / "m.csv", [[f"Dear Sir or Madam, we thank you and {i}", "ab"[i % 2]] for i in range(100)])
     assert "all texts start alike" in whats(survey(section(), "classify", base=tmp_path))
@@ -314,12 +319,3 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
         prepare(section(), "classify", base=tmp_path, out=tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
     shutil.rmtree(tmp_path / "out")
-
-
-@pytest.mark.slow
-def test_a_hundred_thousand_rows_take_seconds(tmp_path: Path) -> None:
-    write(tmp_path / "m.csv", labelled(100_000))
-    began = time.monotonic()
-    found = survey(section(), "classify", base=tmp_path)
-    assert sum(found.report.splits.values()) == 100_000
-    assert time.monotonic() - began < 30

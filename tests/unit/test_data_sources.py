@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
+import itertools
 import json
+import os
 import random
+import sqlite3
 import subprocess
 import sys
 import tracemalloc
@@ -18,7 +22,9 @@ from hypothesis import strategies as st
 
 from luthier.base.errors import DataError, Fault
 from luthier.base.records import Row
-from luthier.data.sources import expand, kind_of, read_rows
+from luthier.data.sources import digest_all, expand, hub, kind_of, open_sources, read_rows, shown_as
+from luthier.data.sources.sql import shown_url
+from luthier.spec.data import DataSection
 
 
 def read(path: Path, **options: object) -> tuple[list[Row], list[Fault]]:
@@ -331,3 +337,398 @@ def test_kinds() -> None:
         "csv": None,
     }
     assert {name: kind_of(Path(name)) for name in names} == names
+
+
+def opened(source: str | list[str], folder: Path, **options: object) -> tuple[list[Row], list[Fault]]:
+    faults: list[Fault] = []
+    data = DataSection(source=source, **options)  # type: ignore[arg-type]
+    return [row for origin in open_sources(source, folder, data=data) for row in origin.rows(faults=faults)], faults
+
+
+def test_origins_of_files_carry_their_names_rows_and_hashes(tmp_path: Path) -> None:
+    (tmp_path / "task").mkdir()
+    for name in ("task/a.csv", "b.csv", "task/notes.md"):
+        (tmp_path / name).write_text("text,label\nx,y\n")
+    data = DataSection(source=["a.csv", "../b.csv", "*.csv"])
+    found = open_sources(data.source, tmp_path / "task", data=data)
+    assert [(o.shown, o.kind, o.path and o.path.name) for o in found] == [
+        ("a.csv", "file", "a.csv"),
+        ("../b.csv", "file", "b.csv"),
+    ]
+    rows, faults = opened(data.source, tmp_path / "task")
+    assert [str(row.source) for row in rows] == ["a.csv:2", "../b.csv:2"] and not faults
+    hashes = digest_all(data.source, tmp_path / "task", data)
+    (tmp_path / "b.csv").write_text("text,label\nx,z\n")
+    assert [a == b for a, b in zip(hashes, digest_all(data.source, tmp_path / "task", data), strict=True)] == [
+        True,
+        False,
+    ]
+    assert hashes[0] == hashlib.sha256((tmp_path / "task/a.csv").read_bytes()).hexdigest()
+    assert shown_as(tmp_path / "b.csv", tmp_path / "task") == "../b.csv"
+    with pytest.raises(DataError) as caught:
+        open_sources(["aa.csv", "gone.tsv"], tmp_path / "task", data=data)
+    assert len(caught.value.faults) == 2 and 'Did you mean "a.csv"?' in str(caught.value)
+    with pytest.raises(DataError, match="no database"):
+        open_sources("a.csv", tmp_path / "task", data=DataSection(source="a.csv", query="SELECT 1"))
+
+
+def test_text_files_are_blocks_or_lines(tmp_path: Path) -> None:
+    write(tmp_path, "a.txt", "\ufeffone\ntwo  \n\n\n  three\r\nfour\n<|endoftext|>\nfive")
+    rows, faults = read(tmp_path / "a.txt")
+    assert not faults and [(r.values["text"], r.source.line) for r in rows] == [
+        ("one\ntwo", 1),
+        ("  three\nfour", 5),
+        ("five", 8),
+    ]
+    notes: list[Fault] = []
+    rows, faults = read(write(tmp_path, "b.md.gz", "one\ntwo\nthree\n\n\n"), notes=notes)
+    assert [(r.values["text"], r.source.line) for r in rows] == [("one", 1), ("two", 2), ("three", 3)] and not faults
+    assert "each line is a row" in notes[0].what
+    assert [p.name for p in expand(".", tmp_path)] == ["a.txt", "b.md.gz"]
+    write(tmp_path, "c.csv", "text\nx\n")
+    assert [p.name for p in expand(".", tmp_path)] == ["c.csv"], "a read-me beside a table is no data"
+
+
+def test_arrow_files_in_both_formats(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.ipc
+
+    table = pyarrow.table({"text": [f"t{i}" for i in range(3000)], "n": list(range(3000))})
+    for name, opens in (("s.arrow", pyarrow.ipc.new_stream), ("f.arrow", pyarrow.ipc.new_file)):
+        with opens(tmp_path / name, table.schema) as writer:
+            writer.write_table(table)
+        rows, faults = read(tmp_path / name)
+        assert not faults and [dict(r.values) for r in rows] == table.to_pylist()
+        assert [r.source.line for r in rows] == list(range(1, 3001))
+
+
+def saved(folder: Path) -> None:
+    import datasets
+
+    datasets.disable_progress_bars()
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])})
+    rows = {"text": [f"t{i}" for i in range(250)], "label": [i % 2 for i in range(249)] + [None]}
+    one = datasets.Dataset.from_dict(rows, features=features)
+    one.save_to_disk(folder / "one", num_shards=3)
+    one.filter(lambda row: row["label"] == 1).save_to_disk(folder / "some")
+    datasets.DatasetDict({"train": one, "test": one.select(range(5))}).save_to_disk(folder / "both")
+    one.to_parquet(folder / "one.parquet")
+
+
+def test_folders_saved_by_datasets(tmp_path: Path) -> None:
+    saved(tmp_path)
+    for name, count in (("one", 250), ("both:train", 250), ("both:test", 5), ("one.parquet", 250), ("some", 124)):
+        rows, faults = opened(name, tmp_path)
+        assert not faults and len(rows) == count and str(rows[-1].source) == f"{name}:{count}"
+        assert {row.values["label"] for row in rows} <= {"no", "yes", None} and rows[0].values["text"] in ("t0", "t1")
+    assert [r.values["text"] for r in opened("one", tmp_path)[0]] == [f"t{i}" for i in range(250)]
+    assert len(expand("one", tmp_path)) == 3 and len(digest_all("one", tmp_path, DataSection(source="one"))[0]) == 64
+    for name, said in (
+        (
+            "both",
+            'several splits are saved here: train, test. Name one, as in data.source: "both:train" and data.test: "both:test".',
+        ),
+        ("both:tran", 'Did you mean "train"?'),
+        ("one:train", "Leave the split out"),
+    ):
+        with pytest.raises(DataError) as caught:
+            opened(name, tmp_path)
+        assert said in str(caught.value)
+    (tmp_path / "one" / "data-00001-of-00003.arrow").write_bytes(b"\xff" * 100)
+    _, faults = opened("one", tmp_path)
+    assert faults[0].where == "one:84" and "saved data set" in faults[0].what
+
+
+def database(path: Path) -> None:
+    with sqlite3.connect(path) as handle:
+        handle.execute("CREATE TABLE m (body TEXT, queue TEXT, n INTEGER)")
+        handle.executemany(
+            "INSERT INTO m VALUES (?, ?, ?)", [(f"it's {i}: 10:30::x", "ab"[i % 2], i) for i in range(2500)]
+        )
+    handle.close()
+
+
+def test_rows_of_a_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database(tmp_path / "x.db")
+    before = (tmp_path / "x.db").read_bytes()
+    monkeypatch.setenv("ROWS_DB", "x.db")
+    query = "SELECT body AS text, queue AS label FROM m WHERE body LIKE '%:30::x' ORDER BY n"
+    for source in ("sqlite:///x.db", f"sqlite:///{tmp_path}/x.db", "sqlite:///${ROWS_DB}"):
+        rows, faults = opened(source, tmp_path, query=query)
+        assert not faults and len(rows) == 2500
+        assert dict(rows[-1].values) == {"text": "it's 2499: 10:30::x", "label": "b"}
+        assert str(rows[-1].source) == f"{source}:2500"
+    data = DataSection(source="sqlite:///x.db", query=query)
+    first = digest_all(data.source, tmp_path, data)
+    [origin] = open_sources(data.source, tmp_path, data=data)
+    assert sum(1 for _ in origin.rows(faults=[])) == 2500 and [origin.digest()] == first and origin.path is None
+    assert (tmp_path / "x.db").read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["x.db"]
+    with sqlite3.connect(tmp_path / "x.db") as handle:
+        handle.execute("UPDATE m SET queue = 'c' WHERE n = 7")
+    handle.close()
+    assert digest_all(data.source, tmp_path, data) != first
+
+
+@pytest.mark.parametrize(
+    ("source", "query", "said"),
+    [
+        ("sqlite:///x.db", None, "data.query is missing"),
+        ("sqlite:///y.db", "SELECT 1", 'no such SQLite file. Did you mean "x.db"?'),
+        ("sqlite:///x.db", "SELECT * FROM mm", "no such table: mm"),
+        ("sqlite:///x.db", "SELEC", "syntax error"),
+        ("sqlite:///x.db", "SELECT body, queue AS body FROM m", 'names the column "body" twice'),
+        ("sqlite:///x.db", "SELECT * FROM m WHERE n < 0", "the query gives no rows"),
+        ("sqlite:///x.db", "DELETE FROM m", "readonly database"),
+        ("sqlite://", "SELECT 1", "without a file"),
+        ("sqlite:///${NO_SUCH_DB}", "SELECT 1", "the environment has no variable NO_SUCH_DB"),
+        ("nosuch://host/db", "SELECT 1", "not a database address"),
+        ("postgresql://me:hunter22@localhost:1/db", "SELECT 1", "psycopg"),
+        ("https://host/rows.csv", "SELECT 1", "not read from a web address"),
+    ],
+)
+def test_a_database_that_cannot_be_read(tmp_path: Path, source: str, query: str | None, said: str) -> None:
+    database(tmp_path / "x.db")
+    try:
+        rows, faults = opened(source, tmp_path, query=query)
+    except DataError as error:
+        rows, faults = [], list(error.faults)
+    assert len(faults) == 1 and not rows and said in str(faults[0]), faults
+    assert "hunter" not in str(faults[0]) and [p.name for p in tmp_path.iterdir()] == ["x.db"]
+    if query:
+        with pytest.raises(DataError):
+            digest_all(source, tmp_path, DataSection(source=source, query=query))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:hunter22@host/db", "postgresql://me:***@host/db"),
+        ("postgresql://me:hun@ter/22@host:5432/db", "postgresql://me:***@host:5432/db"),
+        ("postgresql://me:${DB_PASSWORD}@host/db", "postgresql://me:${DB_PASSWORD}@host/db"),
+        ("postgresql://me@host/db?password=hunter22&sslmode=on", "postgresql://me@host/db?password=***&sslmode=on"),
+        ("postgresql://me:x${A}hunter22@host/db", "postgresql://me:***@host/db"),
+        ("sqlite:///x.db", "sqlite:///x.db"),
+    ],
+)
+def test_a_password_is_never_shown(url: str, shown: str) -> None:
+    assert shown_url(url) == shown
+
+
+def test_hub_names() -> None:
+    names = {
+        "hub:owner/name": ("owner/name", None, None),
+        "owner/name": ("owner/name", None, None),
+        "hub:owner/name/config:split": ("owner/name", "config", "split"),
+        "owner/na.me-2/c:train": ("owner/na.me-2", "c", "train"),
+        "hub:name:test": ("name", None, "test"),
+        "name": None,
+        "../x/y": None,
+        "a/b/c/d": None,
+        "hub:": None,
+    }
+    for source, expected in names.items():
+        found = hub.hub_name(source)
+        assert (found and (found.name, found.config, found.split)) == expected, source
+
+
+def test_a_hub_data_set_is_streamed_split_by_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    saved(tmp_path)
+    real, asked = datasets.load_dataset_builder, []
+
+    def local(name: str, config: str | None = None) -> object:
+        asked.append((name, config))
+        files = str(tmp_path / "one.parquet")
+        return real(
+            "parquet", data_files={"train": files, "test": files} if config else files, cache_dir=str(tmp_path / "c")
+        )
+
+    monkeypatch.setattr(datasets, "load_dataset_builder", local)
+    rows, faults = opened("owner/name", tmp_path)
+    assert not faults and len(rows) == 250 and rows[1].values == {"text": "t1", "label": "yes"}
+    assert str(rows[1].source) == "hub:owner/name:2" and rows[-1].values["label"] is None
+    rows, faults = opened("hub:owner/name/c:test", tmp_path)
+    assert not faults and len(rows) == 250 and asked == [("owner/name", None), ("owner/name", "c")]
+    for name, said in (
+        ("owner/name/c", "several splits: train, test"),
+        ("owner/name/c:tset", 'no split "tset": train, test'),
+    ):
+        rows, faults = opened(name, tmp_path)
+        assert not rows and said in str(faults[0]) and 'as in "hub:owner/name/c:train"' in str(faults[0])
+    one, two = (digest_all(n, tmp_path, DataSection(source=n))[0] for n in ("owner/name", "owner/name/c:test"))
+    assert one != two and digest_all("owner/name", tmp_path, DataSection(source="owner/name")) == [one]
+
+
+_OFFLINE = """
+import sys
+from pathlib import Path
+from luthier.data.sources import open_sources
+from luthier.spec.data import DataSection
+if sys.argv[1] == "absent":
+    sys.modules["datasets"] = sys.modules["sqlalchemy"] = None
+for source in ("owner/no-such-name", "hub:owner/no-such-name:train", "sqlite:///x.db"):
+    faults = []
+    [origin] = open_sources(source, Path.cwd(), data=DataSection(source=source, query="SELECT 1" if "sql" in source else None))
+    print(len(list(origin.rows(faults=faults))), [str(f) for f in faults])
+"""
+
+
+@pytest.mark.parametrize("how", ["offline", "absent"])
+def test_without_the_hub_or_the_library_the_fault_says_so(tmp_path: Path, how: str) -> None:
+    database(tmp_path / "x.db")
+    here = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", _OFFLINE, how], capture_output=True, text=True, cwd=tmp_path, env={**os.environ, **here}
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    if how == "offline":
+        assert all(line.startswith("0 ") and "HF_HUB_OFFLINE is set" in line for line in lines[:2]), lines
+        assert lines[2] == "1 []"
+    else:
+        assert all("luthier[hub]" in line for line in lines[:2]) and "luthier[sql]" in lines[2]
+
+
+def test_tsv_fields_that_span_lines_where_the_rest_looks_like_a_row(tmp_path: Path) -> None:
+    rows, faults = read(write(tmp_path, "m.tsv", 'text\tlabel\tn\n"one\ntwo"\ta\t1\nthree\tb\t2\n'))
+    assert not faults and [(r.values["text"], r.source.line) for r in rows] == [("one\ntwo", 2), ("three", 4)]
+
+
+names_ = st.lists(
+    st.text("abcé ", min_size=1, max_size=5).filter(lambda s: s == s.strip()), min_size=1, max_size=4, unique=True
+)
+values_ = st.one_of(st.none(), st.booleans(), st.integers(-(2**62), 2**62), st.floats(allow_nan=False), cells)
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data(), names=names_)
+def test_what_is_written_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, names: list[str]
+) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    folder = tmp_path_factory.mktemp("round")
+    table = data.draw(st.lists(st.fixed_dictionaries(dict.fromkeys(names, values_)), min_size=1, max_size=6))
+    jsonl = "".join(json.dumps(row, ensure_ascii=data.draw(st.booleans())) + "\n" for row in table)
+    rows, faults = read(write(folder, "t.jsonl", jsonl))
+    assert not faults and [(dict(r.values), r.source.line) for r in rows] == [
+        (row, i) for i, row in enumerate(table, 1)
+    ]
+    rows, faults = read(write(folder, "t.json", json.dumps(table, indent=data.draw(st.sampled_from([None, 0, 3])))))
+    assert not faults and [dict(r.values) for r in rows] == table
+    texts = [{name: str(value) for name, value in row.items()} for row in table]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(texts), folder / "t.parquet", row_group_size=2)
+    rows, faults = read(folder / "t.parquet")
+    assert not faults and [(dict(r.values), r.source.line) for r in rows] == [
+        (row, i) for i, row in enumerate(texts, 1)
+    ]
+    for delimiter, name in ((",", "t.csv"), ("\t", "t.tsv")):
+        buffer = io.StringIO()
+        csv.writer(buffer, delimiter=delimiter, quoting=csv.QUOTE_ALL).writerows(
+            [names, *([row[name] for name in names] for row in texts)]
+        )
+        if name == "t.tsv" and any(
+            '"' in text or "\n" in text or "\r" in text for row in texts for text in row.values()
+        ):
+            continue  # in a TSV file a quote is only a character, unless a line cannot be read so
+        rows, faults = read(write(folder, name, buffer.getvalue()))
+        assert not faults and [dict(r.values) for r in rows] == texts, name
+
+
+_STREAMED = """
+import sys
+from pathlib import Path
+from luthier.base.records import Example
+from luthier.data.shapes.columns import map_rows
+from luthier.data.sources import open_sources
+from luthier.spec.data import DataSection
+name, objective, query = sys.argv[1], sys.argv[2], sys.argv[3] or None
+data = DataSection(source=name, query=query)
+faults, count = [], 0
+for origin in open_sources(name, Path.cwd(), data=data):
+    for item in map_rows(origin.rows(faults=faults), columns={}, objective=objective, faults=faults):
+        count += isinstance(item, Example)
+assert not faults, faults
+peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(count, peak)
+"""
+
+
+def made(folder: Path, kind: str, megabytes: int) -> tuple[str, str, str]:
+    """Write a file of about so many megabytes, 5 kB a row; return source, objective and query."""
+    import pyarrow
+    import pyarrow.ipc
+    import pyarrow.parquet
+
+    rng = random.Random(1)
+    rows = ({"text": f"{i} " + rng.randbytes(2500).hex(), "label": "ab"[i % 2]} for i in range(megabytes * 200))
+    path = folder / f"{megabytes}.{kind}"
+    if kind == "sqlite":
+        with sqlite3.connect(path) as handle:
+            handle.execute("CREATE TABLE m (text TEXT, label TEXT)")
+            handle.executemany("INSERT INTO m VALUES (:text, :label)", rows)
+        handle.close()
+        return f"sqlite:///{path.name}", "classify", "SELECT * FROM m"
+    if kind in ("parquet", "arrow"):
+        schema = pyarrow.schema({"text": pyarrow.string(), "label": pyarrow.string()})
+        writer = (
+            pyarrow.parquet.ParquetWriter(path, schema) if kind == "parquet" else pyarrow.ipc.new_stream(path, schema)
+        )
+        batch = list(itertools.islice(rows, 1000))
+        while batch:
+            writer.write_table(pyarrow.Table.from_pylist(batch, schema))
+            batch = list(itertools.islice(rows, 1000))
+        writer.close()
+        return path.name, "classify", ""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        if kind == "csv":
+            writer = csv.DictWriter(file, ["text", "label"])
+            writer.writeheader()
+            writer.writerows(rows)
+        elif kind == "json":
+            file.write("[" + json.dumps(next(rows)))
+            file.writelines(f",\n{json.dumps(row)}" for row in rows)
+            file.write("]")
+        else:
+            file.writelines(row["text"] + "\n\n" if kind == "txt" else json.dumps(row) + "\n" for row in rows)
+    return path.name, "text" if kind == "txt" else "classify", ""
+
+
+def peak_kb(folder: Path, kind: str, megabytes: int) -> int:
+    source = made(folder, kind, megabytes)
+    here = {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", _STREAMED, *source],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, **here},
+    )
+    assert done.returncode == 0, done.stderr
+    count, peak = map(int, done.stdout.split())
+    assert count == megabytes * 200
+    return peak
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from /proc")
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "json", "txt", "parquet", "arrow", "sqlite"])
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, kind: str) -> None:
+    small, large = peak_kb(tmp_path, kind, 20), peak_kb(tmp_path, kind, 200)
+    assert large < 1.25 * small + 10_000, f"{small} kB for 20 MB, {large} kB for 200 MB"
+
+
+def test_memory_of_streamed_rows_is_that_of_a_piece(tmp_path: Path) -> None:
+    for kind in ("csv", "json", "txt", "sqlite"):
+        name, _, query = made(tmp_path, kind, 10)
+        peaks = []
+        for _ in range(2):  # the first run imports
+            tracemalloc.start()
+            faults: list[Fault] = []
+            data = DataSection(source=name, query=query or None)
+            assert sum(1 for o in open_sources(name, tmp_path, data=data) for _ in o.rows(faults=faults)) == 2000
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+        assert peaks[1] < (8_000_000 if kind == "sqlite" else 2_000_000), (kind, peaks)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from luthier.base.errors import LuthierError, StorageError
 from luthier.base.records import Row, Source
 from luthier.data import dedupe
-from luthier.data.columns import to_examples
+from luthier.data.shapes.columns import to_examples
 from luthier.ledger.entries import NewPrediction
 from luthier.ledger.store import Ledger
 from luthier.watch.harvest import harvest

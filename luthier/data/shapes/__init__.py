@@ -1,0 +1,1 @@
+"""What rows mean: columns, conversations, annotators and dates; from rows to examples."""

@@ -1,0 +1,322 @@
+"""From rows to examples, as a stream: which column is what, and why a row is left out."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from json.encoder import encode_basestring as _quoted
+from typing import Any
+
+from luthier.base.errors import Fault, did_you_mean
+from luthier.base.records import Example, Row, Source
+from luthier.data.shapes.cells import (
+    BROKEN_TEXT,
+    EMPTY_ANSWER,
+    EMPTY_PROMPT,
+    EMPTY_TEXT,
+    LABEL_NOT_ONE,
+    NO_DATE,
+    NO_LABEL,
+    NOT_TEXT,
+    TOO_DEEP,
+    Unusable,
+    label_of,
+    plain,
+    sound,
+    text_of,
+    word_of,
+)
+from luthier.data.shapes.dates import DateOrder, is_missing
+from luthier.data.shapes.layout import Columns, Layout, Scheme, no_column
+from luthier.data.shapes.pairs import answer_scheme, prefer_scheme
+from luthier.data.shapes.votes import ANNOTATORS, VOTES, join_votes, majority, votes_in
+
+__all__ = [
+    "BROKEN_TEXT", "COLUMNS", "EMPTY_ANSWER", "EMPTY_PROMPT", "EMPTY_TEXT", "LABEL_NOT_ONE", "NOT_TEXT", "NO_DATE", "NO_LABEL",
+    "TOO_DEEP", "Dropped", "Mapped", "MappedRows", "map_rows", "to_examples",
+]  # fmt: skip
+
+_TALK = ("prompt", "completion", "messages", "input", "system", "history", "tools", "chosen", "rejected", "label")
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "classify": ("text", "label", "annotator"),
+    "generate": _TALK,
+    "prefer": _TALK,
+    "text": ("text",),
+}
+
+_PEEKED_ROWS = 100
+_FAULTS = 20
+_ENCODE = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A row left out: where it stands, the ``reason`` (one of few, so that they can be counted), and the ``detail``."""
+
+    source: Source
+    reason: str
+    detail: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"file": self.source.file, "line": self.source.line, "reason": self.reason, "detail": self.detail}
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """What came of the rows; ``recognised_as`` names the columns or the format they were read by."""
+
+    examples: list[Example] = field(default_factory=list)
+    dropped: list[Dropped] = field(default_factory=list)
+    recognised_as: str = ""
+    faults: list[Fault] = field(default_factory=list)
+
+
+class MappedRows:
+    """Examples and dropped rows as they come, once; what was learnt of the files is known when the stream has ended.
+
+    ``recognised_as`` names columns or formats, ``day_first`` is how :func:`luthier.data.shapes.dates.moment` reads the dates of
+    the time column, ``faults`` is the list that was given.
+    """
+
+    def __init__(
+        self,
+        rows: Iterable[Row],
+        *,
+        columns: Columns,
+        objective: str,
+        by: str | None,
+        time: str | None,
+        need_target: bool,
+        by_optional: bool,
+        faults: list[Fault],
+    ) -> None:
+        self._rows, self._columns, self._objective = rows, columns, objective
+        self._by, self._time, self._need_target, self._optional = by, time, need_target, by_optional
+        self.faults = faults
+        self._names: dict[str, None] = {}
+        self._dates = DateOrder(time) if time else None
+
+    @property
+    def recognised_as(self) -> str:
+        return " + ".join(self._names)
+
+    @property
+    def day_first(self) -> bool | None:
+        return self._dates.day_first if self._dates else None
+
+    def __iter__(self) -> Iterator[Example | Dropped]:
+        unknown = _unknown_names(self._columns, self._objective)
+        self.faults.extend(unknown)
+        if unknown:
+            return iter(())
+        mapped = self._mapped()
+        return join_votes(mapped, Dropped) if "annotator" in self._columns else mapped
+
+    def _mapped(self) -> Iterator[Example | Dropped]:
+        known = len(self.faults)
+        missing: dict[str, list[Fault]] = {"split.by": [], "split.time": []}
+        files = 0
+        for file, group in itertools.groupby(self._rows, key=_file_of):
+            head = list(itertools.islice(group, _PEEKED_ROWS))
+            keys = list(dict.fromkeys(str(key) for row in head for key in row.values))
+            layout = Layout(self._columns, keys, head, f"{file}:1", self._need_target, self.faults)
+            scheme = _resolve(layout, self._objective)
+            files += 1
+            for what, name in (("split.by", self._by), ("split.time", self._time)):
+                if name and name not in keys:
+                    missing[what].append(no_column(name, keys, f"{file}:1", f"data.{what}"))
+            if scheme is None or len(self.faults) - known >= _FAULTS:
+                continue
+            self._names.setdefault(scheme.name)
+            dated = self._time if self._time in keys else None
+            yield from self._map(itertools.chain(head, group), scheme, dated)  # noqa: B031 - head came off group
+        # Files harvested from a service have no such column; a name that no file has is a slip.
+        for found in missing.values():
+            if found and len(found) == files and not self._optional:
+                self.faults.extend(found)
+        self.faults.extend(self._dates.faults() if self._dates else ())
+
+    def _map(self, rows: Iterator[Row], scheme: Scheme, dated: str | None) -> Iterator[Example | Dropped]:
+        read, used, by, need_target = scheme.read, scheme.used, self._by, self._need_target
+        for row in rows:
+            values, source = row.values, row.source
+            try:
+                inputs, target, more = read(values)
+                ident = _ident(inputs, target)
+            except Unusable as reason:
+                yield Dropped(source, reason.reason, reason.detail)
+                continue
+            except RecursionError:
+                yield Dropped(source, TOO_DEEP)
+                continue
+            if target is None and need_target:
+                yield Dropped(source, NO_LABEL if "text" in inputs else EMPTY_ANSWER)
+                continue
+            if dated and self._dates:
+                if is_missing(values.get(dated)):
+                    yield Dropped(source, NO_DATE, f'"{dated}" is empty')
+                    continue
+                self._dates.see(values[dated], source)
+            extra = {_key(k): plain(v) for k, v in values.items() if k not in used}
+            if more:
+                extra.update(more)
+            yield Example(ident, inputs, target, source, word_of(values.get(by)) if by else None, extra)
+
+
+def map_rows(
+    rows: Iterable[Row],
+    *,
+    columns: Columns,
+    objective: str,
+    by: str | None = None,
+    time: str | None = None,
+    need_target: bool = True,
+    by_optional: bool = False,
+    faults: list[Fault],
+) -> MappedRows:
+    """Map rows to examples, file by file, as they are read; what cannot be used is dropped with its reason.
+
+    A column that ``columns`` does not name is looked for under its own name. Without ``columns``, chat messages,
+    prompt and completion, ShareGPT, Alpaca, DPO and KTO files are recognised. A conversation's last assistant turn is
+    the target; one that does not end with an assistant turn is dropped, unless ``need_target`` is False.
+
+    Args:
+        by: the column whose value becomes ``Example.group``; in no file, it is a fault unless ``by_optional``.
+        time: the column of dates; a row without one is dropped, one that cannot be read is a fault. The value stays in
+            ``Example.extra`` as it stands.
+        need_target: False reads rows without label or answer too, with ``target`` None.
+        faults: where faults are added; complete when the stream has ended.
+    """
+    return MappedRows(
+        rows, columns=columns, objective=objective, by=by, time=time, need_target=need_target, by_optional=by_optional, faults=faults
+    )  # fmt: skip
+
+
+def to_examples(
+    rows: Iterable[Row],
+    *,
+    columns: Columns,
+    objective: str,
+    by: str | None = None,
+    time: str | None = None,
+    need_target: bool = True,
+    by_optional: bool = False,
+) -> Mapped:
+    """Map all rows at once, as :func:`map_rows` does, and hold what comes of them."""
+    mapped = Mapped()
+    stream = map_rows(
+        rows, columns=columns, objective=objective, by=by, time=time, need_target=need_target, by_optional=by_optional, faults=mapped.faults
+    )  # fmt: skip
+    for item in stream:
+        mapped.examples.append(item) if isinstance(item, Example) else mapped.dropped.append(item)
+    return Mapped(mapped.examples, mapped.dropped, stream.recognised_as, mapped.faults)
+
+
+def _file_of(row: Row) -> str:
+    return row.source.file
+
+
+def _key(key: Any) -> str:
+    return key if type(key) is str and key.isascii() else sound(str(key))
+
+
+def _ident(inputs: Mapping[str, Any], target: Any) -> str:
+    """Return :func:`luthier.base.seeds.stable_hash` of inputs and target; the JSON of one text is put together here."""
+    if type(target) is str and len(inputs) == 1 and "text" in inputs:
+        written = f'[{{"text":{_quoted(inputs["text"])}}},{_quoted(target)}]'
+    else:
+        written = _ENCODE([inputs, target])
+    return blake2b(written.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _unknown_names(columns: Columns, objective: str) -> list[Fault]:
+    known = COLUMNS[objective]
+    faults = []
+    for what, column in columns.items():
+        where = f"data.columns.{what}"
+        if what not in known:
+            mend = did_you_mean(what, known) or f"Known for {objective}: {', '.join(known)}."
+            faults.append(Fault(f'"{what}" is not a column that {objective} needs.', where, mend))
+        elif not isinstance(column, str) and (objective, what) != ("classify", "label"):
+            mend = "Only the label of classify can stand in several columns, one for each annotator."
+            faults.append(Fault(f'"{what}" is one column, not {len(column)}.', where, mend))
+    return faults
+
+
+def _resolve(layout: Layout, objective: str) -> Scheme | None:
+    if layout.need_target and objective != "text" and _is_plain(layout):
+        what = f"a plain text file has nothing that {objective} could learn."
+        layout.faults.append(Fault(what, layout.where, "Set task.objective: text, or name a file with columns."))
+        return None
+    if objective == "generate":
+        return answer_scheme(layout)
+    if objective == "prefer":
+        return prefer_scheme(layout)
+    return _text(layout) if objective == "text" else _classify(layout)
+
+
+def _is_plain(layout: Layout) -> bool:
+    name = layout.where.rpartition(":")[0].lower().removesuffix(".gz")
+    return list(layout.keys) == ["text"] and name.endswith((".txt", ".md"))
+
+
+def _text(layout: Layout) -> Scheme | None:
+    before = len(layout.faults)
+    text = layout.find("text")
+    if len(layout.faults) > before:
+        return None
+
+    def read(values: Mapping[str, Any]) -> tuple[dict[str, Any], str, None]:
+        words = text_of(values.get(text))
+        if not words:
+            raise Unusable(EMPTY_TEXT)
+        return {"text": words}, "", None
+
+    return Scheme(text if text == "text" else f"text in {text}", frozenset((text,)), read)
+
+
+def _classify(layout: Layout) -> Scheme | None:
+    before = len(layout.faults)
+    text = layout.find("text")
+    told = layout.columns.get("label", "label")
+    labels: Sequence[str] = (told,) if isinstance(told, str) else tuple(told)
+    for label in labels:
+        if layout.need_target and label not in layout.keys:
+            if isinstance(told, str):
+                layout.find("label")
+            else:
+                layout.faults.append(no_column(label, layout.keys, layout.where, "data.columns.label"))
+    who = layout.find("annotator") if "annotator" in layout.columns else ""
+    if len(layout.faults) > before:
+        return None
+    there = [label for label in labels if label in layout.keys]
+    used = frozenset((text, *labels, *([who] if who else [])))
+    name = ", ".join((text, *there, *([f"by {who}"] if who else [])))
+    return Scheme(name, used, _labelled(text, labels, who))
+
+
+def _labelled(text: str, labels: Sequence[str], who: str) -> Any:
+    label = labels[0]
+    several = len(labels) > 1
+
+    def read(values: Mapping[str, Any]) -> tuple[dict[str, Any], str | None, Mapping[str, Any] | None]:
+        words = text_of(values.get(text))
+        if not words:
+            raise Unusable(EMPTY_TEXT)
+        if who:
+            vote = label_of(values.get(label))
+            name = word_of(values.get(who))
+            return {"text": words}, vote, {VOTES: [vote] if vote else [], ANNOTATORS: [name] if name else []}
+        cell = values.get(label)
+        if not several and not isinstance(cell, list | tuple):
+            return {"text": words}, label_of(cell), None
+        votes = votes_in([values.get(name) for name in labels])
+        more: dict[str, Any] = {VOTES: votes}
+        if several:
+            more[ANNOTATORS] = [name for name in labels if label_of(values.get(name)) is not None]
+        return {"text": words}, majority(votes), more
+
+    return read

@@ -1,0 +1,297 @@
+"""Look at rows and say what they could teach: objective and columns, by name first and then by shape."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from luthier.base.errors import DataError, Fault
+from luthier.base.records import Row
+from luthier.data.sources import kind_of, read_rows
+from luthier.data.sources.origins import Origin
+
+ROWS = 2_000
+_MOST_ROWS = 100_000
+_FILES = 8
+
+# In the order of trust: of two columns that fit, the one whose name stands first is taken.
+_TEXT = (
+    "text", "message", "sentence", "utterance", "body", "comment", "review", "tweet", "post", "question", "query",
+    "content", "email", "abstract", "article", "document", "description", "transcript", "request", "complaint", "note",
+    "headline", "title", "subject", "input", "case",
+)  # fmt: skip
+_LABEL = (
+    "label", "category", "class", "queue", "intent", "sentiment", "topic", "target", "department", "tag", "emotion",
+    "type", "polarity", "genre", "condition", "gold", "outcome", "urgency", "priority", "status", "rating", "stars",
+)  # fmt: skip
+_PROMPT = (
+    "prompt", "instruction", "question", "query", "input", "dialogue", "dialog", "source", "document", "article",
+    "original", "text", "context", "request",
+)  # fmt: skip
+_COMPLETION = (
+    "completion", "response", "answer", "output", "reply", "summary", "translation", "target", "solution", "chosen",
+)  # fmt: skip
+_BY = (
+    "customer", "user", "patient", "client", "group", "account", "author", "session", "conversation", "thread",
+    "speaker", "subject", "person", "member", "household", "student", "device", "company",
+)  # fmt: skip
+# Beside a column named like a question, these hold answers even where few and short ones repeat.
+_ASKED = ("prompt", "instruction", "question", "query", "request")
+_ANSWERS = ("completion", "response", "answer", "output", "reply")
+_PLAIN = ("text", "content")
+_FLAGS = frozenset(("true", "false", "0", "1", "0.0", "1.0"))
+_CHATS = ("messages", "conversations", "conversation", "dialogue", "turns")
+
+_MANY_LABELS = 200
+_LABEL_CHARS = 60
+_LABEL_WORDS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What the rows look like; ``columns`` and ``by`` go into a task file as they stand, ``reasons`` say why."""
+
+    objective: str
+    columns: dict[str, str]
+    by: str | None
+    label_counts: dict[str, int]
+    reasons: list[str]
+    rows_looked_at: int
+    problems: list[Fault] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """One column: how many cells are filled and of them different, their mean length, and whether they are words."""
+
+    name: str
+    rows: int
+    filled: int
+    distinct: int
+    chars: float
+    words: float
+    numbers: float
+    chats: bool
+    flags: bool
+
+    @property
+    def varied(self) -> float:
+        return self.distinct / max(1, self.filled)
+
+    @property
+    def is_text(self) -> bool:
+        return self.varied > 0.3 and self.numbers < 0.2 and self.words >= 1.5 and self.filled > self.rows / 2
+
+    @property
+    def is_label(self) -> bool:
+        few = 2 <= self.distinct <= max(2, min(_MANY_LABELS, self.filled // 3))
+        return few and self.chars <= _LABEL_CHARS and self.words <= _LABEL_WORDS and self.filled > self.rows / 2
+
+    @property
+    def is_group(self) -> bool:
+        return self.filled > self.rows / 2 and self.distinct >= max(10, self.rows // 100) and self.varied < 0.95
+
+
+def guess(sources: Sequence[Path | Origin]) -> Guess:
+    """Say objective and columns after a look at up to 2,000 rows spread over the files or other origins.
+
+    Raises:
+        DataError: no row could be read, or nothing in them looks like a task; the columns are listed.
+    """
+    faults: list[Fault] = []
+    rows = _sample(sources, faults)
+    names = [str(source.shown if isinstance(source, Origin) else source) for source in sources]
+    if not rows:
+        raise DataError.of(faults or [Fault("there are no rows to look at", ", ".join(names))])
+    shapes = {shape.name: shape for shape in _shapes(rows)}
+    plain = all(kind_of(Path(name)) in (".txt", ".md") for name in names)
+    found = None if plain else _talk(shapes) or _named(shapes) or _shaped(shapes)
+    found = found or _plain(shapes, plain=plain)
+    if found is None:
+        listed = ", ".join(list(shapes)[:20])
+        raise DataError(
+            f"nothing here looks like a text with a label, or a prompt with an answer. Columns: {listed}.",
+            where=names[0],
+            mend="Write the task file by hand: data.columns says which column is what.",
+        )
+    objective, columns, reasons = found
+    counts = _count(rows, columns["label"]) if objective == "classify" else {}
+    by = _group(shapes, set(columns.values()))
+    if by:
+        reasons.append(f'"{by}" repeats: its rows stay on one side of the split')
+    return Guess(objective, columns, by, counts, reasons, len(rows), faults)
+
+
+def _sample(sources: Sequence[Path | Origin], faults: list[Fault]) -> list[Row]:
+    """Take rows evenly from the whole of each file: files sorted by label would show only one at their top."""
+    taken: list[Row] = []
+    sources = sources[:_FILES]
+    share = ROWS // max(1, len(sources))
+    for source in sources:
+        rows = source.rows(faults=faults) if isinstance(source, Origin) else read_rows(source, faults=faults)
+        kept: list[Row] = []
+        step = 1
+        for number, row in enumerate(islice(rows, _MOST_ROWS)):
+            if number % step == 0:
+                kept.append(row)
+            if len(kept) > 2 * share:
+                kept, step = kept[::2], step * 2
+        taken += [kept[int(i * len(kept) / share)] for i in range(share)] if len(kept) > share else kept
+    return taken
+
+
+def _shapes(rows: Sequence[Row]) -> Iterable[_Shape]:
+    for name in dict.fromkeys(key for row in rows for key in row.values):
+        values = [row.values.get(name) for row in rows]
+        filled = [v for v in values if v is not None and (not isinstance(v, str) or v.strip())]
+        chats = sum(_is_chat(v) for v in filled) > len(filled) / 2
+        texts = [str(v).strip() for v in filled if not isinstance(v, list | dict)]
+        if len(texts) < len(filled) / 2:
+            texts = []
+        size = max(1, len(texts))
+        yield _Shape(
+            name,
+            len(rows),
+            len(filled),
+            len(set(texts)),
+            sum(map(len, texts)) / size,
+            sum(len(t.split()) for t in texts) / size,
+            sum(bool(re.fullmatch(r"[-+]?[\d.,]+", t)) for t in texts) / size,
+            chats,
+            bool(texts) and len(set(texts)) == 2 and all(t.lower() in _FLAGS for t in texts),
+        )
+
+
+def _is_chat(value: Any) -> bool:
+    if not (isinstance(value, list) and value and isinstance(value[0], dict)):
+        return False
+    return bool({"role", "from"} & value[0].keys()) and bool({"content", "value"} & value[0].keys())
+
+
+def _rank(name: str, known: Sequence[str]) -> int | None:
+    """Return how well a column's name fits: its place in ``known``, whole names first; None where it does not fit."""
+    whole = name.strip().lower()
+    if whole in known:
+        return known.index(whole)
+    parts = re.split(r"[\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
+    ranks = [known.index(p) for part in parts for p in (part, part.removesuffix("s")) if p in known]
+    return min(ranks) + len(known) if ranks else None
+
+
+def _best(shapes: Iterable[_Shape], known: Sequence[str]) -> _Shape | None:
+    ranked = [(rank, i, s) for i, s in enumerate(shapes) if (rank := _rank(s.name, known)) is not None]
+    return min(ranked)[2] if ranked else None
+
+
+Found = tuple[str, dict[str, str], list[str]]
+
+
+def _talk(shapes: dict[str, _Shape]) -> Found | None:
+    """Recognise the formats of conversations: pairs, answers marked good or bad, chats, Alpaca."""
+    chats = [s for s in shapes.values() if s.chats and s.name not in ("chosen", "rejected")]
+    chat = _best(chats, _CHATS) or (chats[0] if chats else None)
+    asked = {"messages": chat.name} if chat else _alpaca(shapes)
+    reason = (
+        f'"{chat.name}" holds conversations, turn by turn' if chat else "instruction is a column of the Alpaca format"
+    )
+    if {"chosen", "rejected"} <= shapes.keys() and shapes["rejected"].filled > shapes["rejected"].rows / 2:
+        prompt = next((s.name for s in shapes.values() if s.name in _ASKED), None)
+        if not asked and prompt:
+            asked = {"prompt": prompt}
+        columns = {**(asked or {}), "chosen": "chosen", "rejected": "rejected"}
+        return "prefer", columns, ["chosen and rejected hold a better and a worse answer"]
+    answer = {} if chat else _answer_column(shapes)
+    if asked is None and answer and "prompt" in shapes:
+        asked = {"prompt": "prompt"}
+    flag = next((name for name in ("kto_tag", "label") if name in shapes and shapes[name].flags), None)
+    if flag and asked and (chat or answer):
+        return "prefer", {**asked, **answer, "label": flag}, [f'"{flag}" says which answers are good']
+    if asked and (chat or answer.get("completion") == "output"):
+        return "generate", {**asked, **answer}, [reason]
+    return None
+
+
+def _alpaca(shapes: dict[str, _Shape]) -> dict[str, str] | None:
+    if "instruction" not in shapes or not shapes["instruction"].filled:
+        return None
+    more: dict[str, str] = {what: what for what in ("input", "system", "history") if what in shapes}
+    return {"prompt": "instruction", **more}
+
+
+def _answer_column(shapes: dict[str, _Shape]) -> dict[str, str]:
+    name = next((n for n in ("output", "completion") if n in shapes and shapes[n].filled), None)
+    return {"completion": name} if name else {}
+
+
+def _plain(shapes: dict[str, _Shape], *, plain: bool) -> Found | None:
+    """Take text alone as text to go on learning a language from."""
+    texts = [s for s in shapes.values() if s.name.lower() in _PLAIN and (plain or s.is_text)]
+    if not texts:
+        return None
+    return "text", {"text": texts[0].name}, [f'"{texts[0].name}" holds text, and nothing here is a label or an answer']
+
+
+def _named(shapes: dict[str, _Shape]) -> Found | None:
+    """Decide by names, where the shapes agree with them; a label is looked for before an answer."""
+    texts = [s for s in shapes.values() if s.is_text and not s.is_label]
+    labels = [s for s in shapes.values() if s.is_label]
+    label = _best(labels, _LABEL)
+    text = _best((s for s in texts if s is not label), _TEXT)
+    asks = any(s.name.strip().lower() in _ASKED for s in texts)
+    short = [s for s in shapes.values() if asks and s.name.strip().lower() in _ANSWERS and s.filled > s.rows / 2]
+    answer = _best(texts + [s for s in short if s not in texts], _COMPLETION)
+    asked = _best((s for s in texts if s is not answer), _PROMPT)
+    pair = answer is not None and asked is not None
+    # "question, answer, type" is a pair with a remark, "text, label, answer" a labelled text: the text's name decides.
+    text_like = text is not None and (not pair or text.name != asked.name)  # type: ignore[union-attr]
+    if label is not None and text is not None and (not pair or text_like):
+        return _labelled(text, label, f'"{label.name}" is named like a label and has {label.distinct} values')
+    if pair:
+        return _answered(asked, answer, "named like a prompt and its answer")  # type: ignore[arg-type]
+    if label is not None and texts:
+        longest = max((s for s in texts if s is not label), key=lambda s: s.chars)
+        return _labelled(longest, label, f'"{label.name}" is named like a label and has {label.distinct} values')
+    return None
+
+
+def _shaped(shapes: dict[str, _Shape]) -> Found | None:
+    """Decide by shape: few different short values are a label, the longest varied column is the text."""
+    texts = sorted((s for s in shapes.values() if s.is_text and not s.is_label), key=lambda s: -s.chars)
+    if not texts:
+        return None
+    text = _best(texts, _TEXT) or texts[0]
+    labels = sorted(
+        (s for s in shapes.values() if s.is_label and s is not text), key=lambda s: (s.numbers > 0.5, s.distinct)
+    )
+    if labels:
+        return _labelled(text, labels[0], f'"{labels[0].name}" has only {labels[0].distinct} short values')
+    long = [s for s in shapes.values() if s in texts and s.words >= 3]
+    if len(long) == 2:
+        return _answered(long[0], long[1], "the two columns of text, in the order of the file")
+    return None
+
+
+def _labelled(text: _Shape, label: _Shape, why: str) -> Found:
+    reasons = [why, f'"{text.name}" holds varied text, {text.words:.0f} words on average']
+    return "classify", {"text": text.name, "label": label.name}, reasons
+
+
+def _answered(asked: _Shape, answer: _Shape, why: str) -> Found:
+    columns = {"prompt": asked.name, "completion": answer.name}
+    return "generate", columns, [f'"{asked.name}" and "{answer.name}" are {why}']
+
+
+def _group(shapes: dict[str, _Shape], used: set[str]) -> str | None:
+    groups = [s for s in shapes.values() if s.name not in used and s.is_group and s.words < 4 and not s.chats]
+    best = _best(groups, _BY)
+    return best.name if best else None
+
+
+def _count(rows: Sequence[Row], name: str) -> dict[str, int]:
+    labels = (str(row.values.get(name)).strip() for row in rows if row.values.get(name) is not None)
+    return dict(Counter(label for label in labels if label).most_common())

@@ -1,0 +1,111 @@
+"""Look at a task's data as a run would, and write what was found where the user asks for it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from luthier.base.errors import Fault, TaskError
+from luthier.base.files import write_json, write_text
+from luthier.data.prepare import Watch, prepare, stops, survey
+from luthier.evaluate import metrics as measures
+from luthier.lifecycle.augmenting import faults as augment_faults
+from luthier.release.folder import bundle_folder
+from luthier.spec.evaluate import parse_bars
+from luthier.spec.load import TaskFile, load_task
+
+SUSPECTS = "label-errors.csv"
+
+
+def check_task(file: TaskFile) -> None:
+    """Find what is wrong with a task before any work: bars and metrics that the objective does not have."""
+    task = file.task
+    bars, _ = parse_bars(task.accept)
+    faults = measures.check_bars(bars, task.task.objective, None)
+    if task.train.metric != "auto":
+        fault = measures.check_metric(task.train.metric, task.task.objective, None, where="train.metric")
+        faults += [fault] if fault else []
+    if task.data.split.test == 0 and task.data.test is None and bars:
+        faults.append(
+            Fault("there are bars to meet but no test rows", "data.split.test", "Give it a share, or name data.test.")
+        )
+    faults += augment_faults(task)
+    if faults:
+        raise TaskError.of(Fault(f.what, f"{file.path}: {f.where}", f.mend) for f in faults)
+    if task.evaluate.against:
+        bundle_folder(file.resolve(task.evaluate.against))
+
+
+def check_data(
+    task: Path, overrides: Sequence[str], *, out: Path | None = None, watch: Watch | None = None
+) -> dict[str, Any]:
+    """Check a task file and its data as a run would; write nothing but, where asked, a page and tables under ``out``.
+
+    Raises:
+        TaskError: of the task file. DataError: of files and columns. Leaks that stop a run are in the result.
+    """
+    from luthier.lifecycle.preview import preview
+
+    file = load_task(task, overrides)
+    check_task(file)
+    data = survey(file.task.data, file.task.task.objective, base=file.folder, watch=watch)
+    bars, _ = parse_bars(file.task.accept)
+    faults = [*stops(data, file.task.data), *measures.check_bars(bars, file.task.task.objective, data.labels)]
+    if watch:
+        watch("tokens")
+    found = {
+        **data.report.as_dict(),
+        "task": file.task.task.name,
+        "objective": file.task.task.objective,
+        "goal": file.task.task.goal,
+        "policy": file.task.data.leaks,
+        "preview": preview(file, data),
+        "stops": [f.as_dict() for f in faults],
+    }
+    return found if out is None else {**found, **_write(found, out)}
+
+
+def _write(found: Mapping[str, Any], out: Path) -> dict[str, str]:
+    from luthier.studio.check_page import write_check
+
+    out.mkdir(parents=True, exist_ok=True)
+    written = {
+        "page": str(write_check(dict(found), out / "check.html")),
+        "record": str(write_json(out / "check.json", found)),
+    }
+    table = write_suspects(found.get("label_errors"), out)
+    return {**written, **({"label_error_table": str(table)} if table else {})}
+
+
+def write_suspects(found: Mapping[str, Any] | None, folder: Path) -> Path | None:
+    """Write the probable label errors as a table to fill in, ranked; nothing where there are none."""
+    rows = (found or {}).get("rows")
+    if not rows:
+        return None
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return write_text(folder / SUSPECTS, text.getvalue())
+
+
+def prepare_data(task: Path, overrides: Sequence[str], *, out: Path, watch: Watch | None = None) -> dict[str, Any]:
+    """Prepare a task's data as a folder named by its content; the latest one there is what changes are told against.
+
+    Raises:
+        TaskError, DataError: as :func:`check_data`; and DataError for leaks that stop a run.
+    """
+    file = load_task(task, overrides)
+    check_task(file)
+    before = [p for p in out.glob("*/manifest.json") if (p.parent / "data.json").is_file()] if out.is_dir() else []
+    previous = max(before, key=lambda path: path.stat().st_mtime).parent if before else None
+    data = prepare(file.task.data, file.task.task.objective, base=file.folder, out=out, previous=previous, watch=watch)
+    assert data.folder is not None
+    changes = data.folder / "changes.json"
+    return {
+        "folder": str(data.folder), "fingerprint": data.report.fingerprint, "splits": dict(data.report.splits),
+        "dropped": dict(data.report.dropped), "leaks": dict(data.report.leaks), "changes": str(changes) if changes.is_file() else None,
+    }  # fmt: skip

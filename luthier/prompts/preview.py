@@ -1,0 +1,64 @@
+"""What a row looks like to the model: the ids that training uses, cut into pieces that a person can read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from luthier.base.records import Encoded, Example
+from luthier.prompts.encode import Turns, encode_text
+from luthier.prompts.template import Style, style_for
+
+Encode = Callable[[Example], Encoded | None]
+WHOLE = 1 << 30
+
+
+def encoder(objective: str, tokenizer: Any, *, template: str, max_tokens: int) -> Encode | None:
+    """Return what turns an example into ids for training, the objective's own way; None for one that is not known here.
+
+    ``max_tokens`` of :data:`WHOLE` cuts nothing. A test holds that the ids are those of the objective's learner.
+    """
+    if objective == "classify":
+        return lambda example: encode_text(tokenizer, str(example.inputs["text"]), max_tokens=max_tokens)
+    if objective == "generate":
+        turns = _Turns(tokenizer, style_for(tokenizer, template), max_tokens)
+        return lambda example: turns.encode(
+            example.inputs["messages"], str(example.target), tools=example.inputs.get("tools")
+        )
+    return None
+
+
+class _Turns(Turns):
+    """Turns that look up the end tokens once, not for every row: that renders the template twice each time."""
+
+    __slots__ = ("_ends",)
+
+    def __init__(self, tokenizer: Any, style: Style, max_tokens: int) -> None:
+        super().__init__(tokenizer, style, max_tokens)
+        object.__setattr__(self, "_ends", super().end_ids)
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        return self._ends  # type: ignore[attr-defined]
+
+
+def pieces(tokenizer: Any, encoded: Encoded) -> list[dict[str, Any]]:
+    """Return ``{text, id, learnt, special}`` of each token; ``text`` is what it stands for, leading space kept."""
+    special = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
+    learn = encoded.learn or (False,) * len(encoded.ids)
+    names = tokenizer.convert_ids_to_tokens(list(encoded.ids))
+    return [
+        {"text": _shown(tokenizer, i, name, i in special), "id": i, "learnt": learnt, "special": i in special}
+        for i, name, learnt in zip(encoded.ids, names, learn, strict=True)
+    ]
+
+
+def _shown(tokenizer: Any, token: int, name: str | None, special: bool) -> str:
+    name = name or f"<{token}>"
+    if special or name.startswith("##"):
+        return name
+    if name.startswith("▁"):  # a lone SentencePiece token loses its space when decoded
+        return name.replace("▁", " ")
+    text = tokenizer.decode([token])
+    # Part of a character's bytes cannot be shown alone, so the token's own name stands for it.
+    return text if text and "\ufffd" not in text else name
