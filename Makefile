@@ -4,14 +4,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo install test test-all lint browser bench-tools bench-banking77 bench-throughput bench-lora clean
+.PHONY: help demo install test test-all lint browser bench-tools bench-banking77 bench-throughput bench-lora bench-leaks bench-label_errors bench-check bench-active_learning bench-augment clean
 
 help:
 	@echo "make demo        set up, then run the main job on examples/support-triage"
 	@echo "make test        set up for tests and run the quick ones"
 	@echo "make test-all    run every test, slow ones too"
 	@echo "make lint        ruff and mypy"
-	@echo "make bench-...   banking77, throughput, lora: figures against peers (docs/results.md)"
+	@echo "make bench-...   banking77, throughput, lora, leaks, label_errors, check, active_learning, augment (docs/results.md)"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -53,7 +53,7 @@ lint: $(VENV)/.installed-test
 
 bench-tools: $(VENV)/.installed-bench
 
-bench-banking77 bench-throughput bench-lora: bench-%: bench-tools
+bench-banking77 bench-throughput bench-lora bench-leaks bench-label_errors bench-check bench-active_learning bench-augment: bench-%: bench-tools
 	$(BIN)/python -m bench.$*
 
 clean:

@@ -79,12 +79,14 @@ def harvest_ledger(ledger: Path, task: Path | None, *, since: str | None, out: P
             "no such ledger", where=str(ledger), mend="`luthier serve` writes one; name it with --ledger."
         )
     objective = "classify"
-    columns: dict[str, Any] = {}
+    columns: dict[str, str] = {}
     known: dict[str, str] = {}
     tests: frozenset[str] = frozenset()
     if task is not None:
         file = load_task(task)
-        objective, columns = file.task.task.objective, dict(file.task.data.columns)
+        objective = file.task.task.objective
+        # The columns of several annotators have no one name to write a correction under.
+        columns = {what: name for what, name in file.task.data.columns.items() if isinstance(name, str)}
         sides = divided_rows(file.task.data, objective, base=file.folder)
         known = {dedupe.key(e): str(e.target) for side in ("train", "valid") for e in sides[side]}
         tests = frozenset(dedupe.key(e) for e in sides["test"])

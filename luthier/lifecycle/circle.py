@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +17,7 @@ from luthier.base.errors import DataError, Fault, StorageError, TaskError
 from luthier.base.events import EventLog
 from luthier.base.files import locked, read_json, sha256_file, storage, write_json, write_manifest, write_text
 from luthier.base.interrupt import stopping
+from luthier.base.records import Example
 from luthier.base.seeds import stable_hash
 from luthier.data.leaks import clash_finder
 from luthier.data.prepare import Prepared, prepare
@@ -142,7 +145,7 @@ def _go_round(round_: Round, identity: str, judge: bool) -> Run:
     resolved = steps.resolve(round_, closed, model)
     write_text(folder / "resolved.yaml", dump_task(resolved))
     rivals = steps.baselines(round_, data, model) if judge else {}
-    extended = steps.extend(round_, closed, clash_finder([*data.valid, *data.test]))
+    extended = steps.extend(round_, closed, _clashes(data))
     outcome = steps.train(round_, closed, extended, model, resolved, identity)
     facts = steps.facts(round_, closed, extended, model, resolved, outcome)
     bundle = steps.release(round_, closed, model, facts)
@@ -188,6 +191,12 @@ def prepare_data(round_: Round) -> Prepared:
     if not data.train:
         raise DataError("no rows are left to train on", where="data.source")
     return data
+
+
+def _clashes(data: Prepared) -> Callable[[Sequence[Example]], list[bool]]:
+    """Return what tells of new rows whether they equal a valid or test row; those are read when first asked."""
+    finder = functools.cache(lambda: clash_finder(itertools.chain(data.valid, data.test)))
+    return lambda rows: finder()(rows)
 
 
 def _previous(round_: Round) -> Path | None:
