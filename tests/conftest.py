@@ -50,6 +50,12 @@ def _bpe(**special: str):
     return PreTrainedTokenizerFast(tokenizer_object=core, **special)
 
 
+@pytest.fixture(scope="session")
+def wordpiece_tokenizer():
+    """A tokenizer of a few words, as BERT's are."""
+    return _wordpiece()
+
+
 def _wordpiece():
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast

@@ -35,7 +35,12 @@ def build_report(
         splits=splits,
         labels=closer.label_table() if objective == "classify" else {},
         dropped=dict(counts.most_common()),
-        duplicates={"exact": counts[DUPLICATE], "conflicting": conflicting, "near": divided.kept_together},
+        duplicates={
+            "exact": counts[DUPLICATE],
+            "conflicting": conflicting,
+            "near": divided.near_copies,
+            "semantic": closer.alike,
+        },
         leaks=found.counts(),
         stopping={kind: count for kind, count in stopping.items() if count},
         leak_examples=examples_of(found, gathered.board),

@@ -22,12 +22,14 @@ class Divided:
     """``sides`` is (N,) int8: 0 train, 1 valid, 2 test, 3 held out, -1 left out.
 
     ``families`` is (N,) int32: how many rows are as near to each other as ``data.near`` asks, a row alone is 1.
-    ``kept_together`` counts rows that went where the row went that they nearly equal.
+    ``kept_together`` counts rows that went where the row went that they nearly equal,
+    ``near_copies`` all rows that nearly equal an earlier one.
     """
 
     sides: np.ndarray
     families: np.ndarray
     kept_together: int = 0
+    near_copies: int = 0
 
     def of(self, side: Side) -> np.ndarray:
         return np.flatnonzero(self.sides == SIDES.index(side))
@@ -66,7 +68,7 @@ def divide_rows(board: Board, data: DataSection, *, fix: bool = False) -> Divide
     elif fix and not has_test and (items := _items(board, sides)):
         together += _attach(board, len(rows), units, fractions, items, most=len(rows))
         sides[rows] = divide(units, labels, fractions, shares)
-    return Divided(sides, families, together)
+    return Divided(sides, families, together, int((sides[pairs.i] != HELD_OUT).sum()))
 
 
 def _items(board: Board, sides: np.ndarray) -> dict[int, int]:

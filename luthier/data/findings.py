@@ -20,6 +20,7 @@ from luthier.data.labels.agreement import agreement
 from luthier.data.labels.probable_errors import probable_errors
 from luthier.data.likeness.giveaway import ColumnGiveaway, ColumnTally, Giveaway, TokenTally
 from luthier.data.likeness.near import words_of
+from luthier.data.likeness.semantic import alike_inside
 from luthier.data.personal import find
 from luthier.data.profile import Profile
 from luthier.data.report import input_text
@@ -43,6 +44,7 @@ class Closer:
     train_chars: array[int] = field(default_factory=lambda: array("l"))
     repeated: list[tuple[str, str]] = field(default_factory=list)
     is_text: bool = True
+    alike: int | None = None
     findings: dict[str, Any] = field(default_factory=dict)
 
     def label_table(self) -> dict[str, dict[str, int]]:
@@ -74,6 +76,7 @@ def look_closer(
         vectors: sentence vectors of the train rows, where they are known: they tell labels apart better than words.
     """
     closer = Closer(repeated=_repeated(gathered.board, tested) if data.test is not None else [])
+    closer.alike = None if vectors is None else alike_inside(vectors)
     profile = Profile()
     tokens, columns, voted = TokenTally(), ColumnTally(), False
     wanted: Counter[str] = Counter()

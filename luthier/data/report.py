@@ -21,7 +21,7 @@ class DataReport:
 
     ``rows`` counts rows read. ``leaks`` counts rows of the lower side by kind, after a fix those that are left; semantic
     is None where it was not looked for. ``stopping`` counts those that end a run under ``leaks: stop``. ``duplicates``
-    counts rows dropped. ``personal`` counts finds in inputs and answers. ``lengths`` are characters of the input.
+    counts rows dropped (exact, conflicting) and rows that are like an earlier one and stay (near, semantic). ``personal`` counts finds in inputs and answers. ``lengths`` are characters of the input.
     ``problems`` are warnings; faults never get as far as a report. ``findings`` holds what the closer look found, by
     name: profile, cleaning, giveaways, label_errors, agreement, hints, masked.
     """
@@ -30,7 +30,7 @@ class DataReport:
     splits: Mapping[str, int]
     labels: Mapping[str, Mapping[str, int]]
     dropped: Mapping[str, int]
-    duplicates: Mapping[str, int]
+    duplicates: Mapping[str, int | None]
     leaks: Mapping[str, int | None]
     stopping: Mapping[str, int]
     leak_examples: tuple[Mapping[str, Any], ...]

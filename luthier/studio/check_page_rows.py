@@ -20,7 +20,12 @@ _KINDS = {
     "exact": "The same text", "near": "Nearly the same text", "semantic": "The same meaning", "group": "The same group",
     "time": "As new as the test", "item": "The same passage", "held_out": "In a held-out file",
 }  # fmt: skip
-_DOUBLES = {"exact": "the same text and the same answer", "conflicting": "the same text and another answer"}
+_DOUBLES = {
+    "exact": "the same text and the same answer: left out",
+    "conflicting": "the same text and another answer: left out",
+    "near": "almost the same words as an earlier row: kept, on its side",
+    "semantic": "the same meaning as an earlier train row: kept",
+}
 
 
 def cleaning(found: Found) -> list[Html]:
@@ -69,9 +74,9 @@ def _where(values: Mapping[str, Any]) -> str:
 def doubles(found: Found) -> list[Html]:
     """Return duplicates and shared rows: their numbers, and the pairs themselves."""
     tallies: list[Html] = []
-    rows = [[f"{_DOUBLES.get(kind, kind)}", count(n)] for kind, n in part(found, "duplicates").items()]
+    rows = [[f"{_DOUBLES.get(kind, kind)}", count(n)] for kind, n in part(found, "duplicates").items() if n is not None]
     if rows:
-        tallies.append(table("Duplicates left out", [Column("Kind"), Column("Rows", True)], rows))
+        tallies.append(table("Rows told twice", [Column("Kind"), Column("Rows", True)], rows))
     leaks = part(found, "leaks")
     if leaks:
         rows = [

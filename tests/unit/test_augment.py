@@ -195,18 +195,16 @@ def test_what_is_missing_is_told_all_at_once(options, objective, where) -> None:
 
 
 @pytest.fixture(scope="module")
-def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def taught(tmp_path_factory: pytest.TempPathFactory, wordpiece_tokenizer) -> Path:
     """A tiny BERT that has learnt which colours stand before which things."""
     import torch
-    from conftest import _wordpiece
     from tokenizers import Tokenizer
     from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
     sentences = [f"the {c} lamp is here" for c in ("red", "blue", "green")] + [
         f"my {c} order came" for c in ("last", "first")
     ]
-    tokenizer = _wordpiece()
-    core = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    core = Tokenizer.from_str(wordpiece_tokenizer.backend_tokenizer.to_str())
     core.add_tokens(sorted({w for s in sentences for w in s.split()} - set(core.get_vocab())))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
                                         sep_token="[SEP]", mask_token="[MASK]")  # fmt: skip

@@ -61,7 +61,7 @@ def test_survey_counts_everything(tmp_path: Path) -> None:
     report = found.report
     assert report.rows == 105 and sum(report.splits.values()) == 101
     assert report.dropped == {"empty text": 1, "no label": 1, "duplicate": 1, "same text, other label": 1}
-    assert report.duplicates == {"exact": 1, "conflicting": 1, "near": 0}
+    assert report.duplicates == {"exact": 1, "conflicting": 1, "near": 0, "semantic": None}
     assert report.leaks == NO_LEAKS
     assert found.labels == ("a", "b", "c")
     assert {label: sum(n.values()) for label, n in report.labels.items()} == {"a": 35, "b": 33, "c": 33}

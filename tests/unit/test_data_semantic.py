@@ -65,3 +65,15 @@ def test_rounding_never_says_more_than_the_same() -> None:
     found = semantic_pairs(np.concatenate([vectors, vectors]), np.repeat(np.array([0, 2], dtype=np.int8), 400))
     assert len(found) == 400
     assert found.similarity.max() <= 1.0
+
+
+def test_rows_alike_inside_are_counted_once_each_whatever_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    vectors = rng.normal(size=(60, 8)).astype(np.float32)
+    vectors[40:50] = vectors[:10]
+    vectors[59] = vectors[0]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    wanted = sum(any(vectors[i] @ vectors[j] >= 0.95 for j in range(i)) for i in range(60))
+    assert semantic.alike_inside(vectors) == wanted >= 11
+    monkeypatch.setattr(semantic, "_BLOCK_NUMBERS", 200)
+    assert semantic.alike_inside(vectors) == wanted

@@ -64,3 +64,15 @@ def _nearest(
             best[begin + better] = value[better]
             which[begin + better] = some[place[better]]
     return best, which
+
+
+def alike_inside(vectors: np.ndarray, *, least: float = LEAST) -> int:
+    """Return how many rows mean the same as an earlier row: a cosine of at least ``least``; vectors are (N, D)."""
+    count, height = 0, max(1, _BLOCK_NUMBERS // max(1, len(vectors)))
+    for begin in range(0, len(vectors), height):
+        block = vectors[begin : begin + height]
+        cosine = block @ vectors[: begin + len(block)].T
+        # Only rows before the row itself count.
+        earlier = np.arange(begin + len(block))[None, :] < np.arange(begin, begin + len(block))[:, None]
+        count += int(((cosine >= least) & earlier).any(axis=1).sum())
+    return count
