@@ -139,7 +139,8 @@ class BoardMaker:
         of["role"].append(ROLES.index(role))
         of["file"].append(self._files.setdefault(example.source.file, len(self._files)))
         of["line"].append(example.source.line)
-        self._marker.add(words)
+        # Long texts are read back to be compared, so their marks are those of what is kept.
+        self._marker.add(spoken(stored) if stored is not None else words)
         return index
 
     def set_moment(self, index: int, moment: float) -> None:

@@ -11,7 +11,7 @@ from luthier.data.board import ROLES, Board
 from luthier.data.leaks import HELD_OUT, MOST_COPIES, many_items
 from luthier.data.likeness.items import shared_passages
 from luthier.data.likeness.near import clusters, near_pairs
-from luthier.data.split import SIDES, Side, by_time, divide, seconds, shares_of, time_faults
+from luthier.data.split import SIDES, Side, by_time, divide, shares_of
 from luthier.spec.data import DataSection
 
 _ROLE_SIDES = {"source": 0, "valid": 1, "test": 2, "held_out": HELD_OUT}
@@ -99,6 +99,3 @@ def _attach(
             units[i], fractions[i] = units[j], fractions[j]
             together += 1
     return together
-
-
-__all__ = ["Divided", "divide_rows", "seconds", "time_faults"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,6 @@ class Gathered:
     recognised_as: str
     notes: list[Fault]
     files: list[dict[str, Any]]
-    grouped: Mapping[str, int] = field(default_factory=dict)
 
 
 class _Reader:
@@ -200,7 +199,7 @@ def gather(data: DataSection, objective: str, base: Path) -> Gathered:
     board = reader.maker.done(reader.settle())
     return Gathered(
         board, reader.dropped, reader.cleaner, dict(reader.masker.counts) if reader.masker else {},
-        " + ".join(reader.recognised), reader.notes + _ungrouped(data, reader.grouped), reader.files, reader.grouped,
+        " + ".join(reader.recognised), reader.notes + _ungrouped(data, reader.grouped), reader.files,
     )  # fmt: skip
 
 

@@ -157,7 +157,7 @@ def _look(data: DataSection, objective: str, base: Path, watch: Watch, *, fix: b
     clean = gathered.cleaner.as_dict()
     return Prepared(
         sides["train"], sides["valid"], sides["test"], labels, report, gathered.dropped, None, clean,
-        _twins(gathered, divided, found),
+        _twins(gathered, found),
     )  # fmt: skip
 
 
@@ -194,7 +194,7 @@ _WHY = {
 }  # fmt: skip
 
 
-def _twins(gathered: Gathered, divided: Divided, found: leaks_.Leaks) -> frozenset[str]:
+def _twins(gathered: Gathered, found: leaks_.Leaks) -> frozenset[str]:
     """Return the places of test rows that have a twin in train or valid: the report tells the score without them."""
     board = gathered.board
     return frozenset(

@@ -208,6 +208,3 @@ class Sealed(Sequence[Example]):
 
     def __iter__(self) -> Iterator[Example]:
         raise self._refuse()
-
-
-NOTHING: Sequence[Example] = ()

@@ -71,7 +71,6 @@ def check_data(
 def _write(found: Mapping[str, Any], out: Path) -> dict[str, str]:
     from luthier.studio.check_page import write_check
 
-    out.mkdir(parents=True, exist_ok=True)
     written = {
         "page": str(write_check(dict(found), out / "check.html")),
         "record": str(write_json(out / "check.json", found)),

@@ -183,18 +183,8 @@ def open_masked(base: Base, *, where: str) -> torch.nn.Module:
     Raises:
         ModelError: the architecture or these weights have no output layer for masked words.
     """
-    network = None
-    if base.config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
-        network, told = _open(AutoModelForMaskedLM, base, base.config, output_loading_info=True)
-        # Without its weights the output layer would be drawn at random, and so would every word.
-        network = None if told["missing_keys"] or told["mismatched_keys"] else network
-    if network is None:
-        raise ModelError(
-            f"{base.found.name} ({base.config.model_type}) has no output layer for masked words",
-            where=where,
-            mend="Name a masked language model such as bert-base-multilingual-cased, or its folder.",
-        )
-    return network
+    mend = "Name a masked language model such as bert-base-multilingual-cased, or its folder."
+    return _open_whole(AutoModelForMaskedLM, MODEL_FOR_MASKED_LM_MAPPING_NAMES, base, "for masked words", where, mend)
 
 
 def open_tagger(base: Base, *, where: str) -> torch.nn.Module:
@@ -203,17 +193,19 @@ def open_tagger(base: Base, *, where: str) -> torch.nn.Module:
     Raises:
         ModelError: the architecture or these weights have no output layer for tokens.
     """
-    network = None
-    if base.config.model_type in MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES:
-        network, told = _open(AutoModelForTokenClassification, base, base.config, output_loading_info=True)
-        network = None if told["missing_keys"] or told["mismatched_keys"] else network
-    if network is None:
-        raise ModelError(
-            f"{base.found.name} ({base.config.model_type}) has no output layer that labels tokens",
-            where=where,
-            mend="Name a token-classification model that was trained to find people, or its folder.",
-        )
-    return network
+    mend = "Name a token-classification model that was trained to find people, or its folder."
+    names = MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES
+    return _open_whole(AutoModelForTokenClassification, names, base, "that labels tokens", where, mend)
+
+
+def _open_whole(family: Any, names: Any, base: Base, layer: str, where: str, mend: str) -> torch.nn.Module:
+    """Open a model whose output layer has weights of its own: drawn at random, it would answer at random."""
+    if base.config.model_type in names:
+        network, told = _open(family, base, base.config, output_loading_info=True)
+        if not (told["missing_keys"] or told["mismatched_keys"]):
+            return network
+    what = f"{base.found.name} ({base.config.model_type}) has no output layer {layer}"
+    raise ModelError(what, where=where, mend=mend)
 
 
 def _open(family: Any, base: Base, config: Any, **extra: Any) -> Any:

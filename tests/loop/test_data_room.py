@@ -164,6 +164,26 @@ def test_masked_rows_keep_their_sides_and_hold_nothing_personal(tmp_path: Path) 
     assert sides("report") == sides("mask")
 
 
+def test_long_masked_texts_are_compared_as_they_are_kept(tmp_path: Path) -> None:
+    rng = random.Random(5)
+    rows = []
+    for i in range(60):
+        words = " ".join(rng.choice(WORDS["billing"] + WORDS["delivery"]) + str(rng.randint(0, 99)) for _ in range(40))
+        rows.append((f"{words} mail person{i}@example.org or +49 170 12345{i:02d} today", rng.choice(list(WORDS))))
+    write(tmp_path / "m.csv", rows)  # type: ignore[arg-type]
+    write(tmp_path / "t.csv", [(text.replace("today", "now"), label) for text, label in rows[:10]])  # type: ignore[arg-type]
+    data = DataSection(source="m.csv", test="t.csv", semantic="off", label_errors="off", personal="mask")
+    found = survey(data, "classify", base=tmp_path)
+    assert found.report.leaks["near"] == 10 and "@" not in json.dumps(found.report.as_dict())
+
+
+def test_a_page_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "m.csv", texts(100))  # type: ignore[arg-type]
+    (tmp_path / "out").write_text("a file")
+    task(tmp_path, f"source: m.csv, {QUICK}")
+    refused(luthier("check", "task.yaml", "--out", "out", cwd=tmp_path), "a file stands where a folder is needed")
+
+
 def test_a_database_is_read_like_a_file(tmp_path: Path) -> None:
     pytest.importorskip("sqlalchemy", reason="the extra `sql` is not installed")
     with sqlite3.connect(tmp_path / "tickets.db") as database:
