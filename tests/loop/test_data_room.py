@@ -13,6 +13,7 @@ import pytest
 from commands import luthier, only_object, refused
 
 from luthier.base.files import read_json
+from luthier.data.likeness.near import similarity
 from luthier.data.prepare import survey
 from luthier.spec.data import DataSection
 
@@ -168,12 +169,14 @@ def test_long_masked_texts_are_compared_as_they_are_kept(tmp_path: Path) -> None
     rng = random.Random(5)
     rows = []
     for i in range(60):
-        words = " ".join(rng.choice(WORDS["billing"] + WORDS["delivery"]) + str(rng.randint(0, 99)) for _ in range(40))
+        words = " ".join(rng.choice(WORDS["billing"] + WORDS["delivery"]) + str(rng.randint(0, 99)) for _ in range(20))
         rows.append((f"{words} mail person{i}@example.org or +49 170 12345{i:02d} today", rng.choice(list(WORDS))))
     write(tmp_path / "m.csv", rows)  # type: ignore[arg-type]
     write(tmp_path / "t.csv", [(text.replace("today", "now"), label) for text, label in rows[:10]])  # type: ignore[arg-type]
     data = DataSection(source="m.csv", test="t.csv", semantic="off", label_errors="off", personal="mask")
     found = survey(data, "classify", base=tmp_path)
+    for leak in found.report.leak_examples:
+        assert leak["similarity"] == pytest.approx(similarity(leak["text"], leak["other_text"]), abs=0.001)
     assert found.report.leaks["near"] == 10 and "@" not in json.dumps(found.report.as_dict())
 
 
