@@ -30,9 +30,16 @@ class Row:
 class Example:
     """One row mapped to what an objective needs.
 
-    ``id`` is a hash of inputs and target, stable across files and runs. ``inputs`` is ``{"text": ...}`` for classify and
-    ``{"messages": [{"role", "content"}, ...]}`` (all turns before the answer) for generate. ``target`` is the label or the
-    answer; None where it is unknown. ``extra`` keeps the other columns, for slices and for the way back to the row.
+    ``id`` is a hash of inputs and target, stable across files and runs. By objective, inputs and target are
+
+    - classify: ``{"text"}`` and a label; multilabel: ``{"text"}`` and a sorted list of labels, which may be empty;
+    - grade: ``{"text"}``, with ``rubric`` where there is one, and ``{trait: score}``;
+    - extract: ``{"document"}`` and a list of summaries people wrote of it;
+    - rank: ``{"query"}`` or ``{"user"}`` and an item, ``relevance`` and the time standing in ``extra``;
+    - generate: ``{"messages": [{"role", "content"}, ...]}`` (all turns before the answer) and the answer;
+    - prefer: as generate, and ``{"chosen", "rejected"}`` or ``{"completion", "good"}``; text: ``{"text"}`` and "".
+
+    The target is None where it is unknown. ``extra`` keeps the other columns, for slices and for the way back to the row.
     """
 
     id: str
@@ -67,19 +74,32 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Token ids of one example and, for each, whether the loss learns to predict it."""
+    """Token ids of one example and, for each, whether the loss learns to predict it.
+
+    ``label`` is a class number; ``values`` are targets that are numbers (one 0 or 1 a label, a score a trait, one 0 or 1 a
+    sentence), NaN where one is unknown. ``places`` are the positions that are read (where sentences start). ``others``
+    are further sequences of the row: a seq2seq's answer, the chosen and the rejected answer, the item of a query.
+    """
 
     ids: tuple[int, ...]
     learn: tuple[bool, ...] = ()
     label: int | None = None
+    values: tuple[float, ...] = ()
+    places: tuple[int, ...] = ()
+    others: tuple[Encoded, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.ids)
+        """Tokens of all its sequences: what the row costs."""
+        return len(self.ids) + sum(map(len, self.others)) if self.others else len(self.ids)
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a model says of one input: ``label`` and ``scores`` (classify), or ``text`` (generate).
+    """What a model says of one input.
+
+    classify: ``label`` and ``scores``; multilabel: ``labels`` and ``scores``; grade: ``grades``, a score a trait; extract:
+    ``sentences`` in the order of the document, and ``scores`` of all of them by their number; rank: ``items``, the best
+    first, with their scores; the others: ``text``.
 
     ``measured`` carries sums needed by metrics that no label or text can give, such as ``nll_sum`` (nats) and
     ``token_count`` of the true answer for perplexity.
@@ -90,11 +110,25 @@ class Prediction:
     text: str | None = None
     finish: str | None = None
     measured: Mapping[str, float] = field(default_factory=dict)
+    labels: tuple[str, ...] | None = None
+    grades: Mapping[str, float] | None = None
+    sentences: tuple[str, ...] | None = None
+    items: tuple[tuple[str, float], ...] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the public form: only what this objective predicts."""
+        scores = {k: round(float(v), 6) for k, v in (self.scores or {}).items()}
         if self.label is not None:
-            return {"label": self.label, "scores": {k: round(float(v), 6) for k, v in (self.scores or {}).items()}}
+            return {"label": self.label, "scores": scores}
+        if self.labels is not None:
+            return {"labels": list(self.labels), "scores": scores}
+        if self.grades is not None:
+            mean = sum(self.grades.values()) / max(1, len(self.grades))
+            return {"score": round(mean, 4), "grades": {k: round(float(v), 4) for k, v in self.grades.items()}}
+        if self.sentences is not None:
+            return {"sentences": list(self.sentences), "text": " ".join(self.sentences)}
+        if self.items is not None:
+            return {"items": [{"item": item, "score": round(float(score), 6)} for item, score in self.items]}
         return {"text": self.text, **({"finish": self.finish} if self.finish else {})}
 
 

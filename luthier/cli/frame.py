@@ -88,9 +88,8 @@ def pairs(texts: tuple[str, ...], option: str) -> dict[str, str]:
 
 
 def main_metrics(record: Any) -> list[str]:
+    from luthier.evaluate.tables import FAMILIES
+
     asked = [bar["metric"] for bar in record.get("bars", [])]
-    usual = {
-        "classify": ["accuracy", "macro_f1", "roc_auc", "ece"],
-        "generate": ["perplexity", "token_f1", "rougeL", "exact_match"],
-    }
-    return list(dict.fromkeys([*asked, *usual.get(record["task"]["objective"], [])]))
+    family = FAMILIES.get(record["task"]["objective"])
+    return list(dict.fromkeys([*asked, *(family.shown if family else ())]))

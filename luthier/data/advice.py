@@ -32,8 +32,7 @@ def problems(
     official = data.test is not None
     told = [*gathered.notes, *_of_leaks(found, gathered.board, data.leaks)]
     told += [*_sizes(splits, official), *_repeated(gathered, splits, closer), *_same_start(closer)]
-    if objective == "classify":
-        table = closer.label_table()
+    if table := closer.label_table():
         told += [*_label_counts(table, official), *_label_names(table, closer), *_label_errors(closer)]
         told += [Fault(g["what"], g["where"], g["mend"]) for g in closer.findings.get("giveaways", [])]
     return [*told, *_hints(closer, splits), *_personal(closer)]

@@ -33,7 +33,7 @@ def build_report(
     return DataReport(
         rows=sum(f["rows"] for f in gathered.files if f["role"] != "held_out"),
         splits=splits,
-        labels=closer.label_table() if objective == "classify" else {},
+        labels=closer.label_table(),
         dropped=dict(counts.most_common()),
         duplicates={
             "exact": counts[DUPLICATE],

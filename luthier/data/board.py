@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from luthier.base.inputs import stratum, text_name
 from luthier.base.records import Example, Source
 from luthier.base.seeds import stable_fraction
-from luthier.data.dedupe import key, normalise
+from luthier.data.dedupe import key, normalise, one_text
 from luthier.data.likeness.near import Marker, Marks
 from luthier.data.rows import Lines, spool_examples
 from luthier.prompts.template import spoken as said
@@ -29,7 +30,7 @@ def spoken(example: Example) -> str:
     """Return what is compared for likeness: the text, or the turns without the system prompt, which all rows share."""
     turns = example.inputs.get("messages")
     if turns is None:
-        return str(example.inputs["text"])
+        return one_text(example)
     return "\n".join(said(t) for t in turns if t["role"] != "system")
 
 
@@ -125,9 +126,8 @@ class BoardMaker:
         words = spoken(example)
         if role == "source":
             self._first.setdefault(hashed, index)
-        # Answers are not classes: without labels, all rows are one.
-        is_text = "text" in example.inputs
-        label = str(example.target) if is_text and example.target is not None else ""
+        is_text = text_name(example.inputs) is not None
+        label = stratum(example)
         of = self._columns
         of["key"].append(hashed)
         of["said"].append(hashed if is_text else hash64(normalise(words)))

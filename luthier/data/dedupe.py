@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Mapping
 
+from luthier.base.inputs import is_labelled, text_name
 from luthier.base.records import Example, Source
 from luthier.data.shapes.columns import Dropped
 from luthier.prompts.template import spoken as said
@@ -31,10 +32,21 @@ def normalise(text: str) -> str:
     return text.strip(_OUTER) or text
 
 
+def one_text(example: Example) -> str:
+    """Return what a row is compared by where its inputs are one text.
+
+    A query or a user stands in many rows, each with another item: only both together are the same row.
+    """
+    name = text_name(example.inputs)
+    assert name is not None
+    text = str(example.inputs[name])
+    return f"{text}\n{example.target}" if name in ("query", "user") else text
+
+
 def key(example: Example) -> str:
     """Return the normalised input: what makes two examples the same to a model. Roles count."""
-    if "text" in example.inputs:
-        return normalise(example.inputs["text"])
+    if text_name(example.inputs) is not None:
+        return normalise(one_text(example))
     return "\x1e".join(f"{turn['role']}\x1f{normalise(said(turn))}" for turn in example.inputs["messages"])
 
 
@@ -53,7 +65,7 @@ def conflict(example: Example, kept_at: Source, kept_target: str, corrected: Map
     by = corrected.get(key(example))
     if by is not None:
         return Dropped(example.source, CORRECTED, f'"{by.target}" by {by.source} holds for this text')
-    if "text" in example.inputs:
+    if is_labelled(example):
         detail = f'"{example.target}" here, "{kept_target}" at {kept_at}, which is kept'
         return Dropped(example.source, OTHER_LABEL, detail)
     return Dropped(example.source, OTHER_ANSWER, f"another answer stands at {kept_at}, which is kept")

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from luthier.base.inputs import is_labelled
 from luthier.base.records import Example
 from luthier.data.board import Board
 from luthier.data.cleaning.clean import hints
@@ -85,16 +86,15 @@ def look_closer(
     for side in SIDES:
         for number, example in enumerate(sides[side]):
             text = input_text(example)
-            closer.is_text = "text" in example.inputs
+            closer.is_text = is_labelled(example)
             _count(closer, example, text, side, masked=masked)
             profile.add(example, side)
             if number % _HINT_STEP == 0:
                 wanted.update(hints(text))
-            if objective == "classify":
-                label = str(example.target)
+            for label in labels_of(example, objective):
                 closer.labels[label, side] += 1
                 closer.firsts.setdefault(f"label {label}", str(example.source))
-                if side == "train":
+                if side == "train" and objective == "classify":
                     index = labels.setdefault(label, len(labels))
                     tokens.add(words_of(text), index)
                     columns.add(example.extra, index, file=example.source.file, length=len(text))
@@ -107,6 +107,13 @@ def look_closer(
     return closer
 
 
+def labels_of(example: Example, objective: str) -> list[str]:
+    """Return the labels a row has: one for classify, any number for multilabel, none for the other objectives."""
+    if objective == "classify":
+        return [str(example.target)]
+    return list(example.target) if objective == "multilabel" and example.target is not None else []
+
+
 def _count(closer: Closer, example: Example, text: str, side: Side, *, masked: bool) -> None:
     closer.chars.append(len(text))
     if side == "train":
@@ -115,7 +122,7 @@ def _count(closer: Closer, example: Example, text: str, side: Side, *, masked: b
         closer.firsts.setdefault("train", str(example.source))
     if masked:
         return
-    texts = [text] if "text" in example.inputs else [text, str(example.target)]
+    texts = [text] if is_labelled(example) else [text, str(example.target)]
     for kind, _, _ in (hit for part in texts for hit in find(part)):
         closer.personal[kind] += 1
         closer.firsts.setdefault("personal", str(example.source))

@@ -16,6 +16,7 @@ from luthier.data.board import Board, BoardMaker
 from luthier.data.cleaning.clean import BoilerplateFinder, Cleaner
 from luthier.data.labels.decisions import apply, read_decisions
 from luthier.data.personal import Masker, find
+from luthier.data.report import input_text
 from luthier.data.rows import Drops
 from luthier.data.shapes.columns import Dropped, map_rows
 from luthier.data.shapes.dates import is_missing, moment
@@ -250,7 +251,7 @@ def texts_of(example: Example) -> list[str]:
     """Return every text of an example's inputs."""
     if "messages" in example.inputs:
         return [str(turn["content"]) for turn in example.inputs["messages"] if turn.get("content")]
-    return [str(example.inputs["text"])]
+    return [input_text(example)]
 
 
 def _strings(value: Any) -> Iterator[str]:

@@ -151,9 +151,7 @@ def _look(data: DataSection, objective: str, base: Path, watch: Watch, *, fix: b
                          vectors=None if vectors is None else vectors[divided.of("train")])  # fmt: skip
     fingerprint = _fingerprint(gathered, sides, data, objective)
     report = build_report(gathered, divided, sides, found, closer, data, objective, fingerprint=fingerprint)
-    labels: tuple[str, ...] = ()
-    if objective == "classify":
-        labels = tuple(sorted(label for label, n in report.labels.items() if n["train"] or n["valid"]))
+    labels = tuple(sorted(label for label, n in report.labels.items() if n["train"] or n["valid"]))
     clean = gathered.cleaner.as_dict()
     return Prepared(
         sides["train"], sides["valid"], sides["test"], labels, report, gathered.dropped, None, clean,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.base.errors import Fault
+from luthier.base.inputs import text_name
 from luthier.base.records import Example
 from luthier.data.rows import Sealed
 from luthier.data.shapes.columns import Dropped
@@ -98,6 +99,7 @@ class Prepared:
 
 def input_text(example: Example) -> str:
     """Return what a model reads: the text, or all turns before the answer."""
-    if "text" in example.inputs:
-        return str(example.inputs["text"])
+    name = text_name(example.inputs)
+    if name is not None:
+        return str(example.inputs[name])
     return "\n".join(spoken(turn) for turn in example.inputs["messages"])

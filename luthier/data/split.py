@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from luthier.base.errors import Fault
+from luthier.base.inputs import stratum
 from luthier.base.records import Example
 from luthier.base.seeds import stable_fraction
 from luthier.data.dedupe import key
@@ -35,8 +36,7 @@ def shares_of(split: Split, *, has_test: bool, has_valid: bool) -> dict[Side, fl
 def assign(examples: Sequence[Example], split: Split, *, has_test: bool, has_valid: bool) -> list[Side]:
     """Return each example's side: :func:`divide` for rows that are at hand."""
     units = [("group", e.group) if e.group is not None else ("text", key(e)) for e in examples]
-    # Answers are not classes: without labels, all rows are one.
-    labels = [str(e.target) if "text" in e.inputs else "" for e in examples]
+    labels = [stratum(e) for e in examples]
     fractions = [stable_fraction(unit[1], seed=split.seed) for unit in units]
     sides = divide(units, labels, fractions, shares_of(split, has_test=has_test, has_valid=has_valid))
     return [SIDES[side] for side in sides]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from luthier.base.inputs import text_name
 from luthier.base.records import Example, Prediction
 
 # The solver keeps some twenty vectors of rows x labels numbers of 8 bytes: 1.5 million of them are 250 MB.
@@ -59,8 +60,9 @@ def _over_all(prediction: Prediction, labels: Sequence[str]) -> Prediction:
 
 
 def _text(example: Example) -> str:
-    if "text" in example.inputs:
-        return str(example.inputs["text"])
+    name = text_name(example.inputs)
+    if name is not None:
+        return str(example.inputs[name])
     return "\n".join(str(turn["content"]) for turn in example.inputs["messages"])
 
 
@@ -107,3 +109,14 @@ def _terms(texts: list[str], asked: list[str], analyzer: str, spans: tuple[int, 
             return None
         raise
     return fitted, vectorizer.transform(asked) if asked else fitted[:0]
+
+
+def _for_labels(
+    train: Sequence[Example], rows: Sequence[Example], labels: Sequence[str]
+) -> dict[str, list[Prediction]]:
+    return {"majority": majority(train, rows), "tfidf_linear": tfidf_linear(train, rows, labels)}
+
+
+Rivals = Callable[[Sequence[Example], Sequence[Example], Sequence[str]], dict[str, list[Prediction]]]
+# The simple rivals of each objective, on the same rows.
+RIVALS: dict[str, Rivals] = {"classify": _for_labels}

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from luthier.base.records import Prediction
 from luthier.evaluate.intervals import bootstrap, percentile_interval, unit_codes
 from luthier.evaluate.metrics import LOWER_IS_BETTER, NEITHER_IS_BETTER
-from luthier.evaluate.table import PROBABILISTIC, Floats, Ints, tabulate
+from luthier.evaluate.tables import Floats, Ints, tabulate
+from luthier.evaluate.tables.classify import PROBABILISTIC
 
 CANNOT_TELL = "cannot tell"
 MIN_DIFFERING = 6  # of five rows all may differ one way by luck alone: two-sided sign test, 2 * 0.5**5 > 0.05

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from luthier.base.records import Prediction
-from luthier.evaluate.table import ECE_BINS, ClassifyTable, Floats, confidence_bins
+from luthier.evaluate.tables.classify import ECE_BINS, ClassifyTable, confidence_bins
+from luthier.evaluate.tables.common import Floats
 
 
 def roc_curves(

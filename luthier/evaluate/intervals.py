@@ -9,7 +9,7 @@ import numpy as np
 from luthier.base.records import Prediction
 from luthier.base.seeds import derive_seed
 from luthier.evaluate.metrics import UNBOUNDED, split_name
-from luthier.evaluate.table import Floats, Ints, Table, tabulate
+from luthier.evaluate.tables import Floats, Ints, Table, tabulate
 
 Interval = dict[str, float | None]
 

@@ -4,46 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from luthier.base.errors import Fault, did_you_mean
 from luthier.base.records import Prediction
-from luthier.evaluate.table import GENERATED, OVERALL, PER_LABEL, PROBABILISTIC, Table, tabulate
+from luthier.evaluate.tables import FAMILIES, Table, tabulate
 from luthier.spec.evaluate import Bar
 
-DEFAULT = {"classify": "macro_f1", "generate": "perplexity"}
-LOWER_IS_BETTER = frozenset({"ece", "brier", "log_loss", "perplexity", "bits_per_token"})
-NEITHER_IS_BETTER = frozenset({"length_ratio"})
-UNBOUNDED = frozenset({"log_loss", "perplexity", "bits_per_token", "length_ratio", "brier", "mcc"})
+DEFAULT = {name: family.default for name, family in FAMILIES.items()}
+LOWER_IS_BETTER = frozenset(name for family in FAMILIES.values() for name in family.lower_is_better)
+NEITHER_IS_BETTER = frozenset(name for family in FAMILIES.values() for name in family.neither_is_better)
+UNBOUNDED = frozenset(name for family in FAMILIES.values() for name in family.unbounded)
+# What follows from :meth:`Learner.measure` alone, without an answer being written.
+MEASURED = frozenset(name for family in FAMILIES.values() for name in family.measured)
+WORDS = {name: words for family in FAMILIES.values() for name, words in family.words.items()}
+PER_LABEL = tuple(dict.fromkeys(name for family in FAMILIES.values() for name in family.by_label))
 _PER_LABEL = re.compile(rf"^({'|'.join(PER_LABEL)})\[(.+)\]$", re.DOTALL)
-
-WORDS = {
-    "accuracy": "share of rows that get the right label",
-    "balanced_accuracy": "mean recall of the labels, so that each label counts the same",
-    "macro_f1": "mean F1 of the labels, so that a rare label counts as much as a common one",
-    "micro_f1": "F1 over all rows; with one label a row it equals accuracy",
-    "weighted_f1": "mean F1 of the labels, each by its number of rows",
-    "macro_precision": "mean precision of the labels",
-    "macro_recall": "mean recall of the labels",
-    "mcc": "correlation of given and true labels: 0 is chance, 1 is perfect",
-    "roc_auc": "how well the scores put right above wrong: 0.5 is chance, 1 is perfect",
-    "ece": "how far confidence is from the truth on average: 0 is honest",
-    "brier": "squared error of the probabilities: 0 is perfect",
-    "log_loss": "mean loss on the true label, in nats: 0 is perfect",
-    "f1": "harmonic mean of precision and recall for this label",
-    "precision": "of the rows given this label, the share that are right",
-    "recall": "of the rows of this label, the share that are found",
-    "exact_match": "share of answers equal to the wanted one, but for case, punctuation and articles",
-    "token_f1": "overlap of the words of answer and wanted answer",
-    "rouge1": "shared words of answer and wanted answer",
-    "rouge2": "shared pairs of words of answer and wanted answer",
-    "rougeL": "longest run of words in the same order in both",
-    "length_ratio": "characters answered for each character wanted: 1 is the same length",
-    "stopped": "share of answers that ended by themselves and were not cut off",
-    "perplexity": "how surprised the model is by the wanted answer: 1 is not at all",
-    "bits_per_token": "the same surprise in bits for each token",
-}
 
 
 def classification(
@@ -69,6 +47,13 @@ def generation(targets: Sequence[str], predictions: Sequence[Prediction]) -> dic
     return _values(tabulate("generate", targets, predictions, ()))
 
 
+def measured(
+    objective: str, targets: Sequence[Any], predictions: Sequence[Prediction], labels: Sequence[str]
+) -> dict[str, float | None]:
+    """Return every metric of an objective; None where it is undefined."""
+    return _values(tabulate(objective, targets, predictions, labels))
+
+
 def _values(table: Table) -> dict[str, float | None]:
     values = table.measure(np.ones((1, table.size)))[0]
     return {name: None if np.isnan(v) else float(v) for name, v in zip(table.names, values, strict=True)}
@@ -76,9 +61,7 @@ def _values(table: Table) -> dict[str, float | None]:
 
 def names(objective: str, labels: Sequence[str] = ()) -> list[str]:
     """Return the names of all metrics of an objective."""
-    if objective == "classify":
-        return [*OVERALL, *PROBABILISTIC, *(f"{kind}[{label}]" for kind in PER_LABEL for label in labels)]
-    return list(GENERATED)
+    return FAMILIES[objective].names(labels)
 
 
 def split_name(metric: str) -> tuple[str, str | None]:
@@ -90,7 +73,7 @@ def split_name(metric: str) -> tuple[str, str | None]:
 def check_metric(metric: str, objective: str, labels: Sequence[str] | None, *, where: str = "") -> Fault | None:
     """Return what is wrong with a metric's name, or None. Without ``labels`` (not read yet) any label is believed."""
     kind, label = split_name(metric)
-    if label is not None and objective == "classify":
+    if label is not None and kind in FAMILIES[objective].by_label:
         if labels is None or label in labels:
             return None
         listed = ", ".join(sorted(labels)[:12]) + (" ..." if len(labels) > 12 else "")
@@ -100,15 +83,13 @@ def check_metric(metric: str, objective: str, labels: Sequence[str] | None, *, w
     known = names(objective)
     if kind in known and label is None:
         return None
-    if metric in PER_LABEL and objective == "classify":
+    if metric in FAMILIES[objective].by_label:
         example = f"{metric}[{labels[0] if labels else 'label'}]"
         return Fault(f'"{metric}" is measured label by label', where, f"Write {example} or macro_{metric}.")
     other = next((o for o in DEFAULT if o != objective and metric in names(o)), None)
     what = f'"{metric}" is a metric of {other}, not of {objective}' if other else f'unknown metric "{metric}"'
-    per_label = [f"{kind}[{label}]" for kind in PER_LABEL for label in labels or ()] if objective == "classify" else []
-    return Fault(
-        what, where, did_you_mean(metric, [*known, *per_label]) or f"Known for {objective}: {', '.join(known)}."
-    )
+    per_label = names(objective, labels or ())
+    return Fault(what, where, did_you_mean(metric, per_label) or f"Known for {objective}: {', '.join(known)}.")
 
 
 def check_bars(bars: Sequence[Bar], objective: str, labels: Sequence[str] | None) -> list[Fault]:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from luthier.base.inputs import text_name
 from luthier.base.records import Example, Prediction
 from luthier.evaluate.metrics import classification
-from luthier.evaluate.table import ClassifyTable
+from luthier.evaluate.tables.classify import ClassifyTable
 from luthier.evaluate.text_scores import token_f1
 
 MAX_TEXT = 300
@@ -65,8 +66,9 @@ def samples(examples: Sequence[Example], predictions: Sequence[Prediction], n: i
 
 def asked(example: Example) -> str:
     """Return what the model was given: the text, or the last turn of a conversation."""
-    if "text" in example.inputs:
-        return str(example.inputs["text"])
+    name = text_name(example.inputs)
+    if name is not None:
+        return str(example.inputs[name])
     return str(example.inputs["messages"][-1]["content"])
 
 

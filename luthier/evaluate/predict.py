@@ -19,14 +19,16 @@ def run(
 ) -> list[Prediction]:
     """Return one prediction per example, in their order.
 
-    ``generate`` measures the true answer of every row (perplexity) and writes an answer to ``generate_rows`` of them,
-    because writing is some hundred times slower than reading.
+    A model that writes measures the true answer of every row (perplexity) and writes an answer to ``generate_rows`` of
+    them, because writing is some hundred times slower than reading.
     """
     if not examples:
         return []
-    if predictor.objective == "classify":
+    if not predictor.measures:
         return list(predictor.predict([e.inputs for e in examples]))
     predictions = list(predictor.measure(examples))
+    if not predictor.answers:
+        return predictions
     chosen = answered_rows(examples, generate_rows)
     answers = predictor.predict([examples[i].inputs for i in chosen], max_new_tokens=max_new_tokens) if chosen else []
     for i, answer in zip(chosen, answers, strict=True):

@@ -24,7 +24,7 @@ from luthier.evaluate.report_html import (
 )
 from luthier.evaluate.report_owner import in_words, spoken
 from luthier.evaluate.report_plots import Figure
-from luthier.evaluate.table import PER_LABEL
+from luthier.evaluate.tables.classify import PER_LABEL
 
 Plots = dict[str, Figure]
 MAX_CONFUSIONS = 10

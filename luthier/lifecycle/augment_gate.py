@@ -16,7 +16,7 @@ from luthier.data.labels.folds import folds
 from luthier.data.report import input_text
 from luthier.evaluate.intervals import bootstrap, unit_codes
 from luthier.evaluate.metrics import LOWER_IS_BETTER, split_name
-from luthier.evaluate.table import PROBABILISTIC, ClassifyTable
+from luthier.evaluate.tables.classify import PROBABILISTIC, ClassifyTable
 
 FOLDS = 5
 MIN_ROWS = 40

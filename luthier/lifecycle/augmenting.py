@@ -17,6 +17,7 @@ import luthier
 from luthier.base.errors import BundleError, Fault, TaskError
 from luthier.base.events import Emit
 from luthier.base.files import new_folder, read_json, verify_manifest, write_json, write_manifest
+from luthier.base.inputs import is_labelled
 from luthier.base.records import Example
 from luthier.base.seeds import stable_fraction, stable_hash
 from luthier.data import augment
@@ -120,7 +121,7 @@ class _Making:
                 made = Counts()
                 for example in self._new(self.train, decision.chosen, made):
                     rows.add(example)
-                    counts[str(example.target)] += "text" in example.inputs
+                    counts[str(example.target)] += is_labelled(example)
                 record["augment"] = replace(
                     decision, rows_added=len(rows), by_way=dict(made.made), left_out=dict(made.left_out or decision.left_out),
                     endpoint=self.varier.usage(),
@@ -229,7 +230,7 @@ def _look(train: Sequence[Example], seed: int) -> _Look:
     fractions, hashes = np.empty(len(train)), np.empty(len(train), dtype=np.uint64)
     digest = hashlib.blake2b(digest_size=16)
     for i, example in enumerate(train):
-        if "text" in example.inputs:  # answers are not classes
+        if is_labelled(example):  # answers are not classes
             counts[str(example.target)] += 1
         fractions[i] = stable_fraction(f"judged\x1f{example.id}", seed=seed)
         hashes[i] = augment.hash_of(example)

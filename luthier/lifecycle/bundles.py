@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.base.errors import DataError, Fault, TaskError
+from luthier.base.inputs import ONE_TEXT
 from luthier.base.records import Example
 from luthier.data.prepare import read_examples
 from luthier.evaluate import compare as compare_
@@ -54,14 +55,15 @@ def predict_rows(
 
 def input_rows(predictor: Predictor, lines: Sequence[str]) -> list[Mapping[str, Any]]:
     """Turn standard input into inputs: each line a text, or a JSON object with the bundle's text column."""
-    column = predictor.facts.get("columns", {}).get("text" if predictor.objective == "classify" else "prompt")
-    names = [n for n in (column, "text", "prompt", "messages") if n]
+    asked = "prompt" if predictor.writes else "text"
+    columns = predictor.facts.get("columns", {})
+    names = [n for n in (*(columns.get(what) for what in (asked, *ONE_TEXT)), *ONE_TEXT, "prompt", "messages") if n]
     found: list[Mapping[str, Any]] = []
     faults: list[Fault] = []
     for number, line in enumerate(lines, 1):
         text = line.rstrip("\r\n")
         if not text.lstrip().startswith("{"):
-            found.append({"text": text} if predictor.objective == "classify" else {"prompt": text})
+            found.append({asked: text})
             continue
         try:
             values = json.loads(text)
@@ -74,7 +76,7 @@ def input_rows(predictor: Predictor, lines: Sequence[str]) -> list[Mapping[str, 
         elif key == "messages":
             found.append({"messages": values[key]})
         else:
-            found.append({"text" if predictor.objective == "classify" else "prompt": str(values[key])})
+            found.append({asked: str(values[key])})
     if faults:
         raise DataError.of(faults)
     return found

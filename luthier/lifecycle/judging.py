@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,31 @@ def judge(
     return found
 
 
+Evidence = Callable[[Sequence[Example], Sequence[Prediction], Sequence[str], int], dict[str, Any]]
+
+
+def _of_labels(
+    rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str], worst: int
+) -> dict[str, Any]:
+    return {
+        "confusion": mistakes.confusion(targets(rows), predictions, labels),
+        "per_class": mistakes.per_class(targets(rows), predictions, labels),
+        "roc": curves.roc_curves(targets(rows), predictions, labels),
+        "reliability": curves.reliability(targets(rows), predictions),
+        "mistakes": mistakes.worst(rows, predictions, worst),
+    }
+
+
+def _of_answers(
+    rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str], worst: int
+) -> dict[str, Any]:
+    return {"samples": mistakes.samples(rows, predictions, worst)}
+
+
+# What the report shows of the rows beside the metrics, by objective.
+EVIDENCE: dict[str, Evidence] = {"classify": _of_labels, "generate": _of_answers}
+
+
 def assess(
     task: Task, rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str], bars: Sequence[Bar]
 ) -> dict[str, Any]:
@@ -62,14 +87,8 @@ def assess(
         objective, targets(rows), predictions, labels, groups=groups, resamples=task.evaluate.bootstrap
     )
     found: dict[str, Any] = {**verdict.judge(bars, measured).as_dict(), "metrics": {"test": measured}}
-    if objective == "classify":
-        found["confusion"] = mistakes.confusion(targets(rows), predictions, labels)
-        found["per_class"] = mistakes.per_class(targets(rows), predictions, labels)
-        found["roc"] = curves.roc_curves(targets(rows), predictions, labels)
-        found["reliability"] = curves.reliability(targets(rows), predictions)
-        found["mistakes"] = mistakes.worst(rows, predictions, task.evaluate.worst)
-    else:
-        found["samples"] = mistakes.samples(rows, predictions, task.evaluate.worst)
+    if objective in EVIDENCE:
+        found |= EVIDENCE[objective](rows, predictions, labels, task.evaluate.worst)
     return found
 
 
@@ -124,14 +143,12 @@ def against(round_: Round, data: Prepared, predictions: Sequence[Prediction]) ->
     }
 
 
-def targets(rows: Sequence[Example]) -> list[str]:
-    return [str(e.target) for e in rows]
+def targets(rows: Sequence[Example]) -> list[Any]:
+    return [e.target for e in rows]
 
 
 def figures(
     objective: str, rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str]
 ) -> dict[str, float | None]:
     """Return the metrics of predictions without intervals."""
-    if objective == "classify":
-        return measures.classification(targets(rows), predictions, labels)
-    return measures.generation(targets(rows), predictions)
+    return measures.measured(objective, targets(rows), predictions, labels)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from luthier.base.errors import Fault, LuthierError, ModelError
+from luthier.base.inputs import is_labelled
 from luthier.base.records import Example
 from luthier.data.prepare import Prepared
 from luthier.data.profile.counts import Spread, scatter
@@ -80,7 +81,7 @@ def _first(rows: Sequence[Example], encode: Encode, whole: Encode, tokens: Token
         except LuthierError as problem:
             encoded = full = None
             refused = problem.faults[0].what
-        labelled = "text" in example.inputs
+        labelled = is_labelled(example)
         shown.append({
             "where": str(example.source),
             "label": str(example.target) if labelled and example.target is not None else None,

@@ -54,15 +54,16 @@ def open_model(round_: Round, data: Prepared) -> Model:
     if task.train.threads:
         torch.set_num_threads(task.train.threads)
     torch.manual_seed(task.train.seed)
-    if task.task.objective == "generate" and task.model.base == catalogue.EMBEDDED:
+    if OBJECTIVES[task.task.objective].writes and task.model.base == catalogue.EMBEDDED:
         raise ModelError(
-            "the embedded model reads text but does not write it, and `generate` needs a decoder",
+            f"the embedded model reads text but does not write it, and `{task.task.objective}` needs a decoder",
             where=f"{round_.file.path}: model.base",
             mend="Give the folder or hub name of a decoder such as Llama, Qwen or GPT-2.",
         )
     found = catalogue.find(task.model.base, folder=round_.file.folder, revision=task.model.revision)
     base = open_base(found, max_tokens=task.model.max_tokens)
-    learner = OBJECTIVES[task.task.objective].create(base, labels=data.labels, model=task.model)
+    kind = OBJECTIVES[task.task.objective]
+    learner = kind.create(base, labels=data.labels, model=task.model, known=kind.look(data.train))
     learner.to(device())
     round_.emit(
         "model", base=found.name, architecture=base.config.model_type, max_tokens=base.max_tokens, device=str(device())
@@ -90,13 +91,11 @@ def baselines(round_: Round, data: Prepared, model: Model) -> dict[str, list[Pre
     task = round_.file.task
     if not data.test:
         return {}
-    if task.task.objective == "classify":
-        found = {
-            "majority": rivals_.majority(data.train, data.test),
-            "tfidf_linear": rivals_.tfidf_linear(data.train, data.test, data.labels),
-        }
-    else:
-        found = {"untuned": predict_rows(Predictor(model.learner), data.test, task)}
+    found: dict[str, list[Prediction]] = {}
+    if make := rivals_.RIVALS.get(task.task.objective):
+        found |= make(data.train, data.test, data.labels)
+    if model.learner.writes or model.learner.measures:
+        found["untuned"] = predict_rows(Predictor(model.learner), data.test, task)
     round_.timed("baselines", began)
     for name, predictions in found.items():
         value = figures(task.task.objective, data.test, predictions, data.labels).get(
@@ -141,7 +140,7 @@ def train(round_: Round, data: Prepared, extended: Extended, model: Model, resol
 
     def score() -> float:
         rows = data.valid
-        if objective == "generate" and metric in ("perplexity", "bits_per_token"):
+        if predictor.measures and metric in measures.MEASURED:
             predictions = predictor.measure(rows)
         else:
             predictions = predict_rows(predictor, rows, resolved)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from torch import nn
 from luthier.base.errors import BundleError, ModelError
 from luthier.base.files import write_json
 from luthier.base.records import Encoded, Example, Prediction
+from luthier.base.seeds import derive_seed
 from luthier.models import methods
 from luthier.models.catalogue import Found
 from luthier.models.load import Base, open_base, open_classifier, open_encoder
+from luthier.objectives.cut import gathered
 from luthier.objectives.learner import Batch, Learner
+from luthier.objectives.linear import fit_head
 from luthier.prompts.encode import encode_text
 from luthier.spec.model import ModelSection
 from luthier.spec.train import TrainSection
@@ -50,7 +54,9 @@ class Classifier(Learner):
         self._weights: tuple[float, ...] | None = None
 
     @classmethod
-    def create(cls, base: Base, *, labels: tuple[str, ...], model: ModelSection) -> Classifier:
+    def create(
+        cls, base: Base, *, labels: tuple[str, ...], model: ModelSection, known: Mapping[str, Any] | None = None
+    ) -> Classifier:
         pooling = (base.pooling or "own") if model.pooling == "auto" else model.pooling
         if pooling == "own":
             network, head = open_classifier(base, labels), None
@@ -63,6 +69,23 @@ class Classifier(Learner):
         freeze = train.embeddings != "train"
         names = _own_head_names(self.network) if self.pooling == "own" else ()
         self.network = methods.apply(self.network, train, freeze_embeddings=freeze, head_names=names)
+
+    def begin(
+        self, rows: Sequence[Encoded], *, train: TrainSection, weights: Sequence[float] | None = None
+    ) -> dict[str, Any]:
+        """Fit the head on the frozen features, if the task asks for it."""
+        if train.head != "linear-fit":
+            return {}
+        began = time.monotonic()
+        labels = [int(row.label) for row in rows if row.label is not None]
+        self.eval()
+        fit = fit_head(gathered(rows, self.head_features), labels, len(self.labels),
+                       seed=derive_seed(train.seed, "head"), weights_N=weights)  # fmt: skip
+        self.set_head(fit.weight_CD, fit.bias_C)
+        facts = {"strength": fit.strength, "seconds": round(time.monotonic() - began, 2)}
+        if fit.accuracy == fit.accuracy:
+            facts["held_out_accuracy"] = round(fit.accuracy, 4)
+        return {"head": facts}
 
     def encode(self, example: Example) -> Encoded | None:
         encoded = self.encode_input(example.inputs, room=0)

@@ -28,6 +28,17 @@ class Generator(Learner):
     """A causal language model that learns answers. Scores are computed only where there is a loss."""
 
     objective = "generate"
+    writes = True
+    measures = True
+
+    @classmethod
+    def inputs_of(cls, item: str | Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the turns of a question; one text is the user's."""
+        if not isinstance(item, str):
+            if "messages" in item:
+                return item
+            item = str(item.get("prompt", item.get("text", "")))
+        return {"messages": [{"role": "user", "content": item}]}
 
     def __init__(self, network: Any, *, turns: Turns) -> None:
         super().__init__()
@@ -39,7 +50,9 @@ class Generator(Learner):
         self._split = _splits(network)
 
     @classmethod
-    def create(cls, base: Base, *, labels: tuple[str, ...] = (), model: ModelSection) -> Generator:
+    def create(
+        cls, base: Base, *, labels: tuple[str, ...] = (), model: ModelSection, known: Mapping[str, Any] | None = None
+    ) -> Generator:
         turns = Turns(base.tokenizer, style_for(base.tokenizer, model.template), base.max_tokens)
         return cls(open_decoder(base), turns=turns)
 

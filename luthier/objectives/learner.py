@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +20,8 @@ from luthier.spec.train import TrainSection
 class Batch:
     """Encoded rows as tensors. ``mask_BT`` is None where every row has the same length (or needs no mask).
 
-    ``rows`` are positions in the caller's list; ``tokens`` counts real ones, ``ids_BT.numel()`` those computed.
+    ``values_BK`` are targets that are numbers; ``rows`` are the rows themselves, for objectives that read more of them.
+    ``tokens`` counts real ones, ``ids_BT.numel()`` those computed.
     """
 
     ids_BT: torch.Tensor
@@ -28,6 +29,8 @@ class Batch:
     learn_BT: torch.Tensor | None
     labels_B: torch.Tensor | None
     tokens: int
+    values_BK: torch.Tensor | None = None
+    rows: tuple[Encoded, ...] = ()
 
     @property
     def padded_tokens(self) -> int:
@@ -35,18 +38,39 @@ class Batch:
 
 
 class Learner(torch.nn.Module, ABC):
-    """A network with everything its objective adds. ``network`` may be wrapped by an adapter method."""
+    """A network with everything its objective adds. ``network`` may be wrapped by an adapter method.
+
+    ``writes``: it answers by writing text. ``measures``: metrics need what it thinks of the true answer (:meth:`measure`).
+    ``answers``: it predicts something of an input alone. ``separable``: the loss of a batch is the sum of its rows' losses,
+    so that a step may be cut into pieces.
+    """
 
     objective: ClassVar[str]
+    writes: ClassVar[bool] = False
+    measures: ClassVar[bool] = False
+    answers: ClassVar[bool] = True
+    separable: ClassVar[bool] = True
     network: Any
     tokenizer: Any
     labels: tuple[str, ...]
     max_tokens: int
 
     @classmethod
+    def look(cls, rows: Iterable[Example]) -> dict[str, Any]:
+        """Return what must be known of the train rows before a network is made (traits and their scale, say), as JSON."""
+        return {}
+
+    @classmethod
+    def inputs_of(cls, item: str | Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what a user gave to be answered, a text or a mapping, as ``Example.inputs``."""
+        return {"text": item} if isinstance(item, str) else item
+
+    @classmethod
     @abstractmethod
-    def create(cls, base: Base, *, labels: tuple[str, ...], model: ModelSection) -> Learner:
-        """Make an untrained learner of a base model."""
+    def create(
+        cls, base: Base, *, labels: tuple[str, ...], model: ModelSection, known: Mapping[str, Any] | None = None
+    ) -> Learner:
+        """Make an untrained learner of a base model; ``known`` is what :meth:`look` found."""
 
     @classmethod
     @abstractmethod
@@ -60,6 +84,16 @@ class Learner(torch.nn.Module, ABC):
     @abstractmethod
     def prepare_training(self, train: TrainSection) -> None:
         """Set which parameters learn."""
+
+    def begin(
+        self, rows: Sequence[Encoded], *, train: TrainSection, weights: Sequence[float] | None = None
+    ) -> dict[str, Any]:
+        """Set what can be computed without gradients, such as a head fitted on frozen features; return facts of it.
+
+        Args:
+            weights: what each row counts for.
+        """
+        return {}
 
     @abstractmethod
     def encode(self, example: Example) -> Encoded | None:
@@ -95,20 +129,21 @@ class Learner(torch.nn.Module, ABC):
 
     def collate(self, encoded: Sequence[Encoded], *, masked: bool = True) -> Batch:
         """Pad rows on the right into one batch on the learner's device."""
-        width = max(len(e) for e in encoded)
-        same = all(len(e) == width for e in encoded)
+        width = max(len(e.ids) for e in encoded)
+        same = all(len(e.ids) == width for e in encoded)
         ids_BT = torch.full((len(encoded), width), self.pad_id, dtype=torch.long)
         for row, item in enumerate(encoded):
-            ids_BT[row, : len(item)] = torch.tensor(item.ids)
+            ids_BT[row, : len(item.ids)] = torch.tensor(item.ids)
         mask_BT = None
         if masked and not same:
-            lengths_B = torch.tensor([len(e) for e in encoded])
+            lengths_B = torch.tensor([len(e.ids) for e in encoded])
             mask_BT = (torch.arange(width) < lengths_B[:, None]).long().to(self.device)
+        values = [e.values for e in encoded]
         learn_BT = None
         if encoded[0].learn:
             learn_BT = torch.zeros((len(encoded), width), dtype=torch.bool)
             for row, item in enumerate(encoded):
-                learn_BT[row, : len(item)] = torch.tensor(item.learn)
+                learn_BT[row, : len(item.ids)] = torch.tensor(item.learn)
         labels = [e.label for e in encoded]
         labels_B = None if any(label is None for label in labels) else torch.tensor(labels, device=self.device)
         return Batch(
@@ -117,4 +152,6 @@ class Learner(torch.nn.Module, ABC):
             learn_BT.to(self.device) if learn_BT is not None else None,
             labels_B,
             sum(len(e) for e in encoded),
+            torch.tensor(values, device=self.device) if values[0] and len({*map(len, values)}) == 1 else None,
+            tuple(encoded),
         )

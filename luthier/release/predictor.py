@@ -10,6 +10,7 @@ from typing import Any
 
 from luthier.base.errors import BundleError
 from luthier.base.files import read_json, verify_manifest
+from luthier.base.inputs import ONE_TEXT
 from luthier.base.records import Encoded, Example, Prediction
 from luthier.data.cleaning.clean import Cleaner
 from luthier.models.load import device
@@ -44,8 +45,23 @@ class Predictor:
         return self.learner.labels
 
     @property
+    def writes(self) -> bool:
+        """Whether it answers by writing text."""
+        return self.learner.writes
+
+    @property
+    def measures(self) -> bool:
+        """Whether metrics need what it thinks of the true answer."""
+        return self.learner.measures
+
+    @property
+    def answers(self) -> bool:
+        """Whether it predicts something of an input alone."""
+        return self.learner.answers
+
+    @property
     def kind(self) -> str:
-        return "decoder" if self.objective == "generate" else "encoder"
+        return "decoder" if self.writes else "encoder"
 
     def predict(
         self, items: Sequence[str | Mapping[str, Any]], *, max_new_tokens: int | None = None
@@ -56,9 +72,9 @@ class Predictor:
             max_new_tokens: longest generated answer, in tokens; half of the model's limit where that is less.
         """
         room = 0
-        if self.objective == "generate":
+        if self.learner.writes:
             room = min(max_new_tokens or DEFAULT_NEW_TOKENS, self.learner.max_tokens // 2)
-        encoded = [self.learner.encode_input(self._cleaned(_inputs(item, self.objective)), room=room) for item in items]
+        encoded = [self.learner.encode_input(self._cleaned(self.learner.inputs_of(item)), room=room) for item in items]
         with self._lock:
             self.learner.eval()
             return _in_pieces(encoded, lambda piece: self.learner.answer(piece, max_new_tokens=room), extra=room)
@@ -77,15 +93,7 @@ class Predictor:
             return inputs
         cleaned = self._cleaner.inputs(inputs)
         # What is nothing but tags or signatures is answered as it came.
-        return cleaned if cleaned.get("messages") or cleaned.get("text") else inputs
-
-
-def _inputs(item: str | Mapping[str, Any], objective: str) -> Mapping[str, Any]:
-    if isinstance(item, str):
-        return {"messages": [{"role": "user", "content": item}]} if objective == "generate" else {"text": item}
-    if objective == "generate" and "messages" not in item:
-        return {"messages": [{"role": "user", "content": str(item.get("prompt", item.get("text", "")))}]}
-    return item
+        return cleaned if any(cleaned.get(name) for name in ("messages", *ONE_TEXT)) else inputs
 
 
 def _in_pieces(encoded: Sequence[Encoded], answer: Any, *, extra: int = 0) -> list[Prediction]:

@@ -110,9 +110,14 @@ def _add_predict(app: FastAPI, service: Service) -> None:
     async def predict(request: Request) -> JSONResponse:
         """Predict one input or several; each answer carries the prediction_id that feedback refers to."""
         asked = await read_message(request, PredictRequest, limit=limit)
-        if asked.max_new_tokens is not None and service.predictor.objective == "classify":
+        if asked.max_new_tokens is not None and not service.predictor.writes:
             mend = "Leave it out."
-            raise refuse(422, "a classifier writes no tokens", where="max_new_tokens", mend=mend)
+            raise refuse(
+                422,
+                f"a model that does not write ({service.predictor.objective}) makes no tokens",
+                where="max_new_tokens",
+                mend=mend,
+            )
         items = [asked.input] if asked.input is not None else asked.inputs or []
         places = ["input"] if asked.input is not None else [f"inputs[{i}]" for i in range(len(items))]
         inputs = [to_inputs(item) for item in items]
@@ -156,7 +161,9 @@ def _feedback_faults(said: FeedbackRequest, kept: KeptPrediction, service: Servi
     elif said.text is not None and not said.text.strip():
         faults.append(Fault("the text is empty", "text", "Send the right answer, or a rating."))
     if said.label is not None and kept.objective != "classify":
-        faults.append(Fault("this prediction is a text, not a label", "label", "Send the right text instead."))
+        faults.append(
+            Fault("this prediction is no single label", "label", "Send the right text, a rating or a comment.")
+        )
     elif said.label is not None:
         faults += _label_faults(said.label.strip(), said.new_label, kept, service)
     return faults

@@ -33,7 +33,8 @@ _SCRIPT = """
 "use strict";
 const about = JSON.parse(document.getElementById("about").textContent);
 const $ = (id) => document.getElementById(id);
-const generates = about.objective === "generate";
+const generates = about.objective !== "classify";
+const mends = about.mends;  // what is right can be said in words, or by choosing a label
 let shown = null;
 
 async function ask(path, body) {
@@ -83,8 +84,8 @@ function show(prediction) {
   $("judge").hidden = false;
   $("mend").hidden = true;
   if (generates) {
-    $("text").textContent = prediction.text;
-    $("better").value = prediction.text;
+    $("text").textContent = told(prediction);
+    $("better").value = prediction.text || "";
     return;
   }
   const scores = Object.entries(prediction.scores).sort((a, b) => b[1] - a[1]);
@@ -97,6 +98,14 @@ function show(prediction) {
   $("right").replaceChildren(choose, ...options, new Option("another label …", "…"));
   $("other").value = "";
   another();
+}
+
+function told(prediction) {
+  if (prediction.labels) return prediction.labels.join(", ") || "no label";
+  if (prediction.grades) return Object.entries(prediction.grades).map(([k, v]) => k + ": " + v.toFixed(2)).join("\\n");
+  if (prediction.sentences) return prediction.sentences.join("\\n");
+  if (prediction.items) return prediction.items.map((found, i) => (i + 1) + ". " + found.item).join("\\n");
+  return prediction.text;
 }
 
 function another() {
@@ -128,6 +137,7 @@ $("yes").addEventListener("click", () => busy($("yes"), async () => {
   say("Noted as right.", "good");
 }));
 $("no").addEventListener("click", () => {
+  if (!mends) { $("unsure").click(); return; }
   $("mend").hidden = false;
   (generates ? $("better") : $("right")).focus();
 });
@@ -191,12 +201,14 @@ def page(*, bundle: str, objective: str) -> tuple[str, str]:
 
     The policy names the hashes of the one script and the one style, so nothing else runs, whatever a model answers.
     """
-    hidden = {"classify": ("", "hidden"), "generate": ("hidden", "")}[objective]
+    hidden = ("", "hidden") if objective == "classify" else ("hidden", "")
     marks = {"@CLASSIFY@": hidden[0], "@GENERATE@": hidden[1], "@REQUIRED@": "" if hidden[0] else "required"}
     body = _BODY.replace("@BUNDLE@", _escape(bundle))
     for mark, words in marks.items():
         body = body.replace(mark, words)
-    about = json.dumps({"objective": objective}).replace("<", "\\u003c")
+    # Of grades, labels, sentences and items people can say whether they are right; harvesting knows labels and texts.
+    mends = objective in ("classify", "generate", "prefer", "text")
+    about = json.dumps({"objective": objective, "mends": mends}).replace("<", "\\u003c")
     html = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Luthier</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'

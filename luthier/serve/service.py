@@ -59,8 +59,10 @@ class Service:
 
     def _fault(self, values: Mapping[str, Any], place: str) -> Fault | None:
         turns = values.get("messages")
-        if turns is not None and self.predictor.objective == "classify":
-            return Fault("a classifier reads a text, not messages", place, 'Send {"text": "..."}.')
+        if turns is not None and not self.predictor.writes:
+            return Fault(
+                f"a model for {self.predictor.objective} reads a text, not messages", place, 'Send {"text": "..."}.'
+            )
         if turns is not None and turns[-1]["role"] not in ("user", "tool"):
             return Fault("the last turn is the assistant's or the system's", place, "End with the turn to be answered.")
         text = "".join(turn["content"] for turn in turns) if turns is not None else values["text"]

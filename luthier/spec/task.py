@@ -13,7 +13,7 @@ from luthier.spec.model import ModelSection
 from luthier.spec.serve import ServeSection
 from luthier.spec.train import TrainSection
 
-ObjectiveName = Literal["classify", "generate", "prefer", "text"]
+ObjectiveName = Literal["classify", "multilabel", "grade", "extract", "rank", "generate", "prefer", "text"]
 
 
 class TaskSection(Section):

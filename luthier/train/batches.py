@@ -45,17 +45,6 @@ def drawn(draws: Sequence[float], order: np.ndarray, rng: np.random.Generator) -
     return order[np.searchsorted(ends, np.arange(len(order)) + rng.random(), side="right").clip(max=len(order) - 1)]
 
 
-def micro_batches(rows: Sequence[int], lengths: Sequence[int], *, max_tokens: int) -> list[list[int]]:
-    """Cut one step's rows, longest first, into pieces of at most ``max_tokens`` padded tokens (one row may exceed it)."""
-    pieces: list[list[int]] = []
-    for row in sorted(rows, key=lambda r: -lengths[r]):
-        if pieces and lengths[pieces[-1][0]] * (len(pieces[-1]) + 1) <= max_tokens:
-            pieces[-1].append(row)
-        else:
-            pieces.append([row])
-    return pieces
-
-
 def padding_share(batches: Sequence[Sequence[int]], lengths: Sequence[int]) -> float:
     """Return the share of computed tokens that are padding."""
     real = sum(lengths[r] for rows in batches for r in rows)

@@ -12,8 +12,9 @@ import torch
 
 from luthier.base.errors import TrainError
 from luthier.base.records import Encoded, StepReport
+from luthier.objectives.cut import micro_batches
 from luthier.objectives.learner import Learner
-from luthier.train.batches import epoch_batches, micro_batches
+from luthier.train.batches import epoch_batches
 from luthier.train.optim import rate_at, set_rate
 
 
@@ -87,7 +88,9 @@ def _backward(
     """Accumulate the gradient of the mean loss over a step's rows; return mean loss, learnt units and computed tokens."""
     units = sum(learner.units(rows[r]) for r in picked)
     total, padded = torch.zeros((), dtype=torch.float64), 0
-    for piece in micro_batches(picked, lengths, max_tokens=plan.micro_tokens):
+    # In-batch negatives tie the rows of a step together: there it is one piece, whatever its size.
+    most = plan.micro_tokens if learner.separable else max(lengths) * len(picked)
+    for piece in micro_batches(picked, lengths, max_tokens=most):
         batch = learner.collate([rows[r] for r in piece])
         with _precision(learner, plan):
             loss_sum, _ = learner.loss(batch, smoothing=plan.smoothing)

@@ -19,10 +19,8 @@ from luthier.data.augment.balance import Balance
 from luthier.models.methods import Counted, count, load_trained_state
 from luthier.objectives.classify import Classifier
 from luthier.objectives.learner import Learner
-from luthier.objectives.linear import fit_head
 from luthier.spec.train import TrainSection
 from luthier.train import checkpoint
-from luthier.train.batches import micro_batches
 from luthier.train.checkpoint import Progress, copy_state
 from luthier.train.defaults import make_plan
 from luthier.train.loop import Plan, train
@@ -145,22 +143,12 @@ class _Run:
                 self.before = found.progress.seconds
                 self.emit("resumed", step=found.progress.step, checkpoint=found.path.name)
                 return
-        if isinstance(self.learner, Classifier) and self.section.head == "linear-fit":
-            self.progress.facts["head"] = self._fit_head(self.learner)
+        begun = self.learner.begin(self.rows, train=self.section, weights=self.by_row)
+        for name, facts in begun.items():
+            self.progress.facts[name] = facts
+            self.emit(name, **facts)
         torch.manual_seed(derive_seed(self.section.seed, "training"))
         self._evaluate()
-
-    def _fit_head(self, learner: Classifier) -> dict[str, float]:
-        began = time.monotonic()
-        labels = [row.label for row in self.rows]
-        fit = fit_head(features(learner, self.rows), [int(v) for v in labels if v is not None], len(learner.labels),
-                       seed=derive_seed(self.section.seed, "head"), weights_N=self.by_row)  # fmt: skip
-        learner.set_head(fit.weight_CD, fit.bias_C)
-        facts = {"strength": fit.strength, "seconds": round(time.monotonic() - began, 2)}
-        if fit.accuracy == fit.accuracy:
-            facts["held_out_accuracy"] = round(fit.accuracy, 4)
-        self.emit("head", **facts)
-        return facts
 
     def loop(self) -> None:
         """Run the steps that are left; scores, checkpoints and signals come between two of them."""
@@ -230,14 +218,3 @@ class _Run:
             stopped_early=progress.step < self.plan.steps, evaluations=progress.evaluations, losses=progress.losses,
             seconds=self.before + time.monotonic() - self.began, parameters=parameters, facts=progress.facts,
         )  # fmt: skip
-
-
-def features(learner: Classifier, rows: Sequence[Encoded], *, max_tokens: int = 4096) -> torch.Tensor:
-    """Return (N, D) inputs of the head for all rows, in their order."""
-    learner.eval()
-    lengths = [len(r) for r in rows]
-    found: list[torch.Tensor] = [torch.empty(0)] * len(rows)
-    for piece in micro_batches(range(len(rows)), lengths, max_tokens=max_tokens):
-        for row, vector in zip(piece, learner.head_features([rows[r] for r in piece]), strict=True):
-            found[row] = vector
-    return torch.stack(found)

@@ -12,8 +12,9 @@ from making import LABELS, labelled, learner_of, section, sums
 from luthier.base.errors import Interrupted, TrainError
 from luthier.base.interrupt import Stopper
 from luthier.models import methods
+from luthier.objectives.cut import micro_batches
 from luthier.train import checkpoint
-from luthier.train.batches import epoch_batches, micro_batches, padding_share
+from luthier.train.batches import epoch_batches, padding_share
 from luthier.train.defaults import make_plan
 from luthier.train.loop import train
 from luthier.train.optim import make_optimizer, rate_at

@@ -21,6 +21,7 @@ class KeywordModel:
     """Label by keyword. Counts its calls, can be held up by an event, and can be slow."""
 
     objective = "classify"
+    writes = False
     kind = "encoder"
     labels = ("account", "billing", "delivery")
 
@@ -54,6 +55,7 @@ class EchoModel:
     """Answer the last turn in capital letters, cut to the allowed number of words."""
 
     objective = "generate"
+    writes = True
     kind = "decoder"
     labels: tuple[str, ...] = ()
     bundle_id = "echo7"

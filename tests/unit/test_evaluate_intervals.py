@@ -18,7 +18,7 @@ from luthier.evaluate.intervals import (
     resample_weights,
     unit_codes,
 )
-from luthier.evaluate.table import tabulate
+from luthier.evaluate.tables import tabulate
 
 
 def test_values_are_those_of_the_metrics_and_lie_inside() -> None:

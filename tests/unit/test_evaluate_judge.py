@@ -86,9 +86,11 @@ class Reader:
     """A predictor that answers with the length of the text and measures it; it keeps what it was asked."""
 
     kind = "decoder"
+    answers = True
 
     def __init__(self, objective: str) -> None:
         self.objective = objective
+        self.writes = self.measures = objective == "generate"
         self.asked: list[Any] = []
 
     def predict(

@@ -80,19 +80,21 @@ def test_a_class_without_rows_is_never_predicted_first() -> None:
 
 
 def test_few_rows_still_give_a_head(tiny_bert: Path) -> None:
-    from luthier.train.run import encode_all, features
+    from luthier.objectives.cut import gathered
+    from luthier.train.run import encode_all
 
     learner = learner_of(tiny_bert, "classify", LABELS, pooling="mean")
     rows, _ = encode_all(learner, labelled(4), lambda *a, **k: None)
-    fit = fit_head(features(learner, rows), [r.label for r in rows], len(LABELS), seed=0)
+    fit = fit_head(gathered(rows, learner.head_features), [r.label for r in rows], len(LABELS), seed=0)
     assert torch.isfinite(fit.weight_CD).all()
 
 
 def test_features_keep_the_order_of_rows(tiny_roberta: Path) -> None:
-    from luthier.train.run import encode_all, features
+    from luthier.objectives.cut import gathered
+    from luthier.train.run import encode_all
 
     learner = learner_of(tiny_roberta, "classify", LABELS)
     rows, _ = encode_all(learner, labelled(15), lambda *a, **k: None)
-    together = features(learner, rows, max_tokens=40)
+    together = gathered(rows, learner.head_features, max_tokens=40)
     for i, row in enumerate(rows):
         torch.testing.assert_close(together[i], learner.head_features([row])[0], rtol=1e-4, atol=1e-5)

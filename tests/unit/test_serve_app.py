@@ -172,9 +172,9 @@ def test_a_generator_takes_texts_and_conversations(generator: SimpleNamespace) -
         (b'{"inputs": ["1","2","3","4","5","6","7","8","9"]}', 422, "inputs", "too many"),
         (b'{"input": "\\ud800"}', 400, "body", "surrogate"),
         (b'{"inpt": "a"}', 422, "inpt", "unknown key"),
-        (b'{"input": {"messages": [{"role": "user", "content": "x"}]}}', 422, "input", "classifier"),
+        (b'{"input": {"messages": [{"role": "user", "content": "x"}]}}', 422, "input", "classify"),
         (b'{"input": {"messages": [{"role": "boss", "content": "x"}]}}', 422, "input.messages[0].role", ""),
-        (b'{"input": "x", "max_new_tokens": 3}', 422, "max_new_tokens", "classifier"),
+        (b'{"input": "x", "max_new_tokens": 3}', 422, "max_new_tokens", "classify"),
         (b'{"input": "' + b"a" * 1001 + b'"}', 422, "input", "1,001 characters"),
     ],
 )

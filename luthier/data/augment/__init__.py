@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.base.errors import Fault
+from luthier.base.inputs import text_name, with_text
 from luthier.base.records import Example
 from luthier.base.seeds import derive_seed, stable_hash
 from luthier.data.augment import ask as augment_ask
@@ -232,8 +233,8 @@ class Varier:
 
 def new_row(example: Example, text: str, way: Way, copy: int) -> Example:
     """Return the example with another text; it keeps label, source and unit, so it can never be on another side."""
-    if "text" in example.inputs:
-        inputs: dict[str, Any] = {"text": text}
+    if text_name(example.inputs) is not None:
+        inputs = with_text(example.inputs, text)
     else:
         turns = [dict(turn) for turn in example.inputs["messages"]]
         turns[_last_user(turns)]["content"] = text
@@ -250,8 +251,9 @@ def new_row(example: Example, text: str, way: Way, copy: int) -> Example:
 
 def text_of(example: Example) -> str:
     """Return what is varied: the text, or the last turn of the user."""
-    if "text" in example.inputs:
-        return str(example.inputs["text"])
+    name = text_name(example.inputs)
+    if name is not None:
+        return str(example.inputs[name])
     turns = example.inputs["messages"]
     return str(turns[_last_user(turns)]["content"])
 

@@ -10,6 +10,7 @@ from functools import cache, partial
 from itertools import takewhile
 from typing import Any
 
+from luthier.base.inputs import text_name
 from luthier.base.records import Example
 from luthier.base.seeds import stable_hash
 from luthier.data.cleaning.boilerplate import BoilerplateFinder, strip_boilerplate
@@ -196,8 +197,9 @@ class Cleaner:
 
     def _inputs(self, inputs: Mapping[str, Any], changed: dict[str, tuple[str, str]] | None) -> dict[str, Any]:
         made = dict(inputs)
-        if isinstance(made.get("text"), str):
-            made["text"] = self._one(made["text"], self._steps, changed)
+        name = text_name(made)
+        if name is not None and isinstance(made[name], str):
+            made[name] = self._one(made[name], self._steps, changed)
         if "messages" in made:
             made["messages"] = [
                 {**turn, "content": self._one(turn["content"], self._steps_of(turn), changed)}
@@ -269,7 +271,8 @@ def _run(
 def _is_emptied(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Return whether a text was there and is no longer."""
     if "messages" not in after:
-        return bool(before.get("text")) and not after["text"]
+        name = text_name(after)
+        return name is not None and bool(before.get(name)) and not after[name]
     turns = zip(before["messages"], after["messages"], strict=True)
     return any(was.get("content") and not turn["content"] for was, turn in turns)
 
@@ -277,7 +280,7 @@ def _is_emptied(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
 def _said(example: Example) -> str:
     """Return the text that steps leaving rows out look at: what was asked, without the system prompt."""
     if "messages" not in example.inputs:
-        return str(example.inputs.get("text", ""))
+        return str(example.inputs.get(text_name(example.inputs) or "", ""))
     return "\n".join(turn["content"] for turn in example.inputs["messages"] if turn["role"] != "system")
 
 

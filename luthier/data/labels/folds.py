@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from luthier.base.inputs import stratum
 from luthier.base.records import Example
 from luthier.base.seeds import stable_fraction
 from luthier.data.dedupe import key
@@ -39,8 +40,7 @@ def folds(examples: Sequence[Example], k: int, *, seed: int) -> NDArray[np.int8]
     result = np.empty(len(examples), dtype=np.int8)
     for i, example in enumerate(examples):
         unit = ("group", example.group) if example.group is not None else ("text", key(example))
-        # Answers are not classes: without labels, all rows are one.
-        label = str(example.target) if "text" in example.inputs else ""
+        label = stratum(example)
         if unit not in chosen:
             # A hash of its own: the split's has given its lower end away to the test rows.
             fraction = stable_fraction(f"fold\x1f{unit[1]}", seed=seed)

@@ -12,6 +12,7 @@ from hashlib import blake2b
 from itertools import islice
 from typing import Any
 
+from luthier.base.inputs import text_name
 from luthier.base.records import Example
 from luthier.base.seeds import stable_hash
 from luthier.data.personal.numbers import passports
@@ -220,8 +221,8 @@ def _texts_of(example: Example) -> Iterator[str]:
         yield from (turn["content"] for turn in example.inputs["messages"])
         if isinstance(example.target, str):
             yield example.target
-    elif "text" in example.inputs:
-        yield example.inputs["text"]
+    elif (name := text_name(example.inputs)) is not None:
+        yield example.inputs[name]
     yield from (value for value in example.extra.values() if isinstance(value, str))
 
 
@@ -232,8 +233,8 @@ def _with_texts(example: Example, texts: list[str]) -> Example:
     if "messages" in inputs:
         inputs["messages"] = [{**turn, "content": next(left)} for turn in inputs["messages"]]
         target = next(left) if isinstance(target, str) else target
-    elif "text" in inputs:
-        inputs["text"] = next(left)
+    elif (name := text_name(inputs)) is not None:
+        inputs[name] = next(left)
     extra = {key: next(left) if isinstance(value, str) else value for key, value in example.extra.items()}
     same = inputs == example.inputs and target == example.target
     id_ = example.id if same else stable_hash([inputs, target])

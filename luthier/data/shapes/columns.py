@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from json.encoder import encode_basestring as _quoted
@@ -23,29 +23,19 @@ from luthier.data.shapes.cells import (
     NOT_TEXT,
     TOO_DEEP,
     Unusable,
-    label_of,
     plain,
     sound,
-    text_of,
     word_of,
 )
 from luthier.data.shapes.dates import DateOrder, is_missing
+from luthier.data.shapes.kinds import COLUMNS, SCHEMES, SEVERAL
 from luthier.data.shapes.layout import Columns, Layout, Scheme, no_column
-from luthier.data.shapes.pairs import answer_scheme, prefer_scheme
-from luthier.data.shapes.votes import ANNOTATORS, VOTES, join_votes, majority, votes_in
+from luthier.data.shapes.votes import join_votes
 
 __all__ = [
     "BROKEN_TEXT", "COLUMNS", "EMPTY_ANSWER", "EMPTY_PROMPT", "EMPTY_TEXT", "LABEL_NOT_ONE", "NOT_TEXT", "NO_DATE", "NO_LABEL",
     "TOO_DEEP", "Dropped", "Mapped", "MappedRows", "map_rows", "to_examples",
 ]  # fmt: skip
-
-_TALK = ("prompt", "completion", "messages", "input", "system", "history", "tools", "chosen", "rejected", "label")
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "classify": ("text", "label", "annotator"),
-    "generate": _TALK,
-    "prefer": _TALK,
-    "text": ("text",),
-}
 
 _PEEKED_ROWS = 100
 _FAULTS = 20
@@ -240,8 +230,8 @@ def _unknown_names(columns: Columns, objective: str) -> list[Fault]:
         if what not in known:
             mend = did_you_mean(what, known) or f"Known for {objective}: {', '.join(known)}."
             faults.append(Fault(f'"{what}" is not a column that {objective} needs.', where, mend))
-        elif not isinstance(column, str) and (objective, what) != ("classify", "label"):
-            mend = "Only the label of classify can stand in several columns, one for each annotator."
+        elif not isinstance(column, str) and (objective, what) not in SEVERAL:
+            mend = f"These may stand in several columns: {', '.join(f'{w} of {o}' for o, w in SEVERAL)}."
             faults.append(Fault(f'"{what}" is one column, not {len(column)}.', where, mend))
     return faults
 
@@ -251,72 +241,9 @@ def _resolve(layout: Layout, objective: str) -> Scheme | None:
         what = f"a plain text file has nothing that {objective} could learn."
         layout.faults.append(Fault(what, layout.where, "Set task.objective: text, or name a file with columns."))
         return None
-    if objective == "generate":
-        return answer_scheme(layout)
-    if objective == "prefer":
-        return prefer_scheme(layout)
-    return _text(layout) if objective == "text" else _classify(layout)
+    return SCHEMES[objective](layout)
 
 
 def _is_plain(layout: Layout) -> bool:
     name = layout.where.rpartition(":")[0].lower().removesuffix(".gz")
     return list(layout.keys) == ["text"] and name.endswith((".txt", ".md"))
-
-
-def _text(layout: Layout) -> Scheme | None:
-    before = len(layout.faults)
-    text = layout.find("text")
-    if len(layout.faults) > before:
-        return None
-
-    def read(values: Mapping[str, Any]) -> tuple[dict[str, Any], str, None]:
-        words = text_of(values.get(text))
-        if not words:
-            raise Unusable(EMPTY_TEXT)
-        return {"text": words}, "", None
-
-    return Scheme(text if text == "text" else f"text in {text}", frozenset((text,)), read)
-
-
-def _classify(layout: Layout) -> Scheme | None:
-    before = len(layout.faults)
-    text = layout.find("text")
-    told = layout.columns.get("label", "label")
-    labels: Sequence[str] = (told,) if isinstance(told, str) else tuple(told)
-    for label in labels:
-        if layout.need_target and label not in layout.keys:
-            if isinstance(told, str):
-                layout.find("label")
-            else:
-                layout.faults.append(no_column(label, layout.keys, layout.where, "data.columns.label"))
-    who = layout.find("annotator") if "annotator" in layout.columns else ""
-    if len(layout.faults) > before:
-        return None
-    there = [label for label in labels if label in layout.keys]
-    used = frozenset((text, *labels, *([who] if who else [])))
-    name = ", ".join((text, *there, *([f"by {who}"] if who else [])))
-    return Scheme(name, used, _labelled(text, labels, who))
-
-
-def _labelled(text: str, labels: Sequence[str], who: str) -> Any:
-    label = labels[0]
-    several = len(labels) > 1
-
-    def read(values: Mapping[str, Any]) -> tuple[dict[str, Any], str | None, Mapping[str, Any] | None]:
-        words = text_of(values.get(text))
-        if not words:
-            raise Unusable(EMPTY_TEXT)
-        if who:
-            vote = label_of(values.get(label))
-            name = word_of(values.get(who))
-            return {"text": words}, vote, {VOTES: [vote] if vote else [], ANNOTATORS: [name] if name else []}
-        cell = values.get(label)
-        if not several and not isinstance(cell, list | tuple):
-            return {"text": words}, label_of(cell), None
-        votes = votes_in([values.get(name) for name in labels])
-        more: dict[str, Any] = {VOTES: votes}
-        if several:
-            more[ANNOTATORS] = [name for name in labels if label_of(values.get(name)) is not None]
-        return {"text": words}, majority(votes), more
-
-    return read

@@ -1,24 +1,16 @@
-"""Rows as arrays, so that a metric is one formula over row weights.
-
-The value of a metric is the formula with every weight one; a bootstrap resample is the same formula with the number of
-times each row was drawn. So a value and its interval can never come from two different definitions.
-"""
+"""Rows with one label: accuracy, F1 and their like, ROC-AUC, calibration."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from luthier.base.records import Prediction
-from luthier.evaluate.text_scores import exact_match, rouge_l, rouge_n, rouge_tokens, token_f1
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from luthier.evaluate.tables.common import Family, Floats, Ints, mean_of_defined, tally
 
 ECE_BINS = 15
 OVERALL = (
@@ -33,32 +25,6 @@ OVERALL = (
 )
 PROBABILISTIC = ("roc_auc", "ece", "brier", "log_loss")
 PER_LABEL = ("f1", "precision", "recall")
-ALIKE = ("exact_match", "token_f1", "rouge1", "rouge2", "rougeL")
-GENERATED = (*ALIKE, "length_ratio", "stopped", "perplexity", "bits_per_token")
-
-
-class Table(Protocol):
-    """What intervals and comparisons need of rows: how many, which metrics, and their values for given row weights."""
-
-    @property
-    def size(self) -> int: ...
-    @property
-    def names(self) -> tuple[str, ...]: ...
-    @property
-    def rank_cost(self) -> int: ...
-    def measure(self, weights: Floats, *, ranks: bool = True) -> Floats: ...
-    def counted(self, metric: str) -> NDArray[np.bool_]: ...
-
-
-def tabulate(
-    objective: str, targets: Sequence[str], predictions: Sequence[Prediction], labels: Sequence[str]
-) -> ClassifyTable | GenerateTable:
-    """Return the rows of ``objective`` as arrays. Raises ValueError where targets and predictions differ in number."""
-    if len(targets) != len(predictions):
-        raise ValueError(f"{len(targets)} targets and {len(predictions)} predictions")
-    if objective == "classify":
-        return ClassifyTable.of(targets, predictions, labels)
-    return GenerateTable.of(targets, predictions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,10 +83,10 @@ class ClassifyTable:
     def measure(self, weights: Floats, *, ranks: bool = True) -> Floats:
         """Return the metrics [r, len(names)] for row weights [r, n]; NaN where undefined, ROC-AUC without ``ranks``."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            support = _tally(self.target, weights, len(self.labels))
-            guessed = _tally(self.predicted, weights, len(self.labels))
+            support = tally(self.target, weights, len(self.labels))
+            guessed = tally(self.predicted, weights, len(self.labels))
             right = self.target == self.predicted
-            hits = _tally(self.target[right], weights[:, right], len(self.labels))
+            hits = tally(self.target[right], weights[:, right], len(self.labels))
             per_label = _per_label(support, guessed, hits)
             overall = _overall(support, guessed, hits, per_label)
             scores = np.full((len(weights), len(PROBABILISTIC)), np.nan)
@@ -138,7 +104,7 @@ class ClassifyTable:
         """Expected calibration error, equal-width bins (Guo et al. 2017, https://arxiv.org/abs/1706.04599)."""
         bins = confidence_bins(self.confidence, ECE_BINS)
         gap = (self.target == self.predicted) - self.confidence
-        sums = _tally(bins, weights * gap, ECE_BINS)
+        sums = tally(bins, weights * gap, ECE_BINS)
         error: Floats = np.abs(sums).sum(1) / weights.sum(1)
         return error
 
@@ -167,12 +133,12 @@ class ClassifyTable:
         areas = np.full((len(self._places), len(weights)), np.nan)
         for i, (code, place, count) in enumerate(self._places):
             positive = self.target == code
-            ones = _tally(place[positive], weights[:, positive], count)
-            zeros = _tally(place, weights, count) - ones
+            ones = tally(place[positive], weights[:, positive], count)
+            zeros = tally(place, weights, count) - ones
             below = np.cumsum(zeros, axis=1) - zeros / 2
             pairs = support[:, code] * (support.sum(1) - support[:, code])
             areas[i] = np.where(pairs > 0, np.einsum("rm,rm->r", ones, below) / pairs, np.nan)
-        return _mean_of_defined(areas.T)
+        return mean_of_defined(areas.T)
 
     @property
     def rank_cost(self) -> int:
@@ -191,12 +157,6 @@ class ClassifyTable:
         return np.equal(self.predicted if kind == "precision" else self.target, code)
 
 
-def _tally(codes: NDArray[np.integer], weights: Floats, size: int) -> Floats:
-    """Sum weights [r, m] by code [m] into [r, size]."""
-    places = codes.astype(np.intp, copy=False)
-    return np.stack([np.bincount(places, row, size) for row in weights]).astype(np.float64, copy=False)
-
-
 def confidence_bins(confidence: Floats, bins: int) -> Ints:
     """Return the bin [n] of each confidence among equal bins (0, 1/b], (1/b, 2/b] ...; 0 falls into the first."""
     return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
@@ -213,78 +173,37 @@ def _overall(support: Floats, guessed: Floats, hits: Floats, per_label: tuple[Fl
     """Return OVERALL [r, 8]. MCC: Gorodkin 2004, zero where its denominator is, as scikit-learn has it."""
     total, right = support.sum(1), hits.sum(1)
     f1, precision, recall = (np.where(support > 0, values, np.nan) for values in per_label)
-    macro_recall = _mean_of_defined(recall)
+    macro_recall = mean_of_defined(recall)
     spread = (total**2 - (guessed**2).sum(1)) * (total**2 - (support**2).sum(1))
     mcc = np.where(spread > 0, (right * total - (guessed * support).sum(1)) / np.sqrt(spread), 0.0)
     weighted = np.nansum(f1 * support, axis=1) / total
-    columns = (right / total, macro_recall, _mean_of_defined(f1), right / total, weighted, _mean_of_defined(precision))
+    columns = (right / total, macro_recall, mean_of_defined(f1), right / total, weighted, mean_of_defined(precision))
     return np.where(total[:, None] > 0, np.stack([*columns, macro_recall, mcc], 1), np.nan)
 
 
-def _mean_of_defined(values: Floats) -> Floats:
-    """Mean over the last axis of what is not NaN; NaN where nothing is."""
-    there = ~np.isnan(values)
-    means: Floats = np.where(there, values, 0.0).sum(-1) / there.sum(-1)
-    return means
-
-
-@dataclass(frozen=True, eq=False)
-class GenerateTable:
-    """Answered rows: per-row sums [n, F] whose quotients are the metrics; without a text, those of text are zero."""
-
-    has_text: NDArray[np.bool_]
-    measured: NDArray[np.bool_]
-    sums: Floats
-
-    names = GENERATED
-
-    @classmethod
-    def of(cls, targets: Sequence[str], predictions: Sequence[Prediction]) -> GenerateTable:
-        sums = [_text_sums(t, p) + _measured_sums(p) for t, p in zip(targets, predictions, strict=True)]
-        return cls(
-            np.array([p.text is not None for p in predictions], dtype=bool),
-            np.array([p.measured.get("token_count", 0) > 0 for p in predictions], dtype=bool),
-            np.array(sums, dtype=np.float64).reshape(len(sums), 11),
-        )
-
-    @property
-    def size(self) -> int:
-        return len(self.sums)
-
-    @property
-    def rank_cost(self) -> int:
-        """Zero: no metric of texts needs ranks."""
-        return 0
-
-    def measure(self, weights: Floats, *, ranks: bool = True) -> Floats:
-        """Return the metrics [r, len(names)] for row weights [r, n]; NaN where undefined."""
-        del ranks
-        totals = weights @ self.sums
-        answers, alike, stopped = totals[:, :1], totals[:, 1:6], totals[:, 6:7]
-        text_chars, target_chars, nll, tokens = (totals[:, i : i + 1] for i in range(7, 11))
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            loss = nll / tokens
-            columns = [alike / answers, text_chars / target_chars, stopped / answers, np.exp(loss), loss / np.log(2)]
-            result = np.hstack(columns)
-        result[~np.isfinite(result)] = np.nan
-        return result
-
-    def counted(self, metric: str) -> NDArray[np.bool_]:
-        """Return which rows [n] a metric looks at."""
-        return self.measured if metric in ("perplexity", "bits_per_token") else self.has_text
-
-
-def _text_sums(target: str, prediction: Prediction) -> list[float]:
-    """Return answers, the five ALIKE scores, stopped, characters of the answer and of the target."""
-    text = prediction.text
-    if text is None:
-        return [0.0] * 9
-    wanted, given = rouge_tokens(target), rouge_tokens(text)
-    rouge = [rouge_n(wanted, given, 1), rouge_n(wanted, given, 2), rouge_l(wanted, given)]
-    alike = [exact_match(target, text), token_f1(target, text), *rouge]
-    return [1.0, *alike, float(prediction.finish == "stop"), float(len(text)), float(len(target))]
-
-
-def _measured_sums(prediction: Prediction) -> list[float]:
-    count = float(prediction.measured.get("token_count", 0.0))
-    return [float(prediction.measured.get("nll_sum", 0.0)), count] if count > 0 else [0.0, 0.0]
+FAMILY = Family(
+    table=ClassifyTable.of,
+    default="macro_f1",
+    overall=(*OVERALL, *PROBABILISTIC),
+    by_label=PER_LABEL,
+    shown=("accuracy", "macro_f1", "roc_auc", "ece"),
+    words={
+        "accuracy": "share of rows that get the right label",
+        "balanced_accuracy": "mean recall of the labels, so that each label counts the same",
+        "macro_f1": "mean F1 of the labels, so that a rare label counts as much as a common one",
+        "micro_f1": "F1 over all rows; with one label a row it equals accuracy",
+        "weighted_f1": "mean F1 of the labels, each by its number of rows",
+        "macro_precision": "mean precision of the labels",
+        "macro_recall": "mean recall of the labels",
+        "mcc": "correlation of given and true labels: 0 is chance, 1 is perfect",
+        "roc_auc": "how well the scores put right above wrong: 0.5 is chance, 1 is perfect",
+        "ece": "how far confidence is from the truth on average: 0 is honest",
+        "brier": "squared error of the probabilities: 0 is perfect",
+        "log_loss": "mean loss on the true label, in nats: 0 is perfect",
+        "f1": "harmonic mean of precision and recall for this label",
+        "precision": "of the rows given this label, the share that are right",
+        "recall": "of the rows of this label, the share that are found",
+    },
+    lower_is_better=frozenset({"ece", "brier", "log_loss"}),
+    unbounded=frozenset({"log_loss", "brier", "mcc"}),
+)

@@ -1,0 +1,25 @@
+"""What each objective reads of a file: its columns, and the scheme that maps a row by them. One entry an objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from luthier.data.shapes.labelled_rows import classify_scheme, text_scheme
+from luthier.data.shapes.layout import Layout, Scheme
+from luthier.data.shapes.pairs import answer_scheme, prefer_scheme
+
+_TALK = ("prompt", "completion", "messages", "input", "system", "history", "tools", "chosen", "rejected", "label")
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "classify": ("text", "label", "annotator"),
+    "generate": _TALK,
+    "prefer": _TALK,
+    "text": ("text",),
+}
+SCHEMES: dict[str, Callable[[Layout], Scheme | None]] = {
+    "classify": classify_scheme,
+    "generate": answer_scheme,
+    "prefer": prefer_scheme,
+    "text": text_scheme,
+}
+# What may stand in several columns: one for each annotator.
+SEVERAL = {("classify", "label")}

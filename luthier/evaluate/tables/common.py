@@ -1,0 +1,69 @@
+"""Rows as arrays, so that a metric is one formula over row weights.
+
+The value of a metric is the formula with every weight one; a bootstrap resample is the same formula with the number of
+times each row was drawn. So a value and its interval can never come from two different definitions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luthier.base.records import Prediction
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Table(Protocol):
+    """What intervals and comparisons need of rows: how many, which metrics, and their values for given row weights."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def names(self) -> tuple[str, ...]: ...
+    @property
+    def rank_cost(self) -> int: ...
+    def measure(self, weights: Floats, *, ranks: bool = True) -> Floats: ...
+    def counted(self, metric: str) -> NDArray[np.bool_]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What is measured for one objective.
+
+    ``default`` chooses the delivered weights; ``overall`` are all metrics of all rows, ``by_label`` those written
+    ``metric[label]`` (a trait of a grade, too); ``shown`` come first in the terminal. ``words`` says of each what it means. ``measured`` need no written answer.
+    """
+
+    table: Callable[[Sequence[Any], Sequence[Prediction], Sequence[str]], Table]
+    default: str
+    overall: tuple[str, ...]
+    shown: tuple[str, ...]
+    words: Mapping[str, str]
+    by_label: tuple[str, ...] = ()
+    lower_is_better: frozenset[str] = field(default_factory=frozenset)
+    neither_is_better: frozenset[str] = field(default_factory=frozenset)
+    unbounded: frozenset[str] = field(default_factory=frozenset)
+    measured: frozenset[str] = field(default_factory=frozenset)
+
+    def names(self, labels: Sequence[str]) -> list[str]:
+        """Return the names of all metrics, those of each label last."""
+        return [*self.overall, *(f"{kind}[{label}]" for kind in self.by_label for label in labels)]
+
+
+def tally(codes: NDArray[np.integer], weights: Floats, size: int) -> Floats:
+    """Sum weights [r, m] by code [m] into [r, size]."""
+    places = codes.astype(np.intp, copy=False)
+    return np.stack([np.bincount(places, row, size) for row in weights]).astype(np.float64, copy=False)
+
+
+def mean_of_defined(values: Floats) -> Floats:
+    """Mean over the last axis of what is not NaN; NaN where nothing is."""
+    there = ~np.isnan(values)
+    means: Floats = np.where(there, values, 0.0).sum(-1) / there.sum(-1)
+    return means

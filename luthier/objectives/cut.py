@@ -1,0 +1,32 @@
+"""Rows cut into passes that fit in memory, and the features of many rows, pass by pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from luthier.base.records import Encoded
+
+
+def micro_batches(rows: Sequence[int], lengths: Sequence[int], *, max_tokens: int) -> list[list[int]]:
+    """Cut one step's rows, longest first, into pieces of at most ``max_tokens`` padded tokens (one row may exceed it)."""
+    pieces: list[list[int]] = []
+    for row in sorted(rows, key=lambda r: -lengths[r]):
+        if pieces and lengths[pieces[-1][0]] * (len(pieces[-1]) + 1) <= max_tokens:
+            pieces[-1].append(row)
+        else:
+            pieces.append([row])
+    return pieces
+
+
+def gathered(
+    rows: Sequence[Encoded], make: Callable[[Sequence[Encoded]], torch.Tensor], *, max_tokens: int = 4096
+) -> torch.Tensor:
+    """Return what ``make`` gives for each row, (N, ...), in the order of the rows; it is handed some rows at a time."""
+    lengths = [len(r) for r in rows]
+    found: list[torch.Tensor] = [torch.empty(0)] * len(rows)
+    for piece in micro_batches(range(len(rows)), lengths, max_tokens=max_tokens):
+        for row, vector in zip(piece, make([rows[r] for r in piece]), strict=True):
+            found[row] = vector
+    return torch.stack(found)
