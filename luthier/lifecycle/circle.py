@@ -121,6 +121,7 @@ def _clear(folder: Path) -> None:
         "resolved.yaml",
         "task.yaml",
         "inputs.json",
+        "choice.json",
         "events.jsonl",
     ):
         (folder / name).unlink(missing_ok=True)

@@ -18,6 +18,7 @@ import transformers
 
 import luthier
 from luthier.base.errors import Fault, ModelError, TaskError
+from luthier.base.files import read_json, write_json
 from luthier.base.records import Example, Prediction
 from luthier.base.seeds import stable_hash
 from luthier.data.augment.balance import Balance
@@ -35,6 +36,7 @@ from luthier.release.bundle import write_bundle
 from luthier.release.predictor import Predictor
 from luthier.spec.task import Task
 from luthier.train import defaults
+from luthier.train.choose import Choice, choose_method
 from luthier.train.run import Outcome, fit
 
 _PROBES = 32
@@ -74,7 +76,8 @@ def open_model(round_: Round, data: Prepared) -> Model:
 def resolve(round_: Round, data: Prepared, model: Model) -> Task:
     """Return the task with every `auto` of its training section decided."""
     task = round_.file.task
-    train = defaults.resolve(task.train, objective=task.task.objective, rows=len(data.train))
+    section = task.train.model_copy(update={"method": _choose(round_, data, model).method})
+    train = defaults.resolve(section, objective=task.task.objective, rows=len(data.train))
     if train.metric == "auto":
         train = train.model_copy(update={"metric": measures.DEFAULT[task.task.objective]})
     fault = measures.check_metric(train.metric, task.task.objective, data.labels, where="train.metric")
@@ -83,6 +86,17 @@ def resolve(round_: Round, data: Prepared, model: Model) -> Task:
     return task.model_copy(
         update={"train": train, "model": task.model.model_copy(update={"max_tokens": model.base.max_tokens})}
     )
+
+
+def _choose(round_: Round, data: Prepared, model: Model) -> Choice:
+    """Choose the method, or take the choice of the run that is gone on with: free memory may have changed since."""
+    kept = round_.folder / "choice.json"
+    if kept.is_file():
+        return Choice(**read_json(kept))
+    choice = choose_method(model.learner, data.train, round_.file.task.train)
+    write_json(kept, {"method": choice.method, "why": choice.why, "facts": dict(choice.facts)})
+    round_.emit("method", method=choice.method, why=choice.why)
+    return choice
 
 
 def baselines(round_: Round, data: Prepared, model: Model) -> dict[str, list[Prediction]]:
@@ -182,7 +196,7 @@ def facts(
         },
         "training": {
             "steps": outcome.steps, "planned_steps": outcome.planned_steps, "best_step": outcome.best_step,
-            "metric": resolved.train.metric, "best_score": outcome.best_score, "stopped_early": outcome.stopped_early,
+            "why": read_json(round_.folder / "choice.json")["why"], "metric": resolved.train.metric, "best_score": outcome.best_score, "stopped_early": outcome.stopped_early,
             **outcome.facts,
         },
         "curve": {"steps": outcome.losses, "evaluations": outcome.evaluations},

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from peft import PeftModel
 from transformers import GenerationConfig
+
+from luthier.models import virtual
 
 
 def generate(
@@ -19,6 +23,7 @@ def generate(
     """Return the new ids of each prompt, end token included where one was made.
 
     Args:
+        network: plain, or wrapped by peft.
         prompts: B lists of ids; they are padded on the left to one (B, T) batch.
     """
     device = next(network.parameters()).device
@@ -31,9 +36,13 @@ def generate(
     config = GenerationConfig(
         max_new_tokens=max_new_tokens, eos_token_id=list(ends), pad_token_id=pad, use_cache=True, do_sample=False
     )
+    plain: Any = network.get_base_model() if isinstance(network, PeftModel) else network
     with torch.inference_mode():
-        made_BT = network.generate(input_ids=ids_BT, attention_mask=mask_BT, generation_config=config)  # type: ignore[operator]
-    return [_until(row, ends) for row in made_BT[:, longest:].tolist()]
+        given = virtual.generation_inputs(network, ids_BT, mask_BT)
+        made_BT = plain.generate(**given, generation_config=config)
+    # Where vectors were given and no ids, only new ids come back.
+    known = given["input_ids"].shape[1] if "input_ids" in given else 0
+    return [_until(row, ends) for row in made_BT[:, known:].tolist()]
 
 
 def _until(ids: list[int], ends: Sequence[int]) -> list[int]:

@@ -122,15 +122,20 @@ def _tokenizer(found: Found) -> Any:
 
 
 def _limit(config: Any, tokenizer: Any) -> int | None:
-    limits = []
-    positions = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
-    if isinstance(positions, int) and positions > 0:
-        # RoBERTa and its kin number positions from padding_idx + 1, so two of them are never used.
-        offset = 2 if "roberta" in config.model_type or config.model_type in {"camembert", "data2vec-text"} else 0
-        limits.append(positions - offset)
+    limits = [n for n in (positions(config),) if n is not None]
     if tokenizer.model_max_length and tokenizer.model_max_length < 1_000_000:
         limits.append(int(tokenizer.model_max_length))
     return min(limits) if limits else None
+
+
+def positions(config: Any) -> int | None:
+    """Return how many tokens an architecture has positions for; None where it counts none."""
+    found = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    if not isinstance(found, int) or found <= 0:
+        return None
+    # RoBERTa and its kin number positions from padding_idx + 1, so two of them are never used.
+    offset = 2 if "roberta" in config.model_type or config.model_type in {"camembert", "data2vec-text"} else 0
+    return found - offset
 
 
 def _pooling(folder: Path) -> str | None:

@@ -1,17 +1,31 @@
-"""Which parameters learn: all, the last layers, or low-rank adapters; and what is not worth training."""
+"""Which parameters learn: one function per method, one entry in one dict; and how what was learnt is kept."""
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
+from peft.utils import ModulesToSaveWrapper
 from torch import nn
 
 from luthier.base.errors import ModelError
-from luthier.models.low_rank import use_one_pass
+from luthier.models import adapters, freeze, tuners, virtual
 from luthier.spec.train import TrainSection
+
+# The wrapping methods; every other one sets which of the network's own parameters learn.
+_WRAPPERS: dict[str, Callable[[nn.Module, TrainSection, tuple[str, ...]], nn.Module]] = {
+    "lora": tuners.lora,
+    "qlora": tuners.qlora,
+    "ia3": tuners.ia3,
+    "prompt": tuners.prompt,
+    "prefix": tuners.prefix,
+}
+# Methods without parameters of their own in each layer: rates by layer mean nothing for them.
+_NO_LAYERS = frozenset(("head", "prompt", "prefix"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,109 +39,65 @@ class Counted:
 def apply(
     network: nn.Module, train: TrainSection, *, freeze_embeddings: bool, head_names: tuple[str, ...] = ()
 ) -> nn.Module:
-    """Return the network with ``requires_grad`` set by method; for LoRA it comes back wrapped by peft.
+    """Return the network with ``requires_grad`` set by method; what peft does comes back wrapped by it.
 
     Args:
-        freeze_embeddings: keep the whole embedding module fixed, so that back-propagation stops above it.
+        freeze_embeddings: keep the embeddings fixed, so that back-propagation stops above them.
         head_names: modules of a classification head inside the network, which always learn.
     Raises:
-        ModelError: LoRA targets that the network does not have.
+        ModelError: the network cannot take the method: no such targets, layers, biases or inputs.
     """
-    if train.method == "lora":
-        return _lora(network, train, head_names)
+    check(train)
+    if train.dropout is not None:
+        freeze.set_dropout(network, train.dropout)
+    if train.method in _WRAPPERS:
+        return _WRAPPERS[train.method](network, train, head_names)
+    whole = train.method in ("full", "gradual")
     for parameter in network.parameters():
-        parameter.requires_grad_(train.method == "full")
-    if train.method == "last-layers":
-        _unfreeze_last(network, train.layers, head_names)
-    elif freeze_embeddings:
-        for parameter in embedding_module(network).parameters():
+        parameter.requires_grad_(whole)
+    if whole and freeze_embeddings:
+        for parameter in freeze.embeddings(network):
             parameter.requires_grad_(False)
+    elif train.method == "last-layers":
+        freeze.last(network, train.layers, head_names)
+    elif train.method == "bitfit":
+        freeze.biases(network, head_names, freeze_embeddings=freeze_embeddings)
+    elif train.method == "adapters":
+        adapters.add(network, train.adapters.width)
+        freeze.heads(network, head_names)
+    elif train.method == "head":
+        freeze.heads(network, head_names)
     return network
 
 
-def _unfreeze_last(network: nn.Module, count: int, head_names: tuple[str, ...]) -> None:
-    layers = blocks(network)
-    if count > len(layers):
-        raise ModelError(f"the model has {len(layers)} layers, {count} are asked for", where="train.layers")
-    learning: list[nn.Module] = list(layers[-count:]) + _after(network, layers)
-    learning += [module for name, module in network.named_modules() if name in head_names]
-    for module in learning:
-        for parameter in module.parameters():
-            parameter.requires_grad_(True)
+def check(train: TrainSection) -> None:
+    """Refuse settings that contradict each other.
 
-
-def _after(network: nn.Module, layers: nn.ModuleList) -> list[nn.Module]:
-    """Return the norms that stand beside the blocks (a decoder's final norm)."""
-    for module in network.modules():
-        children = dict(module.named_children())
-        if any(child is layers for child in children.values()):
-            return [child for name, child in children.items() if "norm" in name.lower() or name == "ln_f"]
-    return []
-
-
-def blocks(network: nn.Module) -> nn.ModuleList:
-    """Return the list of transformer blocks: the longest ModuleList of like modules."""
-    lists = [m for m in network.modules() if isinstance(m, nn.ModuleList) and len(m) and len({type(x) for x in m}) == 1]
-    if not lists:
+    Raises:
+        ModelError: rates by layer with a method that has none.
+    """
+    if train.method in _NO_LAYERS and train.layer_decay not in ("auto", 1.0):
         raise ModelError(
-            "no list of layers was found in this model", where="train.method", mend="Use `full` or `lora`."
+            f"`{train.method}` learns nothing in the layers, so their rates cannot fall from layer to layer",
+            where="train.layer_decay",
+            mend="Leave it out, or use full, last-layers, gradual, bitfit, lora, ia3 or adapters.",
         )
-    return max(lists, key=len)
-
-
-def embedding_module(network: nn.Module) -> nn.Module:
-    """Return the module that turns ids into vectors: token embeddings with positions and norm where they stand together."""
-    tokens = network.get_input_embeddings()  # type: ignore[operator]
-    for name, module in network.named_modules():
-        if name.split(".")[-1] == "embeddings" and any(child is tokens for child in module.modules()):
-            return module
-    return tokens
-
-
-def _lora(network: nn.Module, train: TrainSection, head_names: tuple[str, ...]) -> nn.Module:
-    spec = train.lora
-    config = LoraConfig(
-        r=spec.rank,
-        lora_alpha=spec.alpha,  # type: ignore[arg-type]
-        lora_dropout=spec.dropout,
-        target_modules=spec.targets if isinstance(spec.targets, list) else lora_targets(network, head_names),
-        modules_to_save=list(head_names) or None,
-        bias="none",
-    )
-    try:
-        with warnings.catch_warnings():
-            # peft corrects fan_in_fan_out for GPT-2 by itself and transformers announces a renamed property: nothing to act on.
-            warnings.simplefilter("ignore")
-            wrapped = get_peft_model(network, config)
-    except ValueError as error:
-        linear = sorted({name.split(".")[-1] for name, m in network.named_modules() if isinstance(m, nn.Linear)})
-        raise ModelError(
-            f"LoRA cannot be put on {spec.targets} ({str(error).splitlines()[0][:120]})",
-            where="train.lora.targets",
-            mend=f"Linear modules of this model: {', '.join(linear)}.",
-        ) from None
-    use_one_pass(wrapped)
-    return wrapped
-
-
-def lora_targets(network: nn.Module, head_names: tuple[str, ...] = ()) -> list[str]:
-    """Return the full names of every linear layer inside the transformer blocks (GPT-2's Conv1D counts as one)."""
-    layers = blocks(network)
-    inside = {id(m) for m in layers.modules()}
-    return [
-        name
-        for name, module in network.named_modules()
-        if id(module) in inside
-        and (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D")
-        and name not in head_names
-    ]
 
 
 def merge(network: nn.Module) -> nn.Module:
     """Return the plain network with its adapters folded into the weights; a network without adapters comes back as it is."""
-    if not isinstance(network, PeftModel):
+    if not isinstance(network, PeftModel) or virtual.learns_input(network):
         return network
+    _bare_heads(network)
     return network.merge_and_unload()
+
+
+def _bare_heads(network: nn.Module) -> None:
+    """Put the trained heads in the place of peft's wrappers: it cannot do so itself where a head is more than one layer."""
+    for name, module in list(network.named_modules()):
+        if isinstance(module, ModulesToSaveWrapper):
+            parent, _, own = name.rpartition(".")
+            setattr(network.get_submodule(parent), own, module.modules_to_save[module.active_adapters[0]])
 
 
 def count(*modules: nn.Module | None) -> Counted:
@@ -137,16 +107,37 @@ def count(*modules: nn.Module | None) -> Counted:
     return Counted(total, sum(p.numel() for p in seen.values() if p.requires_grad))
 
 
-def save_adapter(network: nn.Module, folder: str) -> bool:
-    """Write the adapter as peft does (safetensors and JSON), if there is one."""
-    if not isinstance(network, PeftModel):
-        return False
-    network.save_pretrained(folder, safe_serialization=True)
-    return True
+def save(network: nn.Module, folder: Path) -> tuple[nn.Module, str | None]:
+    """Write ``folder/network`` for transformers and ``folder/adapter`` where there is one; return the network to go on with.
+
+    The second value says what :func:`reopen` must put back: ``peft`` (a prompt or prefix), ``bottleneck``, or None where
+    the network alone is the model (low-rank updates and scaling vectors are merged, and kept beside it for peft).
+    """
+    kind = None
+    if isinstance(network, PeftModel):
+        network.save_pretrained(str(folder / "adapter"), safe_serialization=True)
+        kind = "peft" if virtual.learns_input(network) else None
+        network = merge(network)
+    elif is_adapted(network):
+        adapters.save(network, folder / "adapter")
+        kind = adapters.NAME
+    bare: Any = plain(network)
+    bare.save_pretrained(folder / "network", state_dict=adapters.bare_state(bare))
+    return network, kind
+
+
+def reopen(network: nn.Module, folder: Path, kind: str | None) -> nn.Module:
+    """Return the network of a bundle with the part put back that :func:`save` could not merge."""
+    if kind == "peft":
+        return tuners.reopen(network, str(folder / "adapter"))
+    if kind == adapters.NAME:
+        adapters.load(network, folder / "adapter")
+    return network
 
 
 def is_adapted(network: nn.Module) -> bool:
-    return isinstance(network, PeftModel)
+    """Whether something stands on the network that was not in its base."""
+    return isinstance(network, PeftModel) or any(True for _ in adapters.found(network))
 
 
 def plain(network: nn.Module) -> nn.Module:

@@ -17,7 +17,7 @@ from luthier.base.errors import BundleError, ModelError
 from luthier.base.files import write_json
 from luthier.base.records import Encoded, Example, Prediction
 from luthier.base.seeds import derive_seed
-from luthier.models import methods
+from luthier.models import methods, virtual
 from luthier.models.catalogue import Found
 from luthier.models.load import Base, open_base, open_classifier, open_encoder
 from luthier.objectives.cut import gathered
@@ -69,6 +69,7 @@ class Classifier(Learner):
         freeze = train.embeddings != "train"
         names = _own_head_names(self.network) if self.pooling == "own" else ()
         self.network = methods.apply(self.network, train, freeze_embeddings=freeze, head_names=names)
+        self.max_tokens = virtual.room(self.network, self.max_tokens)
 
     def begin(
         self, rows: Sequence[Encoded], *, train: TrainSection, weights: Sequence[float] | None = None
@@ -102,7 +103,7 @@ class Classifier(Learner):
         validation accuracy fell from 0.93 to 0.83 within 21 steps on BANKING77.)
         """
         mask_BT = torch.ones_like(batch.ids_BT) if batch.mask_BT is None else batch.mask_BT
-        hidden_BTD = self.network(input_ids=batch.ids_BT, attention_mask=batch.mask_BT).last_hidden_state
+        hidden_BTD = virtual.run(self.network, batch.ids_BT, batch.mask_BT).last_hidden_state
         if self.pooling == "cls":
             return hidden_BTD[:, 0]
         weight_BT1 = mask_BT[:, :, None].to(hidden_BTD.dtype)
@@ -114,7 +115,7 @@ class Classifier(Learner):
         if self.head is not None:
             return self.head(self.pooled(batch))
         # A decoder's own classifier finds the last real token by the padding id, an encoder's needs the mask: give both.
-        return self.network(input_ids=batch.ids_BT, attention_mask=batch.mask_BT).logits
+        return virtual.run(self.network, batch.ids_BT, batch.mask_BT).logits
 
     def weigh(self, by_label: Sequence[float] | None) -> None:
         """Set what a row of each label counts for in the loss, in the order of ``labels``; None: all alike."""
@@ -188,15 +189,13 @@ class Classifier(Learner):
                 layer.bias.copy_(bias_C)
 
     def save(self, folder: Path) -> dict[str, Any]:
-        adapted = methods.save_adapter(self.network, str(folder / "adapter"))
-        self.network = methods.merge(self.network)
-        self.network.save_pretrained(folder / "network", safe_serialization=True)
+        self.network, adapter = methods.save(self.network, folder)
         self.tokenizer.save_pretrained(folder / "network")
         facts = {
             "pooling": self.pooling,
             "labels": list(self.labels),
             "max_tokens": self.max_tokens,
-            "adapted": adapted,
+            "adapter": adapter,
         }
         if self.head is not None:
             (folder / "head").mkdir()
@@ -215,9 +214,10 @@ class Classifier(Learner):
         labels = tuple(facts["labels"])
         base = open_base(Found(folder.name, folder / "network", ""), max_tokens=facts["max_tokens"])
         if facts["pooling"] == "own":
-            return cls(open_classifier(base, labels), None, pooling="own", tokenizer=base.tokenizer, labels=labels,
+            network = methods.reopen(open_classifier(base, labels), folder, facts.get("adapter"))
+            return cls(network, None, pooling="own", tokenizer=base.tokenizer, labels=labels,
                        max_tokens=base.max_tokens)  # fmt: skip
-        network = open_encoder(base)
+        network = methods.reopen(open_encoder(base), folder, facts.get("adapter"))
         try:
             json.loads((folder / "head" / "head.json").read_text(encoding="utf-8"))
             state = load_file(folder / "head" / "head.safetensors")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from luthier.base.records import Encoded, Example, Prediction
-from luthier.models import methods
+from luthier.models import methods, virtual
 from luthier.models.catalogue import Found
 from luthier.models.generate import generate
 from luthier.models.load import Base, open_base, open_decoder
@@ -47,7 +48,7 @@ class Generator(Learner):
         self.tokenizer = turns.tokenizer
         self.labels = ()
         self.max_tokens = turns.max_tokens
-        self._split = _splits(network)
+        self._split = _splits(methods.plain(network))
 
     @classmethod
     def create(
@@ -63,6 +64,8 @@ class Generator(Learner):
 
     def prepare_training(self, train: TrainSection) -> None:
         self.network = methods.apply(self.network, train, freeze_embeddings=train.embeddings == "freeze")
+        self.max_tokens = virtual.room(self.network, self.max_tokens)
+        self.turns = replace(self.turns, max_tokens=self.max_tokens)
 
     def encode(self, example: Example) -> Encoded | None:
         return self.turns.encode(example.inputs["messages"], str(example.target), tools=example.inputs.get("tools"))
@@ -81,9 +84,10 @@ class Generator(Learner):
         learn_BT = batch.learn_BT[:, 1:]
         targets_N = batch.ids_BT[:, 1:][learn_BT]
         if self._split:
-            hidden_BTD = network.base_model(input_ids=batch.ids_BT, use_cache=False).last_hidden_state
-            return hidden_BTD[:, :-1][learn_BT], targets_N
-        return network(input_ids=batch.ids_BT, use_cache=False).logits[:, :-1][learn_BT], targets_N
+            output = virtual.run(self.network, batch.ids_BT, None, part=network.base_model, use_cache=False)
+            return output.last_hidden_state[:, :-1][learn_BT], targets_N
+        output = virtual.run(self.network, batch.ids_BT, None, part=network, use_cache=False)
+        return output.logits[:, :-1][learn_BT], targets_N
 
     def _scores(self, hidden_ND: torch.Tensor) -> torch.Tensor:
         return self._plain.get_output_embeddings()(hidden_ND) if self._split else hidden_ND
@@ -118,8 +122,9 @@ class Generator(Learner):
 
     def answer(self, encoded: Sequence[Encoded], *, max_new_tokens: int) -> list[Prediction]:
         ends = self.turns.end_ids
-        network = self._plain
-        made = generate(network, [e.ids for e in encoded], ends=ends, pad=self.pad_id, max_new_tokens=max_new_tokens)
+        made = generate(
+            self.network, [e.ids for e in encoded], ends=ends, pad=self.pad_id, max_new_tokens=max_new_tokens
+        )
         answers = [answer_text(self.tokenizer, ids, ends) for ids in made]
         return [
             Prediction(
@@ -129,16 +134,15 @@ class Generator(Learner):
         ]
 
     def save(self, folder: Path) -> dict[str, Any]:
-        adapted = methods.save_adapter(self.network, str(folder / "adapter"))
-        self.network = methods.merge(self.network)
-        self.network.save_pretrained(folder / "network", safe_serialization=True)
+        self.network, adapter = methods.save(self.network, folder)
         self.tokenizer.save_pretrained(folder / "network")
-        return {"style": self.turns.style, "max_tokens": self.max_tokens, "labels": [], "adapted": adapted}
+        return {"style": self.turns.style, "max_tokens": self.max_tokens, "labels": [], "adapter": adapter}
 
     @classmethod
     def restore(cls, folder: Path, facts: Mapping[str, Any]) -> Generator:
         base = open_base(Found(folder.name, folder / "network", ""), max_tokens=facts["max_tokens"])
-        return cls(open_decoder(base), turns=Turns(base.tokenizer, facts["style"], base.max_tokens))
+        network = methods.reopen(open_decoder(base), folder, facts.get("adapter"))
+        return cls(network, turns=Turns(base.tokenizer, facts["style"], base.max_tokens))
 
 
 @torch.inference_mode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -48,16 +48,22 @@ def _section_of(annotation: Any) -> type[Section] | None:
 
 
 def _takes(field: FieldInfo) -> str:
-    parts = [_type(field.annotation)]
-    for attribute, words in _LIMITS:
-        limit = next((v for m in field.metadata if (v := getattr(m, attribute, None)) is not None), None)
-        if limit is not None:
-            parts.append(f"{words} {limit:g}")
+    parts = [_type(field.annotation), *_within(field.metadata)]
     return ", ".join(parts) + (", or nothing" if type(None) in get_args(field.annotation) else "")
+
+
+def _within(metadata: Sequence[Any]) -> Iterator[str]:
+    """Yield the limits of a number in words."""
+    for attribute, words in _LIMITS:
+        limit = next((v for m in metadata if (v := getattr(m, attribute, None)) is not None), None)
+        if limit is not None:
+            yield f"{words} {limit:g}"
 
 
 def _type(annotation: Any) -> str:
     origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return ", ".join([_type(args[0]), *_within(args[1].metadata)])
     if origin is Literal:
         return _either([f"`{value}`" for value in args])
     if origin in (Union, types.UnionType):

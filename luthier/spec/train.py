@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -11,9 +11,21 @@ from luthier.spec.common import Section
 Auto = Literal["auto"]
 
 
+# One entry per way to choose what learns; luthier/models/methods.py has the function of each, docs/guides/methods.md says when.
+MethodName = Literal[
+    "full", "last-layers", "gradual", "head", "bitfit", "lora", "ia3", "adapters", "prompt", "prefix", "qlora",
+]  # fmt: skip
+
+
 class Lora(Section):
     """Low-rank adapters (Hu et al. 2021, https://arxiv.org/abs/2106.09685)."""
 
+    variant: Literal["lora", "rslora", "dora"] = Field(
+        "lora",
+        description="`rslora` scales by alpha / sqrt(rank), for high ranks (Kalajdzievski 2023, "
+        "https://arxiv.org/abs/2312.03732); `dora` learns length and direction apart, slower (Liu et al. 2024, "
+        "https://arxiv.org/abs/2402.09353).",
+    )
     rank: int = Field(16, ge=1, le=1024, description="Rank r of each adapter.")
     alpha: float = Field(32.0, gt=0, description="The update is scaled by alpha / rank.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on an adapter's input.")
@@ -23,14 +35,43 @@ class Lora(Section):
     )
 
 
+class Adapters(Section):
+    """Bottleneck adapters (Houlsby et al. 2019, https://arxiv.org/abs/1902.00751; Pfeiffer et al. 2021, https://arxiv.org/abs/2005.00247)."""
+
+    width: int = Field(64, ge=1, le=8192, description="Width of the bottleneck after each block's feed-forward layer.")
+
+
+class Prompt(Section):
+    """Learnt vectors in front of the input (Lester et al. 2021, https://arxiv.org/abs/2104.08691) or of every layer's keys and values (Li & Liang 2021, https://arxiv.org/abs/2101.00190)."""
+
+    tokens: int = Field(
+        20, ge=1, le=1024, description="How many virtual tokens; they take room from the model's limit."
+    )
+
+
 class TrainSection(Section):
     """The training settings; `auto` is decided by objective and method, and written to `resolved.yaml`."""
 
-    method: Literal["full", "last-layers", "lora"] = Field("full", description="Which parameters learn.")
+    method: MethodName | Auto = Field(
+        "auto",
+        description="Which parameters learn; `auto` chooses by objective, rows and memory, and says why.",
+    )
     layers: int = Field(
         2, ge=1, description="For `last-layers`: how many of the last layers learn (the head always does)."
     )
-    lora: Lora = Field(default_factory=Lora, description="For `lora`: size and place of the adapters.")
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | Auto = Field(
+        "auto",
+        description="Each layer below the top learns at this factor of the rate of the one above; `auto` is 0.95 for "
+        "`gradual` (Sun et al. 2019, https://arxiv.org/abs/1905.05583) and 1 elsewhere.",
+    )
+    lora: Lora = Field(
+        default_factory=Lora, description="For `lora` and `qlora`: kind, size and place of the adapters."
+    )
+    adapters: Adapters = Field(default_factory=Adapters, description="For `adapters`: their size.")
+    prompt: Prompt = Field(default_factory=Prompt, description="For `prompt` and `prefix`: their length.")
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="Dropout of the network's layers and attention; default: the model's own."
+    )
     embeddings: Literal["auto", "train", "freeze"] = Field(
         "auto",
         description="Token and position embeddings; `auto` freezes them for classify and trains them for generate.",
@@ -39,7 +80,9 @@ class TrainSection(Section):
         "linear-fit",
         description="A classifier's head starts from a logistic regression on the frozen features, or at random.",
     )
-    epochs: float | Auto = Field("auto", description="Passes over the training rows; parts of a pass are allowed.")
+    epochs: Annotated[float, Field(gt=0)] | Auto = Field(
+        "auto", description="Passes over the training rows; parts of a pass are allowed."
+    )
     max_steps: int | None = Field(None, ge=1, description="At most so many optimiser steps.")
     batch: int = Field(32, ge=1, description="Rows per optimiser step.")
     micro_tokens: int | Auto = Field(
@@ -51,6 +94,7 @@ class TrainSection(Section):
         "linear", description="How the rate falls after the warm-up."
     )
     warmup: float = Field(0.1, ge=0, lt=1, description="Share of the steps over which the rate rises from zero.")
+    warmup_steps: int | None = Field(None, ge=0, description="The same in steps, instead of a share.")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled decay, on matrices only.")
     label_smoothing: float | Auto = Field(
         "auto", description="Share of the target spread over all classes or tokens; `auto` is 0."

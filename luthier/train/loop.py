@@ -12,6 +12,7 @@ import torch
 
 from luthier.base.errors import TrainError
 from luthier.base.records import Encoded, StepReport
+from luthier.models import freeze
 from luthier.objectives.cut import micro_batches
 from luthier.objectives.learner import Learner
 from luthier.train.batches import epoch_batches
@@ -32,6 +33,7 @@ class Plan:
     max_grad_norm: float
     seed: int
     bfloat16: bool = False
+    gradual: bool = False
 
 
 def train(
@@ -52,6 +54,7 @@ def train(
     lengths = [len(r) for r in rows]
     per_epoch = -(-len(rows) // plan.batch)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    stages = freeze.stages(learner) if plan.gradual else None
     epoch, batches = -1, []
     for step in range(start, plan.steps):
         began = time.perf_counter()
@@ -62,7 +65,8 @@ def train(
         factor = rate_at(step, steps=plan.steps, warmup=plan.warmup, schedule=plan.schedule)
         set_rate(optimizer, plan.rate * factor)
         learner.train()
-        loss, count, padded = _backward(learner, rows, picked, lengths, plan)
+        with freeze.learning(stages, step, plan.steps):
+            loss, count, padded = _backward(learner, rows, picked, lengths, plan)
         norm = _clip(parameters, plan.max_grad_norm)
         if not (_finite(loss) and _finite(norm)):
             _refuse(step, loss, norm, picked, names)

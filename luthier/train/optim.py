@@ -1,24 +1,45 @@
-"""AdamW and its learning-rate schedule."""
+"""AdamW, its learning-rate schedule, and rates that differ from layer to layer."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
 
+from luthier.models import freeze, methods
 
-def make_optimizer(module: nn.Module, *, rate: float, weight_decay: float) -> torch.optim.AdamW:
+
+def make_optimizer(
+    module: nn.Module, *, rate: float, weight_decay: float, layer_decay: float = 1.0
+) -> torch.optim.AdamW:
     """Return fused AdamW (Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101); only matrices decay.
 
     Norms, biases and other vectors have no scale to shrink towards zero.
+
+    Args:
+        layer_decay: factor of the rate from each layer to the one below (discriminative fine-tuning, Howard & Ruder 2018,
+            https://arxiv.org/abs/1801.06146); ``module.network`` says which layer a parameter is in.
     """
     learning = [p for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in learning if p.dim() >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in learning if p.dim() < 2], "weight_decay": 0.0},
+    scales = _scales(module, layer_decay)
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for parameter in sorted(learning, key=lambda p: p.dim() < 2):
+        groups.setdefault((scales.get(id(parameter), 1.0), parameter.dim() >= 2), []).append(parameter)
+    settings = [
+        {"params": found, "weight_decay": weight_decay if decays else 0.0, "scale": scale, "lr": rate * scale}
+        for (scale, decays), found in groups.items()
     ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=rate, betas=(0.9, 0.999), eps=1e-8, fused=True)
+    return torch.optim.AdamW(settings, lr=rate, betas=(0.9, 0.999), eps=1e-8, fused=True)
+
+
+def _scales(module: Any, layer_decay: float) -> dict[int, float]:
+    """Return the factor of each parameter's rate by its id; nothing where all learn alike."""
+    if layer_decay == 1.0:
+        return {}
+    depths, top = freeze.depths(methods.plain(module.network))
+    return {key: layer_decay ** (top - depth) for key, depth in depths.items()}
 
 
 def rate_at(step: int, *, steps: int, warmup: int, schedule: str) -> float:
@@ -36,4 +57,4 @@ def rate_at(step: int, *, steps: int, warmup: int, schedule: str) -> float:
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("scale", 1.0)

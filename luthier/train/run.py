@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from luthier.base.interrupt import Stopper
 from luthier.base.records import Encoded, Example, StepReport
 from luthier.base.seeds import derive_seed, stable_hash
 from luthier.data.augment.balance import Balance
+from luthier.models import freeze
 from luthier.models.methods import Counted, count, load_trained_state
 from luthier.objectives.classify import Classifier
 from luthier.objectives.learner import Learner
@@ -68,7 +69,10 @@ def fit(
     parameters = count(learner)
     if not parameters.trained:
         raise TrainError("no parameter learns with these settings", where="train.method")
-    optimizer = make_optimizer(learner, rate=plan.rate, weight_decay=section.weight_decay)
+    if plan.gradual:
+        freeze.check_stages(freeze.stages(learner), plan.steps)
+    optimizer = make_optimizer(learner, rate=plan.rate, weight_decay=section.weight_decay,
+                               layer_decay=float(section.layer_decay))  # fmt: skip
     settings = stable_hash([identity, section.model_dump(mode="json", exclude={"checkpoint_s", "threads"}),
                             *([balance.as_dict()] if balance else [])])  # fmt: skip
     by_row = _balance(learner, rows, balance)
@@ -150,8 +154,18 @@ class _Run:
         torch.manual_seed(derive_seed(self.section.seed, "training"))
         self._evaluate()
 
+    def _is_fitted(self) -> bool:
+        """Whether all that learns is a head that was computed in one go: no step could better it."""
+        if self.section.method != "head" or "head" not in self.progress.facts:
+            return False
+        layer = getattr(self.learner, "last_linear", None)
+        fitted = {id(p) for p in layer.parameters()} if layer is not None else set()
+        return all(id(p) in fitted for p in self.learner.parameters() if p.requires_grad)
+
     def loop(self) -> None:
         """Run the steps that are left; scores, checkpoints and signals come between two of them."""
+        if self._is_fitted():
+            self.plan = replace(self.plan, steps=0)
         wanted = min(self.section.evaluations, self.plan.steps)
         due = {round(self.plan.steps * (i + 1) / wanted) for i in range(wanted)}
         steps = train(self.learner, self.rows, self.plan, self.optimizer, start=self.progress.step, names=self.names,

@@ -12,7 +12,8 @@ from sklearn.linear_model import LogisticRegression
 
 from luthier.base.errors import ModelError
 from luthier.models import catalogue
-from luthier.models.methods import blocks, embedding_module, lora_targets
+from luthier.models.freeze import blocks, embeddings
+from luthier.models.tuners import lora_targets
 from luthier.objectives.linear import fit_head
 
 
@@ -50,7 +51,7 @@ def test_relative_folders_start_from_the_task(tiny_bert: Path) -> None:
 
 def test_parts_of_networks_are_found(tiny_bert: Path, tiny_llama: Path, tiny_gpt2: Path) -> None:
     bert = learner_of(tiny_bert, "classify", LABELS, pooling="mean").network
-    assert embedding_module(bert) is bert.embeddings
+    assert {id(p) for p in embeddings(bert)} == {id(p) for p in bert.embeddings.parameters()}
     assert len(blocks(bert)) == 2
     assert len(lora_targets(bert)) == 12
     llama = learner_of(tiny_llama, "generate").network

@@ -31,7 +31,7 @@ def test_the_least_file_has_every_default(tmp_path: Path) -> None:
     task = load_task(written(tmp_path, LEAST)).task
     assert (task.model.base, task.train.method, task.data.leaks, task.data.split.test) == (
         "embedded",
-        "full",
+        "auto",
         "stop",
         0.2,
     )

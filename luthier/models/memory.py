@@ -1,0 +1,115 @@
+"""How much memory training takes, before it starts: parameters, their gradients and moments, and what the backward pass keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from luthier.models import freeze, tuners
+
+# Bytes a parameter takes while it learns: gradient, two moments of AdamW, and the copy of the best weights so far.
+_LEARNING = 4 + 8 + 4
+_WEIGHT = 4
+# Python, torch and the libraries themselves, and what the allocator holds beyond what is asked of it.
+_ROOM = 600 << 20
+_SHARE = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What decides the memory of a network: parameters, those in embeddings, blocks, widths and heads."""
+
+    parameters: int
+    embeddings: int
+    layers: int
+    hidden: int
+    inner: int
+    heads: int
+    vocabulary: int
+    linear_sides: int
+
+    @property
+    def per_layer(self) -> int:
+        return (self.parameters - self.embeddings) // max(1, self.layers)
+
+
+def size_of(network: nn.Module) -> Size:
+    """Measure a network that nothing was put on yet."""
+    config: Any = network.config
+    hidden = int(
+        getattr(config, "hidden_size", None) or getattr(config, "dim", 0) or getattr(config, "d_model", 0) or 1
+    )
+    heads = int(getattr(config, "num_attention_heads", None) or getattr(config, "n_heads", 0) or 1)
+    first = freeze.blocks(network)[0]
+    linear = [network.get_submodule(name) for name in tuners.lora_targets(network)]
+    widths = [max(p.shape) for p in first.parameters() if p.dim() == 2]
+    return Size(
+        parameters=sum(p.numel() for p in network.parameters()),
+        embeddings=sum(p.numel() for p in freeze.embeddings(network)),
+        layers=len(freeze.blocks(network)),
+        hidden=hidden,
+        inner=max(widths, default=4 * hidden),
+        heads=heads,
+        vocabulary=int(getattr(config, "vocab_size", 0) or 0),
+        linear_sides=sum(sum(m.weight.shape) for m in linear),  # type: ignore[arg-type, misc]
+    )
+
+
+def needed(size: Size, method: str, *, rank: int, layers: int, tokens: int, row_tokens: int, embeddings: bool) -> int:
+    """Return about how many bytes training takes with a method.
+
+    Args:
+        tokens: computed in one pass. row_tokens: of the longest row, for the attention's own matrices.
+        embeddings: whether they learn (full).
+    """
+    learning = {
+        "full": size.parameters - (0 if embeddings else size.embeddings),
+        "last-layers": layers * size.per_layer,
+        "lora": rank * size.linear_sides,
+        "qlora": rank * size.linear_sides,
+        "head": 0,
+    }[method]
+    weights = size.parameters * _WEIGHT
+    if method == "qlora":
+        # Half a byte a weight with the constants of its blocks (Dettmers et al. 2023, section 3).
+        weights = size.embeddings * _WEIGHT + int((size.parameters - size.embeddings) * 0.52)
+    deep = {"full": size.layers, "last-layers": min(layers, size.layers), "head": 0}.get(method, size.layers)
+    # Per token and layer: what each linear layer and norm keeps of its input, about 16 hidden vectors and 3 inner ones, and
+    # per head a row of attention (Korthikanti et al. 2022, https://arxiv.org/abs/2205.05198, equation 1, in float32).
+    kept = 4 * tokens * deep * (10 * size.hidden + 3 * size.inner + 2 * size.heads * row_tokens)
+    return weights + learning * _LEARNING + kept + _ROOM
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Return the memory that a run may take: the device's free memory, or the machine's within this process's limits."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0] * _SHARE)
+    found = [v for v in (_available(), _limit()) if v is not None]
+    return int(min(found) * _SHARE) if found else None
+
+
+def _available() -> int | None:
+    path = Path("/proc/meminfo")
+    if not path.is_file():
+        return None
+    line = next((x for x in path.read_text().splitlines() if x.startswith("MemAvailable")), None)
+    return int(line.split()[1]) * 1024 if line else None
+
+
+def _limit() -> int | None:
+    """Return what is left of this process's control group, where it has a limit."""
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used = Path("/sys/fs/cgroup/memory.current").read_text().strip()
+        return None if limit == "max" else max(0, int(limit) - int(used))
+    except (OSError, ValueError):
+        return None
+
+
+def gigabytes(count: float) -> str:
+    """Return a number of bytes for a reader."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB"

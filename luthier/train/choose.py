@@ -1,0 +1,137 @@
+"""What `method: auto` means: the method for these rows, this network and this machine, with the reason in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from luthier.base.errors import ModelError
+from luthier.base.records import Example
+from luthier.models import memory, methods, tuners
+from luthier.objectives.learner import Learner
+from luthier.spec.train import TrainSection
+from luthier.train import defaults
+
+# Decoders follow instructions from few rows best when little of them may move: low-rank updates reach full tuning there
+# (Schulman et al. 2025, "LoRA without regret") and forget less (Biderman et al. 2024, https://arxiv.org/abs/2405.09673);
+# with hundreds of thousands of rows their capacity ends.
+_ANSWERS = frozenset(("generate", "prefer"))
+_MANY_ROWS = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A method with the reason for it; ``facts`` are figures that a report shows (memory, a contest's scores)."""
+
+    method: str
+    why: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def choose_method(
+    learner: Learner, examples: Sequence[Example], train: TrainSection, *, seed: int | None = None
+) -> Choice:
+    """Return the method for a task; the one asked for where it is not `auto`.
+
+    Few labels are decided by a contest where there is one for the objective (:data:`CONTESTS`); otherwise full tuning is
+    taken where it fits in memory, and low-rank updates where it does not or where the model writes.
+
+    Args:
+        learner: as made of the base, before anything learns.
+        train: with or without `auto` elsewhere.
+        seed: of a contest's folds; default the section's own.
+    Raises:
+        ModelError: no method fits in memory.
+    """
+    if train.method != "auto":
+        if train.method == "qlora":
+            tuners.check_qlora()
+        return Choice(train.method, "asked for")
+    found = _by_size(learner, examples, train)
+    contest = CONTESTS.get(learner.objective)
+    won = contest(learner, examples, train, train.seed if seed is None else seed, found) if contest else None
+    return won or found
+
+
+# Contests for few labels, one per objective: handed the learner, the rows, the section, a seed and the choice by size, they
+# return the winner, or None where there are too many rows for a contest to be worth its time.
+CONTESTS: dict[str, Any] = {}
+
+
+def _by_size(learner: Learner, examples: Sequence[Example], train: TrainSection) -> Choice:
+    network = methods.plain(learner.network)
+    try:
+        size = memory.size_of(network)
+    except ModelError:
+        return Choice("full", "the layers of this model could not be told apart, so its memory was not estimated")
+    where = next(network.parameters()).device
+    room = memory.free_bytes(where)
+    tokens = defaults.micro_tokens(train, learner.objective)
+    row = min(learner.max_tokens, tokens)
+    trained = train.embeddings == "train" or (train.embeddings == "auto" and learner.objective in defaults.WRITES)
+    needs = {
+        method: memory.needed(
+            size, method, rank=train.lora.rank, layers=min(train.layers, size.layers), tokens=tokens, row_tokens=row,
+            embeddings=trained,
+        ) - (0 if method == "qlora" else _already(network))
+        for method in ("full", "lora", "qlora", "last-layers", "head")
+    }  # fmt: skip
+    order, reason = _order(learner.objective, len(examples))
+    facts = {"needs_bytes": needs, "free_bytes": room}
+    for method in order:
+        if method == "qlora" and not _can_qlora():
+            continue
+        if room is None or needs[method] <= room:
+            return Choice(method, _words(method, order[0], reason, needs, room, len(examples)), facts)
+    raise ModelError(
+        f"training needs about {memory.gigabytes(min(needs[m] for m in order))} with the smallest method, "
+        f"{memory.gigabytes(room or 0)} are free",
+        where="model.base",
+        mend="Take a smaller base model, lower train.micro_tokens, or name a train.method to try it all the same.",
+    )
+
+
+def _already(network: torch.nn.Module) -> int:
+    """Return the bytes of weights that are loaded and so are taken from the free memory already."""
+    return sum(p.numel() * p.element_size() for p in network.parameters())
+
+
+def _order(objective: str, rows: int) -> tuple[tuple[str, ...], str]:
+    """Return the methods from the one wanted most, and why that one."""
+    small = ("lora", "qlora", "last-layers", "head")
+    if objective in _ANSWERS and rows < _MANY_ROWS:
+        why = "a model that writes keeps more of what it can do under low-rank updates, and learns as much from so few rows"
+        return tuple(m for m in small if m != "head"), why
+    if objective in defaults.WRITES:
+        return (
+            "full",
+            *(m for m in small if m != "head"),
+        ), "there is much to learn, and all of the network can hold it"
+    return ("full", *small), "an encoder learns most when all its layers may move"
+
+
+def _words(
+    method: str, wanted: str, reason: str, needs: Mapping[str, int], room: int | None, rows: int
+) -> str:  # fmt: skip
+    free = (
+        ""
+        if room is None
+        else f"; about {memory.gigabytes(max(0, needs[method]))} more memory of {memory.gigabytes(room)} free"
+    )
+    if method == wanted:
+        return f"{rows:,} rows: {reason}{free}"
+    return (
+        f"`{wanted}` would need about {memory.gigabytes(needs[wanted])} more memory and {memory.gigabytes(room or 0)} are "
+        f"free; `{method}` needs {memory.gigabytes(max(0, needs[method]))}"
+    )
+
+
+def _can_qlora() -> bool:
+    try:
+        tuners.check_qlora()
+    except ModelError:
+        return False
+    return True
