@@ -142,6 +142,12 @@ class Progress:
     def _on_evaluation(self, event: Mapping[str, Any]) -> None:
         self._line(f"valid    step {event['step']}: {event['score']:.4f}{'  best' if event['best'] else ''}")
 
+    def _on_diagnosis(self, event: Mapping[str, Any]) -> None:
+        self.close()
+        self._line(f"fit      {event['words']}. {event['why']}")
+        if event["next"] and event["verdict"] != "fits":
+            self._line(f"         {event['next']}")
+
     def _on_step(self, event: Mapping[str, Any]) -> None:
         if sys.stderr.isatty():
             self._advance(event)

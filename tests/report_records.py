@@ -75,6 +75,7 @@ def classify_record(
         "roc": curves.roc_curves(targets, predictions, labels),
         "reliability": curves.reliability(targets, predictions),
         "curve": curve_record(rng),
+        "diagnosis": fit_record(),
         "mistakes": mistakes.worst(tested, predictions, 12),
         "seconds": {"prepare": 1.24, "train": 61.7, "evaluate": 2.2},
         "peak_memory_mb": 912.4,
@@ -110,8 +111,26 @@ def data_record(rows: int, counts: dict[str, Any]) -> dict[str, Any]:
 def curve_record(rng: np.random.Generator) -> dict[str, Any]:
     losses = 1.4 * np.exp(-np.arange(1, 181) / 50) + 0.15 + 0.06 * rng.random(180)
     steps = [{"step": i + 1, "loss": float(loss), "rate": 3e-5 * (1 - i / 180)} for i, loss in enumerate(losses)]
-    scores = (0.71, 0.83, 0.86, 0.855)
-    return {"steps": steps, "evaluations": [{"step": 45 * (i + 1), "score": score} for i, score in enumerate(scores)]}
+    scores, valid, train = (0.71, 0.83, 0.86, 0.855), (0.9, 0.52, 0.44, 0.49), (0.88, 0.4, 0.2, 0.11)
+    return {
+        "steps": steps,
+        "evaluations": [
+            {"step": 45 * (i + 1), "score": s, "valid_loss": v, "train_loss": t, "train_score": min(1.0, s + 0.03 * i)}
+            for i, (s, v, t) in enumerate(zip(scores, valid, train, strict=True))
+        ],
+    }
+
+
+def fit_record() -> dict[str, Any]:
+    """Return the verdict of a run that overfits."""
+    return {
+        "verdict": "overfits",
+        "from_step": 135,
+        "evidence": ["After step 135 the validation loss rose from 0.44 to 0.49, while the train loss fell to 0.11."],
+        "next": ["Train less: fewer train.epochs, a lower train.rate.", "More rows help most."],
+        "also": ["data-limited"],
+        "figures": {"valid_rows": 90},
+    }
 
 
 def generate_record(*, seed: int = 0) -> dict[str, Any]:

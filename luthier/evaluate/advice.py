@@ -19,6 +19,7 @@ def next_steps(record: Mapping[str, Any]) -> list[str]:
     sentences = [
         *_undefined_bars(record),
         *_weakest_label(record),
+        *_fit(record),
         *_too_few_rows(record),
         *_baseline_is_enough(record),
         *_look_at_the_data(record),
@@ -70,6 +71,18 @@ def _weakest_label(record: Mapping[str, Any]) -> list[str]:
     learnt = plain_number(trained.get("train")) if isinstance(trained, Mapping) else None
     more = f" It has {learnt:,.0f} training rows: add more" if learnt is not None else " Add training rows of it"
     return [sentence + more + (", or settle how the two labels differ." if taken_for else ".")]
+
+
+def _fit(record: Mapping[str, Any]) -> list[str]:
+    found = record.get("diagnosis") or {}
+    told = {
+        "overfits": "It overfits", "underfits": "It underfits", "noisy": "Its labels look noisy",
+        "data-limited": "It is limited by its data",
+    }.get(str(found.get("verdict")))  # fmt: skip
+    if told is None:
+        return []
+    since = f" from step {found['from_step']}" if found.get("from_step") is not None else ""
+    return [" ".join([f"{told}{since}.", *list(found.get("next") or [])[:1]])]
 
 
 def _too_few_rows(record: Mapping[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any
 from luthier.base.files import write_text
 from luthier.evaluate import report_engineer as engineer
 from luthier.evaluate import report_owner as owner
+from luthier.evaluate import report_training as training_
 from luthier.evaluate.report_data import data
 from luthier.evaluate.report_html import Html, tag
 from luthier.evaluate.report_plots import Figure, plotly_script
@@ -32,7 +33,8 @@ PARTS: dict[str, tuple[str, Part]] = {
     "mistakes": ("Worst mistakes", engineer.mistakes),
     "samples": ("Answers", engineer.samples),
     "curves": ("Curves and calibration", engineer.curves),
-    "training": ("Training", engineer.training),
+    "training": ("Training", training_.training),
+    "learning": ("Learning curve", training_.learning_curve),
     "data": ("Data", data),
     "settings": ("Model and settings", engineer.settings),
 }

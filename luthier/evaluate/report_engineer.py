@@ -161,35 +161,6 @@ def curves(record: Mapping[str, Any], plots: Plots) -> list[Html]:
     return [tag("div", drawn, class_="pair")] if drawn else []
 
 
-def training(record: Mapping[str, Any], plots: Plots) -> list[Html]:
-    """Return the training curve and where the time went."""
-    curve = record.get("curve") or {}
-    steps, evaluations = curve.get("steps") or [], curve.get("evaluations") or []
-    seconds = record.get("seconds") or {}
-    memory = plain_number(record.get("peak_memory_mb"))
-    facts = [(f"{name} time", duration(s)) for name, value in seconds.items() if (s := plain_number(value)) is not None]
-    facts += [("most memory", f"{memory:,.0f} MB")] if memory is not None else []
-    parts = []
-    if steps:
-        score = str(curve.get("metric") or "validation score")
-        plots["training"] = report_plots.training(steps, evaluations, score)
-        losses = [v for s in steps if (v := plain_number(s.get("loss"))) is not None]
-        told = f"Training loss over {len(steps)} steps" + (
-            f", from {decimal(losses[0])} to {decimal(losses[-1])}" if losses else ""
-        )
-        told += f"; below, {score} at {len(evaluations)} evaluations." if evaluations else "."
-        parts.append(plot("training", told, height=plots["training"]["layout"]["height"]))
-    return [*parts, definitions(facts)] if parts or facts else []
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it."""
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
-
-
 def mistakes(record: Mapping[str, Any], plots: Plots) -> list[Html]:
     """Return the worst mistakes with the line each came from."""
     del plots

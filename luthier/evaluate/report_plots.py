@@ -27,7 +27,8 @@ def plotly_script() -> str:
     return str(get_plotlyjs())
 
 
-def _layout(height: int, **more: Any) -> dict[str, Any]:
+def layout(height: int, **more: Any) -> dict[str, Any]:
+    """Return the layout that all plots share, ``height`` in pixels."""
     return {
         "height": height,
         "margin": {"l": 10, "r": 16, "t": 12, "b": 40, "pad": 4},
@@ -42,7 +43,8 @@ def _layout(height: int, **more: Any) -> dict[str, Any]:
     }
 
 
-def _axis(title: str = "", **more: Any) -> dict[str, Any]:
+def axis(title: str = "", **more: Any) -> dict[str, Any]:
+    """Return an axis as all plots draw it."""
     base = {"gridcolor": "@grid", "linecolor": "@rule", "zeroline": False, "automargin": True, "fixedrange": False}
     return {**base, **({"title": {"text": title, "font": {"size": 12}, "standoff": 14}} if title else {}), **more}
 
@@ -83,7 +85,7 @@ def dots(
         mark = {"type": "scatter", "mode": "lines", "name": "bar", "x": xs, "y": ys, "line": line}
         traces.append({**mark, "hovertemplate": "bar %{x}<extra></extra>"})
     height = 100 + band * len(metrics)
-    xaxis = _axis(range=[-0.02, 1.02]) if unit else _axis(rangemode="tozero")
+    xaxis = axis(range=[-0.02, 1.02]) if unit else axis(rangemode="tozero")
     ticks: dict[str, Any] = {
         "tickvals": [place[m] for m in metrics],
         "ticktext": [short(m) for m in metrics],
@@ -91,7 +93,7 @@ def dots(
     }
     return {
         "data": traces,
-        "layout": _layout(height, showlegend=True, xaxis=xaxis, yaxis=_axis(**ticks, showgrid=False)),
+        "layout": layout(height, showlegend=True, xaxis=xaxis, yaxis=axis(**ticks, showgrid=False)),
     }
 
 
@@ -157,9 +159,9 @@ def confusion(labels: Sequence[str], matrix: Sequence[Sequence[int]]) -> Figure:
         "tickfont": font,
         "showgrid": False,
     }
-    yaxis = _axis("true label", **ticks, autorange="reversed")
-    xaxis = _axis("taken for", **ticks, tickangle=0 if size <= 4 else -45 if size <= 20 else -90)
-    return {"data": [trace], "layout": _layout(confusion_size(size)["height"], xaxis=xaxis, yaxis=yaxis)}
+    yaxis = axis("true label", **ticks, autorange="reversed")
+    xaxis = axis("taken for", **ticks, tickangle=0 if size <= 4 else -45 if size <= 20 else -90)
+    return {"data": [trace], "layout": layout(confusion_size(size)["height"], xaxis=xaxis, yaxis=yaxis)}
 
 
 def confusion_size(size: int) -> dict[str, int]:
@@ -206,9 +208,9 @@ def roc(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
             "showlegend": False,
         }
     )
-    xaxis = _axis("share of other rows falsely taken", range=[-0.01, 1.01])
-    yaxis = _axis("share of its rows found", range=[-0.01, 1.01])
-    return {"data": traces, "layout": _layout(420, xaxis=xaxis, yaxis=yaxis, showlegend=True)}
+    xaxis = axis("share of other rows falsely taken", range=[-0.01, 1.01])
+    yaxis = axis("share of its rows found", range=[-0.01, 1.01])
+    return {"data": traces, "layout": layout(420, xaxis=xaxis, yaxis=yaxis, showlegend=True)}
 
 
 def reliability(bins: Sequence[Mapping[str, Any]]) -> Figure:
@@ -235,65 +237,6 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> Figure:
             "hovertemplate": "%{text}<extra></extra>",
         },
     ]
-    xaxis = _axis("confidence", range=[-0.03, 1.03])
-    yaxis = _axis("share that is right", range=[-0.05, 1.06])
-    return {"data": traces, "layout": _layout(420, xaxis=xaxis, yaxis=yaxis)}
-
-
-def training(steps: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]], score: str) -> Figure:
-    """Draw the loss of each step with its running mean, and below it the score on the validation rows."""
-    known = [s for s in steps if plain_number(s.get("loss")) is not None]
-    xs, losses = [s["step"] for s in known], [float(s["loss"]) for s in known]
-    rates = [f"rate {s['rate']:.3g}" if plain_number(s.get("rate")) is not None else "" for s in known]
-    hover = "step %{x}: loss %{y:.4f} %{text}<extra></extra>"
-    raw = {"color": "@rule" if len(known) > 30 else "@accent", "width": 1}
-    traces: list[dict[str, Any]] = [
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "name": "loss",
-            "x": xs,
-            "y": losses,
-            "text": rates,
-            "line": raw,
-            "hovertemplate": hover,
-        }
-    ]
-    if len(known) > 30:
-        mean = {"color": "@accent", "width": 2}
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": "running mean",
-                "x": xs,
-                "y": _running_mean(losses),
-                "line": mean,
-                "hoverinfo": "skip",
-            }
-        )
-    scored = [e for e in evaluations if plain_number(e.get("score")) is not None]
-    layout = _layout(300, xaxis=_axis("step"), yaxis=_axis("loss", rangemode="tozero"))
-    if scored:
-        points = {"x": [e["step"] for e in scored], "y": [e["score"] for e in scored], "xaxis": "x", "yaxis": "y2"}
-        hover = "step %{x}: %{y:.4f}<extra></extra>"
-        style = {"line": {"color": "@series1", "width": 2}, "marker": {"size": 8}}
-        traces.append(
-            {"type": "scatter", "mode": "lines+markers", "name": score, **points, **style, "hovertemplate": hover}
-        )
-        layout |= {
-            "height": 440,
-            "yaxis": _axis("loss", rangemode="tozero", domain=[0.5, 1]),
-            "yaxis2": _axis(score, domain=[0, 0.4]),
-        }
-        layout["xaxis"] = _axis("step", anchor="y2")
-    return {"data": traces, "layout": layout}
-
-
-def _running_mean(values: Sequence[float], share: float = 0.9) -> list[float]:
-    """Exponential mean, corrected for its start (as in Adam), so that the first values are not drawn to zero."""
-    mean, means = 0.0, []
-    for i, value in enumerate(values, 1):
-        mean = share * mean + (1 - share) * value
-        means.append(mean / (1 - share**i))
-    return means
+    xaxis = axis("confidence", range=[-0.03, 1.03])
+    yaxis = axis("share that is right", range=[-0.05, 1.06])
+    return {"data": traces, "layout": layout(420, xaxis=xaxis, yaxis=yaxis)}

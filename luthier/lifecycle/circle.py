@@ -138,7 +138,7 @@ def _go_round(round_: Round, identity: str, judge: bool) -> Run:
     if faults:
         raise TaskError.of(Fault(f.what, f"{file.path}: {f.where}", f.mend) for f in faults)
     # Loading torch takes seconds: faults of task and data are told before.
-    from luthier.lifecycle import judging, steps
+    from luthier.lifecycle import diagnosing, judging, steps
 
     # What chooses, trains and packs is handed the rows with the test side closed.
     closed = data.sealed()
@@ -149,6 +149,7 @@ def _go_round(round_: Round, identity: str, judge: bool) -> Run:
     extended = steps.extend(round_, closed, _clashes(data))
     outcome = steps.train(round_, closed, extended, model, resolved, identity)
     facts = steps.facts(round_, closed, extended, model, resolved, outcome)
+    facts["diagnosis"] = diagnosing.diagnosis(round_, closed, outcome)
     bundle = steps.release(round_, closed, model, facts)
     record = {**facts, "created": datetime.now(UTC).isoformat(timespec="seconds"), "resolved": dump_task(resolved)}
     if judge:

@@ -43,6 +43,7 @@ class Run:
             "against",
             "without_twins",
             "notes",
+            "diagnosis",
             "seconds",
             "peak_memory_mb",
         )

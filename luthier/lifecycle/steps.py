@@ -27,6 +27,7 @@ from luthier.evaluate import baselines as rivals_
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.report import write_report
 from luthier.lifecycle.augmenting import extend as extend_rows
+from luthier.lifecycle.gauges import Gauge, without_rows
 from luthier.lifecycle.judging import figures, predict_rows
 from luthier.lifecycle.round import Round
 from luthier.models import catalogue
@@ -149,20 +150,10 @@ def extend(round_: Round, data: Prepared, clashes: Callable[[Sequence[Example]],
 def train(round_: Round, data: Prepared, extended: Extended, model: Model, resolved: Task, identity: str) -> Outcome:
     """Train the learner in place; its validation score comes from the predictor that serves."""
     began = time.monotonic()
-    predictor = Predictor(model.learner)
-    objective, metric = resolved.task.objective, resolved.train.metric
-
-    def score() -> float:
-        rows = data.valid
-        if predictor.measures and metric in measures.MEASURED:
-            predictions = predictor.measure(rows)
-        else:
-            predictions = predict_rows(predictor, rows, resolved)
-        value = figures(objective, rows, predictions, data.labels).get(metric)
-        return float("-inf") if value is None else value
-
+    metric = resolved.train.metric
+    gauge = Gauge(model.learner, data, resolved)
     outcome = fit(
-        model.learner, extended.train, resolved.train, score=score if data.valid else None,
+        model.learner, extended.train, resolved.train, score=gauge if data.valid else None,
         lower_is_better=metric in measures.LOWER_IS_BETTER, folder=round_.folder / "checkpoints",
         identity=stable_hash([identity, data.report.fingerprint, model.base.found.sha256, extended.record.get("fingerprint")]), emit=round_.emit, stopper=round_.stopper, balance=extended.balance,
     )  # fmt: skip
@@ -199,7 +190,7 @@ def facts(
             "why": read_json(round_.folder / "choice.json")["why"], "metric": resolved.train.metric, "best_score": outcome.best_score, "stopped_early": outcome.stopped_early,
             **outcome.facts,
         },
-        "curve": {"steps": outcome.losses, "evaluations": outcome.evaluations},
+        "curve": {"steps": outcome.losses, "evaluations": without_rows(outcome.evaluations)},
         "environment": environment(),
     }  # fmt: skip
 

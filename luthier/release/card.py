@@ -42,6 +42,10 @@ def model_card(facts: Mapping[str, Any], *, objective: str, bundle_id: str) -> s
         lines += ["| metric on the test rows | value | 95 % interval |", "| --- | --- | --- |"]
         lines += [_metric(name, m) for name, m in facts["metrics"].items() if m.get("value") is not None]
         lines += [""]
+    if facts.get("diagnosis"):
+        found = facts["diagnosis"]
+        since = f" from step {found['from_step']}" if found.get("from_step") is not None else ""
+        lines += [f"**Over- and underfitting: {found['verdict']}{since}.**", "", *[f"- {e}" for e in found["evidence"]], ""]
     lines += [
         "## Use",
         "",

@@ -102,6 +102,15 @@ class TrainSection(Section):
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this global norm.")
     evaluations: int = Field(5, ge=1, description="How often the validation rows are scored during training.")
     patience: int = Field(4, ge=1, description="Evaluations in a row without a better score before training stops.")
+    min_delta: float = Field(
+        0.0, ge=0, description="What a score must exceed the best by to count as better for `patience`."
+    )
+    watched_rows: int = Field(
+        300,
+        ge=0,
+        description="Train rows measured beside the validation rows at each evaluation, for the verdict on over- and"
+        " underfitting; 0 measures none.",
+    )
     metric: str = Field("auto", description="Validation metric that chooses the delivered checkpoint.")
     seed: int = Field(0, ge=0, description="Seed of batch order, dropout and new parameters.")
     checkpoint_s: float = Field(

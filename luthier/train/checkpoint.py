@@ -23,13 +23,18 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run stands between two steps: all that is not in the weights or the optimiser."""
+    """Where a run stands between two steps: all that is not in the weights or the optimiser.
+
+    ``best_score`` is that of the weights to deliver, ``held`` the one that a later score must exceed by
+    ``train.min_delta`` lest patience run out.
+    """
 
     step: int = 0
-    evaluations: list[dict[str, float]] = field(default_factory=list)
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
     losses: list[dict[str, float]] = field(default_factory=list)
     best_step: int = 0
     best_score: float | None = None
+    held: float | None = None
     stale: int = 0
     seconds: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ from luthier.train.defaults import make_plan
 from luthier.train.loop import Plan, train
 from luthier.train.optim import make_optimizer
 
-Score = Callable[[], float]
+# One number, or figures of which `score` is the one that chooses; the others are kept beside it.
+Score = Callable[[], float | Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Outcome:
     best_step: int
     best_score: float | None
     stopped_early: bool
-    evaluations: list[dict[str, float]]
+    evaluations: list[dict[str, Any]]
     losses: list[dict[str, float]]
     seconds: float
     parameters: Counted
@@ -55,7 +56,8 @@ def fit(
 
     Args:
         section: resolved settings, without `auto`.
-        score: measures the learner on validation rows; without it the last weights are delivered.
+        score: measures the learner on validation rows; without it the last weights are delivered. It may return more
+            than the score: all of it is kept with the evaluation.
         folder: where checkpoints are kept and looked for; without it nothing is saved.
         identity: a hash of the data and the base model, so that a checkpoint is never resumed on other rows.
         balance: how rare labels count more (classify): by their weight in the loss and the head's fit, or by being drawn.
@@ -197,15 +199,24 @@ class _Run:
         if self.score is None or (progress.evaluations and progress.evaluations[-1]["step"] == progress.step):
             return
         self.learner.eval()
-        value = self.score()
-        progress.evaluations.append({"step": progress.step, "score": value})
-        better = progress.best_score is None or self.sign * value > self.sign * progress.best_score
+        found = self.score()
+        figures = dict(found) if isinstance(found, Mapping) else {"score": found}
+        value = float(figures["score"])
+        progress.evaluations.append({"step": progress.step, **figures})
+        better = self._exceeds(progress.best_score, value)
         if better:
-            progress.best_score, progress.best_step, progress.stale = value, progress.step, 0
+            progress.best_score, progress.best_step = value, progress.step
             self.best = copy_state(self.learner)
+        # Small gains are delivered but buy no more patience; they add up, since what they are held against stays.
+        if self._exceeds(progress.held, value, by=self.section.min_delta):
+            progress.held, progress.stale = value, 0
         else:
             progress.stale += 1
-        self.emit("evaluation", step=progress.step, score=round(value, 6), best=better)
+        told = {name: round(v, 6) for name, v in figures.items() if name.endswith("_loss") and isinstance(v, float)}
+        self.emit("evaluation", step=progress.step, score=round(value, 6), best=better, **told)
+
+    def _exceeds(self, before: float | None, value: float, *, by: float = 0.0) -> bool:
+        return before is None or self.sign * (value - before) > by
 
     def _stops_early(self) -> bool:
         return self.progress.stale >= self.section.patience

@@ -42,6 +42,12 @@ def test_run_ends_with_a_verdict_and_all_files(project: Path) -> None:
     assert {"prepare", "train", "evaluate"} <= set(result["seconds"])
     assert result["peak_memory_mb"] > 50
     assert str(project) not in (folder / "manifest.json").read_text()
+    record = json.loads((folder / "report.json").read_text())
+    assert record["diagnosis"] == result["diagnosis"]
+    assert f"fit      {result['diagnosis']['verdict']}" in done.stderr
+    assert f"Over- and underfitting: {result['diagnosis']['verdict']}" in (folder / "bundle/README.md").read_text()
+    assert all({"score", "valid_loss", "train_loss", "train_score"} < set(e) for e in record["curve"]["evaluations"])
+    assert all("rows" not in e for e in record["curve"]["evaluations"])
 
     again = luthier("run", "task.yaml", "--json", cwd=project)
     assert only_object(again) == result

@@ -17,6 +17,7 @@ from luthier.train import checkpoint
 from luthier.train.batches import epoch_batches, padding_share
 from luthier.train.defaults import make_plan
 from luthier.train.loop import train
+from luthier.train.measure import batch_losses
 from luthier.train.optim import make_optimizer, rate_at
 from luthier.train.run import encode_all, fit
 
@@ -344,3 +345,65 @@ def test_every_row_once_an_epoch_and_little_padding() -> None:
     pieces = micro_batches(batches[0], lengths, max_tokens=100)
     assert sorted(r for p in pieces for r in p) == sorted(batches[0])
     assert all(len(p) == 1 or max(lengths[r] for r in p) * len(p) <= 100 for p in pieces)
+
+
+def test_small_gains_are_delivered_but_buy_no_patience(tiny_bert: Path) -> None:
+    settings = section("classify", 24, epochs=10.0, batch=8, evaluations=10, patience=3, min_delta=0.1)
+    scores = iter([0.5, 0.55, 0.58, 0.61, 0.62, 0.5, 0.5])
+    outcome = fit(learner_of(tiny_bert, "classify", LABELS), labelled(24), settings, score=lambda: next(scores))
+    # 0.61 is the first to exceed 0.5 by more than a tenth: gains add up. Then three in a row are no such gain.
+    assert [e["score"] for e in outcome.evaluations] == [0.5, 0.55, 0.58, 0.61, 0.62, 0.5, 0.5]
+    assert (outcome.stopped_early, outcome.best_score) == (True, 0.62)
+
+
+def test_small_gains_count_downwards_too(tiny_bert: Path) -> None:
+    settings = section("classify", 24, epochs=10.0, batch=8, evaluations=10, patience=2, min_delta=0.5)
+    scores = iter([9.0, 8.0, 7.8, 7.6, 1.0])
+    outcome = fit(learner_of(tiny_bert, "classify", LABELS), labelled(24), settings, score=lambda: next(scores),
+                  lower_is_better=True)  # fmt: skip
+    assert [e["score"] for e in outcome.evaluations] == [9.0, 8.0, 7.8, 7.6]
+    assert outcome.best_score == 7.6
+
+
+@pytest.mark.parametrize(("objective", "model"), [("classify", "tiny_bert"), ("generate", "tiny_llama")])
+def test_measuring_losses_disturbs_nothing(objective, model, request) -> None:
+    """Training goes on bit for bit as if nothing had been measured, dropout's chance included."""
+    folder = request.getfixturevalue(model)
+    examples = labelled(22) if objective == "classify" else sums(22)
+    settings = section(objective, 22, epochs=2.0, batch=8, evaluations=3, method="lora", lora={"dropout": 0.3})
+    states = []
+    for measured in (False, True):
+        learner = learner_of(folder, objective, LABELS if objective == "classify" else ())
+        rows = [e for e in map(learner.encode, examples) if e is not None]
+
+        def score(learner=learner, rows=rows, measured=measured) -> float:
+            if measured:
+                losses = batch_losses(learner, rows)
+                assert losses == batch_losses(learner, rows)
+            return 0.0
+
+        fit(learner, examples, settings, score=score)
+        states.append(state(learner))
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_batch_losses_are_the_plain_loss(tiny_bert: Path) -> None:
+    learner = learner_of(tiny_bert, "classify", LABELS)
+    rows = [learner.encode(e) for e in labelled(20)]
+    losses = batch_losses(learner, rows)
+    with torch.no_grad():
+        for start, found in zip((0, 16), losses, strict=True):
+            batch = learner.collate(rows[start : start + 16])
+            assert found == pytest.approx(float(F.cross_entropy(learner.logits(batch), batch.labels_B)), abs=1e-4)
+
+
+def test_all_figures_of_an_evaluation_survive_a_resume(tiny_bert: Path, tmp_path: Path) -> None:
+    settings = section("classify", 22, epochs=2.0, batch=8, evaluations=2, checkpoint_s=0.0)
+
+    def score() -> dict[str, object]:
+        return {"score": 0.5, "valid_loss": 1.25, "rows": {"valid": {"loss": [1.0, 1.5]}}}
+
+    fit(learner_of(tiny_bert, "classify", LABELS), labelled(22), settings, score=score, folder=tmp_path, identity="x")
+    again = fit(learner_of(tiny_bert, "classify", LABELS), labelled(22), settings, score=score, folder=tmp_path, identity="x")
+    assert len(again.evaluations) == 3
+    assert all(e["rows"] == {"valid": {"loss": [1.0, 1.5]}} and e["valid_loss"] == 1.25 for e in again.evaluations)

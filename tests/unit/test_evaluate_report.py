@@ -247,3 +247,17 @@ def test_a_bar_on_an_accepted_run_reads_well() -> None:
     good = classify_record(skill=8, rows=300, bars=[Bar("macro_f1", ">=", 0.6)])
     words = " ".join(plain(page(good)).split())
     assert "Accepted its bar is met." in words and "✓ yes" in words and "luthier serve" in words
+
+
+def test_the_fit_is_told_and_both_curves_are_drawn(record: dict[str, Any]) -> None:
+    text = page(record)
+    words = plain(text)
+    assert "overfits from step 135" in words and "(also: data-limited)" in words
+    assert "After step 135 the validation loss rose from 0.44 to 0.49" in words
+    assert "It overfits from step 135." in " ".join(next_steps(record))
+    figure = json.loads(re.search(r'id="plots">(.*?)</script>', text, re.DOTALL)[1])["training"]
+    drawn = {trace["name"]: trace for trace in figure["data"]}
+    assert drawn["validation rows"]["y"] == [0.9, 0.52, 0.44, 0.49]
+    assert drawn["train rows"]["y"] == [0.88, 0.4, 0.2, 0.11]
+    assert [shape["x0"] for shape in figure["layout"]["shapes"]] == [135]
+    assert "overfits" not in plain(page({**record, "diagnosis": {"verdict": "fits", "evidence": [], "next": []}}))

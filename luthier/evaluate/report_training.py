@@ -1,0 +1,114 @@
+"""The report's part on training: how it went in words, its curves, the learning curve, where the time went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from luthier.evaluate import report_plots_training as plots_
+from luthier.evaluate.report_html import (
+    Cell,
+    Column,
+    Html,
+    count,
+    decimal,
+    definitions,
+    interval,
+    number,
+    plain_number,
+    plot,
+    table,
+    tag,
+)
+from luthier.evaluate.report_plots import Figure
+
+Plots = dict[str, Figure]
+
+
+def training(record: Mapping[str, Any], plots: Plots) -> list[Html]:
+    """Return the verdict on the fit, the training curves and where the time went."""
+    curve = record.get("curve") or {}
+    steps, evaluations = curve.get("steps") or [], curve.get("evaluations") or []
+    seconds = record.get("seconds") or {}
+    memory = plain_number(record.get("peak_memory_mb"))
+    facts = [(f"{name} time", duration(s)) for name, value in seconds.items() if (s := plain_number(value)) is not None]
+    facts += [("most memory", f"{memory:,.0f} MB")] if memory is not None else []
+    parts = _fit(record)
+    if steps:
+        score = str(curve.get("metric") or (record.get("training") or {}).get("metric") or "validation score")
+        plots["training"] = plots_.training(steps, evaluations, score, turn=_turn(record))
+        parts.append(plot("training", _told(steps, evaluations, score), height=plots["training"]["layout"]["height"]))
+    return [*parts, definitions(facts)] if parts or facts else []
+
+
+def _fit(record: Mapping[str, Any]) -> list[Html]:
+    """Return the verdict on over- and underfitting with its evidence and what to do next."""
+    found = record.get("diagnosis") or {}
+    if not found.get("verdict"):
+        return []
+    since = f" from step {found['from_step']}" if found.get("from_step") is not None else ""
+    also = ", ".join(found.get("also") or [])
+    head = tag(
+        "p",
+        "Over- and underfitting: ",
+        tag("strong", f"{found['verdict']}{since}"),
+        f" (also: {also})." if also else ".",
+    )
+    evidence = [tag("li", sentence) for sentence in found.get("evidence") or []]
+    advice = [tag("li", sentence) for sentence in found.get("next") or []]
+    return [
+        head,
+        tag("ul", evidence) if evidence else Html(""),
+        tag("details", tag("summary", "What to do"), tag("ul", advice)) if advice else Html(""),
+    ]
+
+
+def _turn(record: Mapping[str, Any]) -> int | None:
+    return (record.get("diagnosis") or {}).get("from_step")
+
+
+def _told(steps: list[Mapping[str, Any]], evaluations: list[Mapping[str, Any]], score: str) -> str:
+    losses = [v for s in steps if (v := plain_number(s.get("loss"))) is not None]
+    told = f"Training loss over {len(steps)} steps"
+    told += f", from {decimal(losses[0])} to {decimal(losses[-1])}" if losses else ""
+    known = [e for e in evaluations if plain_number(e.get("valid_loss")) is not None]
+    if known:
+        told += f"; on the validation rows from {decimal(known[0]['valid_loss'])} to {decimal(known[-1]['valid_loss'])}"
+    return told + (f"; below, {score} at {len(evaluations)} evaluations." if evaluations else ".")
+
+
+def learning_curve(record: Mapping[str, Any], plots: Plots) -> list[Html]:
+    """Return what parts of the train rows reach, and what more rows would bring."""
+    found = record.get("learning_curve") or {}
+    points = found.get("points") or []
+    if not points:
+        return []
+    metric, ahead = str(found.get("metric") or "score"), found.get("extrapolated") or {}
+    plots["learning"] = plots_.learning(points, ahead, metric)
+    rows = [
+        [Cell(f"{point['share']:.0%}", point["share"]), count(point["rows"]), number(point), interval(point), count(len(point["scores"]))]
+        for point in points
+    ]  # fmt: skip
+    if ahead:
+        share = ahead["rows"] / points[-1]["rows"]
+        rows.append(
+            [Cell(f"{share:.0%}, extrapolated", share), count(ahead["rows"]), number(ahead), interval(ahead), Cell("")]
+        )
+    columns = [
+        Column("Share of the train rows"),
+        *(Column(t, True) for t in ("Rows", metric, "95 % interval", "Seeds")),
+    ]
+    said = f"{metric} on the validation rows by the number of train rows; the band is where the curve lies with 95 %."
+    return [
+        tag("p", str(found.get("words") or "")),
+        plot("learning", said, height=plots["learning"]["layout"]["height"]),
+        table("Learning curve", columns, rows, hide_caption=True),
+    ]
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"

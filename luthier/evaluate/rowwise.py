@@ -1,0 +1,37 @@
+"""What each row of a prediction says by itself: its loss, whether it is right, how sure the model was."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from luthier.base.records import Example, Prediction
+
+Rows = dict[str, list[float]]
+
+_LEAST = 1e-12
+_DIGITS = 5
+
+
+def rowwise(rows: Sequence[Example], predictions: Sequence[Prediction]) -> Rows | None:
+    """Return ``loss`` (nats per learnt unit), and of labels also ``right`` (0 or 1) and ``confidence``, a number a row.
+
+    None where these predictions do not hold the loss of the known targets. Numbers are rounded: they go into checkpoints.
+    """
+    if not rows:
+        return None
+    if all(p.label is not None and p.scores is not None for p in predictions):
+        return _of_labels(rows, predictions)
+    weighed = [p.measured["nll_sum"] / p.measured["token_count"] for p in predictions if p.measured.get("token_count")]
+    # A row that is too long to weigh is so at every evaluation, so rows still pair up.
+    return {"loss": [round(value, _DIGITS) for value in weighed]} if weighed else None
+
+
+def _of_labels(rows: Sequence[Example], predictions: Sequence[Prediction]) -> Rows:
+    found: Rows = {"loss": [], "right": [], "confidence": []}
+    for row, prediction in zip(rows, predictions, strict=True):
+        scores = prediction.scores or {}
+        found["loss"].append(round(-math.log(max(scores.get(str(row.target), 0.0), _LEAST)), _DIGITS))
+        found["right"].append(int(prediction.label == row.target))
+        found["confidence"].append(round(scores.get(str(prediction.label), 0.0), _DIGITS))
+    return found
