@@ -165,3 +165,9 @@ def test_rows_of_predictions() -> None:
     weighed = [Prediction(measured={"nll_sum": 6.0, "token_count": 3}), Prediction(measured={})]
     assert rowwise(rows, weighed) == {"loss": [2.0]}
     assert rowwise(rows, [Prediction(text="x"), Prediction(text="y")]) is None
+
+
+def test_a_head_fitted_in_one_go_has_not_been_left_untouched() -> None:
+    once = [run_of(*FITS)[-1]]
+    assert diagnose(once, ASIDE).verdict == "fits"
+    assert diagnose([run_of(*UNDER)[-1]], ASIDE).verdict == "underfits"
