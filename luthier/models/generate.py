@@ -26,6 +26,14 @@ def generate(
         network: plain, or wrapped by peft.
         prompts: B lists of ids; they are padded on the left to one (B, T) batch.
     """
+    if virtual.learns_keys(network) and len({len(p) for p in prompts}) > 1:
+        # Padding between a prefix and its prompt would push the prefix out of sliding attention windows.
+        by_length = {size: [p for p in prompts if len(p) == size] for size in {len(p) for p in prompts}}
+        made = {
+            size: iter(generate(network, same, ends=ends, pad=pad, max_new_tokens=max_new_tokens))
+            for size, same in by_length.items()
+        }
+        return [next(made[len(p)]) for p in prompts]
     device = next(network.parameters()).device
     longest = max(len(p) for p in prompts)
     ids_BT = torch.full((len(prompts), longest), pad, dtype=torch.long, device=device)

@@ -19,6 +19,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
+    AutoModelForTextEncoding,
     AutoModelForTokenClassification,
     AutoTokenizer,
 )
@@ -152,7 +153,9 @@ def _pooling(folder: Path) -> str | None:
 def open_encoder(base: Base) -> torch.nn.Module:
     """Return the bare network whose ``last_hidden_state`` is (B, T, D)."""
     extra = {"add_pooling_layer": False} if base.config.model_type in {"bert", "roberta", "xlm-roberta"} else {}
-    return _open(AutoModel, base, base.config, **extra)
+    # T5's decoder cannot run without an answer to decode; its encoder alone is a network of its own.
+    family = AutoModelForTextEncoding if base.config.model_type in {"t5", "mt5", "umt5"} else AutoModel
+    return _open(family, base, base.config, **extra)
 
 
 def open_classifier(base: Base, labels: tuple[str, ...]) -> torch.nn.Module:

@@ -92,7 +92,7 @@ def ia3(network: nn.Module, train: TrainSection, head_names: tuple[str, ...]) ->
     return _wrap(network, config)
 
 
-def prompt(network: nn.Module, train: TrainSection, head_names: tuple[str, ...]) -> nn.Module:
+def prompt(network: Any, train: TrainSection, head_names: tuple[str, ...]) -> nn.Module:
     """Return the network with learnt vectors in front of every input; they start as those of random words.
 
     Raises:
@@ -100,7 +100,7 @@ def prompt(network: nn.Module, train: TrainSection, head_names: tuple[str, ...])
     """
     config = PromptTuningConfig(
         task_type=_task(network), num_virtual_tokens=train.prompt.tokens, prompt_tuning_init="SAMPLE_VOCAB",
-        num_transformer_submodules=1,
+        num_transformer_submodules=1, **{**shape_of_keys(network), "token_dim": network.get_input_embeddings().embedding_dim},
     )  # fmt: skip
     return _learnt_input(network, config, head_names, "prompt tuning")
 

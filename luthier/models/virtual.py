@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import PeftModel, PeftType
 from torch import nn
 
 from luthier.base.errors import ModelError
@@ -15,6 +15,11 @@ from luthier.models.load import positions
 def learns_input(network: nn.Module) -> bool:
     """Whether a prompt or prefix was learnt, which no merging can fold into the weights."""
     return isinstance(network, PeftModel) and bool(network.active_peft_config.is_prompt_learning)
+
+
+def learns_keys(network: nn.Module) -> bool:
+    """Whether what was learnt are keys and values of every layer."""
+    return learns_input(network) and network.active_peft_config.peft_type == PeftType.PREFIX_TUNING  # type: ignore[union-attr]
 
 
 def run(network: Any, ids_BT: torch.Tensor, mask_BT: torch.Tensor | None, *, part: Any = None, **extra: Any) -> Any:
@@ -78,16 +83,19 @@ def shape_of_keys(network: Any) -> dict[str, int]:
 def changes_output(network: Any) -> bool:
     """Whether what is learnt in front reaches the output: some architectures take it and leave it aside."""
     device = next(network.parameters()).device
-    ids_BT = torch.arange(1, 5, device=device)[None] % int(network.config.vocab_size)
+    # Two rows of different length: some architectures take a prompt alone and fail on a padded batch.
+    ids_BT = torch.arange(1, 11, device=device).view(2, 5) % int(network.config.vocab_size)
+    mask_BT = torch.ones_like(ids_BT)
+    mask_BT[1, 3:] = 0
     weights = list(network.prompt_encoder.parameters())
     kept = [p.clone() for p in weights]
     was_training = network.training
     network.eval()
     try:
-        before = _vectors(run(network, ids_BT, torch.ones_like(ids_BT)))
+        before = _vectors(run(network, ids_BT, mask_BT))
         for p in weights:
             p.add_(torch.linspace(-1, 1, p.numel(), device=device).view_as(p))
-        after = _vectors(run(network, ids_BT, torch.ones_like(ids_BT)))
+        after = _vectors(run(network, ids_BT, mask_BT))
     finally:
         for p, value in zip(weights, kept, strict=True):
             p.copy_(value)

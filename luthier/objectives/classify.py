@@ -114,8 +114,20 @@ class Classifier(Learner):
         """Return (B, C) scores before softmax."""
         if self.head is not None:
             return self.head(self.pooled(batch))
-        # A decoder's own classifier finds the last real token by the padding id, an encoder's needs the mask: give both.
+        plain: Any = methods.plain(self.network)
+        if hasattr(plain, "score"):
+            return plain.score(self._last(batch, plain.base_model))
         return virtual.run(self.network, batch.ids_BT, batch.mask_BT).logits
+
+    def _last(self, batch: Batch, body: nn.Module) -> torch.Tensor:
+        """Return (B, D) vectors of the last real token, where a decoder's own classifier looks.
+
+        transformers finds it by the padding id, which is no mark where it is also the end token, or where vectors stand in
+        front of the ids.
+        """
+        hidden_BTD = virtual.run(self.network, batch.ids_BT, batch.mask_BT, part=body).last_hidden_state
+        last_B = torch.tensor([len(e.ids) - 1 for e in batch.rows], device=hidden_BTD.device)
+        return hidden_BTD[torch.arange(len(last_B), device=last_B.device), last_B]
 
     def weigh(self, by_label: Sequence[float] | None) -> None:
         """Set what a row of each label counts for in the loss, in the order of ``labels``; None: all alike."""
@@ -163,9 +175,6 @@ class Classifier(Learner):
         finally:
             hook.remove()
         features = caught[-1]
-        if features.dim() == 3:  # decoders score every position; the answer is read at the last real token
-            lengths_B = torch.tensor([len(e) for e in encoded], device=features.device)
-            features = features[torch.arange(len(encoded), device=features.device), lengths_B - 1]
         if len(features) != len(logits):
             raise ModelError("the features of this model's own head cannot be read", mend="Set train.head: random.")
         return features.float().cpu()

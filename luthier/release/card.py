@@ -45,7 +45,12 @@ def model_card(facts: Mapping[str, Any], *, objective: str, bundle_id: str) -> s
     if facts.get("diagnosis"):
         found = facts["diagnosis"]
         since = f" from step {found['from_step']}" if found.get("from_step") is not None else ""
-        lines += [f"**Over- and underfitting: {found['verdict']}{since}.**", "", *[f"- {e}" for e in found["evidence"]], ""]
+        lines += [
+            f"**Over- and underfitting: {found['verdict']}{since}.**",
+            "",
+            *[f"- {e}" for e in found["evidence"]],
+            "",
+        ]
     lines += [
         "## Use",
         "",

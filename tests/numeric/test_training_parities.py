@@ -404,6 +404,8 @@ def test_all_figures_of_an_evaluation_survive_a_resume(tiny_bert: Path, tmp_path
         return {"score": 0.5, "valid_loss": 1.25, "rows": {"valid": {"loss": [1.0, 1.5]}}}
 
     fit(learner_of(tiny_bert, "classify", LABELS), labelled(22), settings, score=score, folder=tmp_path, identity="x")
-    again = fit(learner_of(tiny_bert, "classify", LABELS), labelled(22), settings, score=score, folder=tmp_path, identity="x")
+    again = fit(
+        learner_of(tiny_bert, "classify", LABELS), labelled(22), settings, score=score, folder=tmp_path, identity="x"
+    )
     assert len(again.evaluations) == 3
     assert all(e["rows"] == {"valid": {"loss": [1.0, 1.5]}} and e["valid_loss"] == 1.25 for e in again.evaluations)
