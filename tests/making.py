@@ -35,6 +35,18 @@ def labelled(count: int, *, seed: int = 0) -> list[Example]:
     return found
 
 
+def tagged(count: int, *, seed: int = 0) -> list[Example]:
+    """Return texts of words of no, one or several topics, with those topics as labels."""
+    rng = random.Random(seed)
+    found = []
+    for i in range(count):
+        labels = sorted(rng.sample(list(TOPICS), rng.choice([0, 1, 1, 2, 3])))
+        words = [rng.choice(TOPICS[label]) for label in labels] + [rng.choice(["please", "now", "the", "i", "my"])]
+        rng.shuffle(words)
+        found.append(Example(f"t{i}", {"text": " ".join(words)}, labels, Source("made.csv", i + 2)))
+    return found
+
+
 def sums(count: int, *, seed: int = 0) -> list[Example]:
     """Return little additions as prompts, with answers of different lengths."""
     rng = random.Random(seed)
@@ -46,11 +58,20 @@ def sums(count: int, *, seed: int = 0) -> list[Example]:
     return found
 
 
-def learner_of(folder: Path, objective: str, labels: tuple[str, ...] = (), *, seed: int = 0, **model: Any) -> Learner:
+def learner_of(
+    folder: Path,
+    objective: str,
+    labels: tuple[str, ...] = (),
+    *,
+    seed: int = 0,
+    known: dict[str, Any] | None = None,
+    **model: Any,
+) -> Learner:
     import torch
 
     torch.manual_seed(seed)
-    return OBJECTIVES[objective].create(open_base(find(str(folder))), labels=labels, model=ModelSection(**model))
+    base = open_base(find(str(folder)))
+    return OBJECTIVES[objective].create(base, labels=labels, model=ModelSection(**model), known=known)
 
 
 def section(objective: str, rows: int, **settings: Any) -> TrainSection:

@@ -13,6 +13,7 @@ from luthier.data.divide import Divided
 from luthier.data.gather import Gathered
 from luthier.data.report import Prepared
 from luthier.data.split import Side, shares_of, time_faults
+from luthier.data.target_faults import TARGET_FAULTS
 from luthier.spec.data import DataSection
 
 _SHOWN_DROPS = 3
@@ -57,6 +58,8 @@ def faults_of(gathered: Gathered, divided: Divided, data: DataSection, objective
         faults.append(_none_left("test", "data.split.test" if own else "data.test", gathered, mend))
     if objective == "classify" and counts["train"]:
         faults += _label_faults(gathered, divided, data)
+    if objective in TARGET_FAULTS and counts["train"]:
+        faults += TARGET_FAULTS[objective](gathered, divided, data)
     return faults
 
 

@@ -20,6 +20,7 @@ from luthier.data.report import input_text
 from luthier.data.rows import Drops
 from luthier.data.shapes.columns import Dropped, map_rows
 from luthier.data.shapes.dates import is_missing, moment
+from luthier.data.shapes.layout import cell_settings
 from luthier.data.sources import Origin, open_sources
 from luthier.spec.data import DataSection
 
@@ -65,6 +66,7 @@ class _Reader:
         mapping = map_rows(
             _rows(origins, self.faults, self.notes, counts), columns=self.data.columns, objective=self.objective,
             by=self.data.split.by, time=self.data.split.time, by_optional=optional, faults=self.faults,
+            settings=cell_settings(self.data),
         )  # fmt: skip
         yield from mapping
         self._settle_dates(mapping.day_first)
@@ -82,7 +84,7 @@ class _Reader:
         finder = BoilerplateFinder()
         silent: list[Fault] = []
         mapping = map_rows(_rows(origins, silent, [], Counter()), columns=self.data.columns, objective=self.objective,
-                           by=None, by_optional=True, faults=silent)  # fmt: skip
+                           by=None, by_optional=True, faults=silent, settings=cell_settings(self.data))  # fmt: skip
         for example in mapping:
             if isinstance(example, Example):
                 for text in texts_of(example):

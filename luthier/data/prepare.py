@@ -23,6 +23,7 @@ from luthier.data.gather import Gathered, gather, raise_all
 from luthier.data.report import DataReport, Prepared
 from luthier.data.rows import dropped_of, open_lines, write_lines
 from luthier.data.shapes.columns import Dropped, Mapped, to_examples
+from luthier.data.shapes.layout import cell_settings
 from luthier.data.sources import open_sources
 from luthier.data.split import SIDES, Side
 from luthier.data.versions import changes_since, write_card
@@ -123,8 +124,9 @@ def read_examples(
     value = source if isinstance(source, str) else list(source)
     rows = (row for origin in open_sources(value, base, data=data) for row in origin.rows(faults=faults, notes=[]))
     mapped = to_examples(
-        rows, columns=data.columns, objective=objective, by=data.split.by, need_target=need_target, by_optional=True
-    )
+        rows, columns=data.columns, objective=objective, by=data.split.by, need_target=need_target, by_optional=True,
+        settings=cell_settings(data),
+    )  # fmt: skip
     raise_all([*faults, *mapped.faults])
     return mapped
 

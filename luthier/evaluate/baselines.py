@@ -9,13 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from luthier.base.inputs import text_name
 from luthier.base.records import Example, Prediction
-
-# The solver keeps some twenty vectors of rows x labels numbers of 8 bytes: 1.5 million of them are 250 MB.
-_MAX_PARAMETERS = 1_500_000
-_MAX_TERMS = 50_000
-_MIN_TERMS = 2_000
+from luthier.evaluate.baselines_sets import for_sets
+from luthier.evaluate.tfidf import features_of, text_of
 
 
 def majority(train: Sequence[Example], rows: Sequence[Example]) -> list[Prediction]:
@@ -43,7 +39,7 @@ def tfidf_linear(train: Sequence[Example], rows: Sequence[Example], labels: Sequ
     universe = [*labels, *(label for label in seen if label not in set(labels))]
     probabilities = None
     if len(seen) > 1:
-        probabilities = _fit_predict([_text(e) for e in train], wanted, [_text(e) for e in rows], len(seen))
+        probabilities = _fit_predict([text_of(e) for e in train], wanted, [text_of(e) for e in rows], len(seen))
     if probabilities is None:
         return [_over_all(p, universe) for p in majority(train, rows)]
     return [
@@ -59,56 +55,19 @@ def _over_all(prediction: Prediction, labels: Sequence[str]) -> Prediction:
     return Prediction(label=prediction.label, scores={label: scores.get(label, 0.0) for label in labels})
 
 
-def _text(example: Example) -> str:
-    name = text_name(example.inputs)
-    if name is not None:
-        return str(example.inputs[name])
-    return "\n".join(str(turn["content"]) for turn in example.inputs["messages"])
-
-
 def _fit_predict(texts: list[str], wanted: list[str], asked: list[str], classes: int) -> Any:
     """Return probabilities [rows, classes] in the sorted order of labels, or None where no text has a single term."""
-    from scipy.sparse import hstack
     from sklearn.linear_model import LogisticRegression
 
-    blocks = [
-        pair
-        for pair in (_terms(texts, asked, "word", (1, 2), classes), _terms(texts, asked, "char_wb", (3, 5), classes))
-        if pair is not None
-    ]
-    if not blocks:
+    found = features_of(texts, asked, classes)
+    if found is None:
         return None
-    features, questions = (hstack([block[i] for block in blocks], format="csr") for i in (0, 1))
     model = LogisticRegression(C=10.0, max_iter=200, tol=1e-3)
     with warnings.catch_warnings():
         # A baseline that stops a little early is still a baseline; a warning about it would help nobody.
         warnings.simplefilter("ignore")
-        model.fit(features, wanted)
-        return model.predict_proba(questions) if len(asked) else np.zeros((0, classes))
-
-
-def _terms(texts: list[str], asked: list[str], analyzer: str, spans: tuple[int, int], classes: int) -> Any:
-    """Return TF-IDF matrices of both lists of texts, or None where the first has no term of this kind."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    terms = int(np.clip(_MAX_PARAMETERS // (2 * classes), _MIN_TERMS, _MAX_TERMS))
-    vectorizer = TfidfVectorizer(
-        analyzer=analyzer,
-        ngram_range=spans,
-        max_features=terms,
-        min_df=2 if len(texts) >= 2000 else 1,
-        sublinear_tf=True,
-        dtype=np.float64,
-        **({"token_pattern": r"(?u)\b\w+\b"} if analyzer == "word" else {}),
-    )
-    try:
-        fitted = vectorizer.fit_transform(texts)
-    except ValueError as error:
-        # scikit-learn says it so; there is no other way to learn that a text has no terms.
-        if "empty vocabulary" in str(error) or "no terms remain" in str(error).lower():
-            return None
-        raise
-    return fitted, vectorizer.transform(asked) if asked else fitted[:0]
+        model.fit(found[0], wanted)
+        return model.predict_proba(found[1]) if len(asked) else np.zeros((0, classes))
 
 
 def _for_labels(
@@ -119,4 +78,4 @@ def _for_labels(
 
 Rivals = Callable[[Sequence[Example], Sequence[Example], Sequence[str]], dict[str, list[Prediction]]]
 # The simple rivals of each objective, on the same rows.
-RIVALS: dict[str, Rivals] = {"classify": _for_labels}
+RIVALS: dict[str, Rivals] = {"classify": _for_labels, "multilabel": for_sets}

@@ -24,7 +24,6 @@ from luthier.evaluate.report_html import (
 )
 from luthier.evaluate.report_owner import in_words, spoken
 from luthier.evaluate.report_plots import Figure
-from luthier.evaluate.tables.classify import PER_LABEL
 
 Plots = dict[str, Figure]
 MAX_CONFUSIONS = 10
@@ -52,24 +51,26 @@ def metrics(record: Mapping[str, Any], plots: Plots) -> list[Html]:
 
 
 def _labels(record: Mapping[str, Any], measured: Mapping[str, Any]) -> list[Html]:
-    labels = [
-        str(label) for name in measured for kind, label in [split_name(name)] if kind == "recall" and label is not None
-    ]
+    """Return the table of each label, or of each trait of a grade."""
+    named = [split_name(name) for name in measured]
+    labels = list(dict.fromkeys(str(label) for _, label in named if label is not None))
     if not labels:
         return []
+    kinds = list(reversed(dict.fromkeys(kind for kind, label in named if label is not None)))
     split = (record.get("data") or {}).get("labels") or {}
-    columns = [Column("Label"), Column("Train rows", True), Column("Test rows", True)]
-    for kind in reversed(PER_LABEL):
+    what = "Trait" if (record.get("task") or {}).get("objective") == "grade" else "Label"
+    columns = [Column(what), Column("Train rows", True), Column("Test rows", True)]
+    for kind in kinds:
         columns += [Column(kind.capitalize(), True), Column(f"{kind} 95 %", True)]
     rows = []
     for label in labels:
         counts = split.get(label) if isinstance(split.get(label), Mapping) else {}
         cells = [Cell(label, label), count((counts or {}).get("train")), count((counts or {}).get("test"))]
-        for kind in reversed(PER_LABEL):
+        for kind in kinds:
             value = measured.get(f"{kind}[{label}]")
             cells += [number(value), interval(value)]
         rows.append(cells)
-    return [table("Each label on the test rows", columns, rows, sortable=True)]
+    return [table(f"Each {what.lower()} on the test rows", columns, rows, sortable=True)]
 
 
 def against(record: Mapping[str, Any], plots: Plots) -> list[Html]:

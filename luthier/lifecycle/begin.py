@@ -14,7 +14,13 @@ from luthier.data.shapes.guess import guess
 from luthier.data.sources import open_sources
 from luthier.spec.data import DataSection
 
-_BARS = {"classify": '  macro_f1: ">= 0.80"', "generate": '  token_f1: ">= 0.20"'}
+_BARS = {
+    "classify": '  macro_f1: ">= 0.80"',
+    "multilabel": '  micro_f1: ">= 0.70"',
+    "generate": '  token_f1: ">= 0.20"',
+}
+# What the embedded model cannot do: it reads and does not write.
+_WRITES = ("generate", "prefer", "text")
 
 
 def write_task(data: str, out: Path, *, force: bool, query: str | None = None) -> dict[str, Any]:
@@ -73,11 +79,11 @@ def _task_text(found: Any, source: str, *, name: str, query: str | None) -> str:
         f"  columns: {flow(found.columns)}",
         f"  split: {{valid: 0.1, test: 0.2{by}}}",
         "model:",
-        "  base: embedded"
-        if found.objective == "classify"
-        else "  base: embedded            # generate needs a decoder: name its folder or hub name",
+        "  base: embedded            # generate needs a decoder: name its folder or hub name"
+        if found.objective in _WRITES
+        else "  base: embedded",
         "train:",
-        f"  method: {'full' if found.objective == 'classify' else 'lora'}",
+        f"  method: {'lora' if found.objective in _WRITES else 'full'}",
     ]
     if found.objective in _BARS:
         lines += [

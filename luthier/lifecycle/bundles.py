@@ -31,14 +31,15 @@ def task_of(
     facts = predictor.facts
     return Task.model_validate({
         "task": facts["task"],
-        "data": {"source": source, "columns": dict(columns) or dict(facts.get("columns", {}))},
+        "data": {"source": source, "columns": dict(columns) or dict(facts.get("columns", {})), **facts.get("cells", {})},
         "accept": dict(facts.get("accept", {}) if accept is None else accept),
     })  # fmt: skip
 
 
 def rows_of(predictor: Predictor, source: str, columns: Mapping[str, str], *, need_target: bool) -> list[Example]:
     """Read a file with a bundle's own columns (or others)."""
-    data = DataSection(source=source, columns=dict(columns) or dict(predictor.facts.get("columns", {})))
+    facts = predictor.facts
+    data = DataSection(source=source, columns=dict(columns) or dict(facts.get("columns", {})), **facts.get("cells", {}))
     mapped = read_examples(source, data=data, objective=predictor.objective, base=Path.cwd(), need_target=need_target)
     return list(mapped.examples)
 

@@ -28,7 +28,7 @@ from luthier.lifecycle.round import Round, Run, Watcher
 from luthier.spec.evaluate import parse_bars
 from luthier.spec.load import TaskFile, dump_task, load_task
 
-TRAINED = ("classify", "generate")
+TRAINED = ("classify", "multilabel", "generate")
 
 
 def run(

@@ -23,6 +23,7 @@ from luthier.base.records import Example, Prediction
 from luthier.base.seeds import stable_hash
 from luthier.data.augment.balance import Balance
 from luthier.data.prepare import Prepared
+from luthier.data.shapes.layout import cell_settings
 from luthier.evaluate import baselines as rivals_
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.report import write_report
@@ -66,7 +67,8 @@ def open_model(round_: Round, data: Prepared) -> Model:
     found = catalogue.find(task.model.base, folder=round_.file.folder, revision=task.model.revision)
     base = open_base(found, max_tokens=task.model.max_tokens)
     kind = OBJECTIVES[task.task.objective]
-    learner = kind.create(base, labels=data.labels, model=task.model, known=kind.look(data.train))
+    told = {"scale": task.data.scale} if task.data.scale else {}
+    learner = kind.create(base, labels=data.labels, model=task.model, known=kind.look(data.train) | told)
     learner.to(device())
     round_.emit(
         "model", base=found.name, architecture=base.config.model_type, max_tokens=base.max_tokens, device=str(device())
@@ -157,6 +159,11 @@ def train(round_: Round, data: Prepared, extended: Extended, model: Model, resol
         lower_is_better=metric in measures.LOWER_IS_BETTER, folder=round_.folder / "checkpoints",
         identity=stable_hash([identity, data.report.fingerprint, model.base.found.sha256, extended.record.get("fingerprint")]), emit=round_.emit, stopper=round_.stopper, balance=extended.balance,
     )  # fmt: skip
+    if model.learner.settles:
+        settled = model.learner.settle(data.valid, predictor.measure(data.valid))
+        if settled:
+            outcome.facts["settled"] = settled
+            round_.emit("settled", **settled)
     round_.timed("train", began)
     return outcome
 
@@ -204,6 +211,7 @@ def release(round_: Round, data: Prepared, model: Model, facts_: Mapping[str, An
         "serve": task.serve.model_dump(),
         "accept": dict(task.accept),
         "columns": dict(task.data.columns),
+        "cells": cell_settings(task.data),
         "test_rows": len(data.test),
     }
     probes = (data.valid or data.train)[:_PROBES]

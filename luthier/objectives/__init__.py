@@ -9,7 +9,12 @@ from __future__ import annotations
 from luthier.objectives.classify import Classifier
 from luthier.objectives.generate import Generator
 from luthier.objectives.learner import Learner
+from luthier.objectives.multilabel import MultiLabeller
 
-OBJECTIVES: dict[str, type[Learner]] = {"classify": Classifier, "generate": Generator}
+OBJECTIVES: dict[str, type[Learner]] = {
+    "classify": Classifier,
+    "multilabel": MultiLabeller,
+    "generate": Generator,
+}
 
 __all__ = ["OBJECTIVES", "Learner"]

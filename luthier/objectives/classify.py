@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
-from luthier.base.errors import BundleError, ModelError
+from luthier.base.errors import ModelError
 from luthier.base.files import write_json
 from luthier.base.records import Encoded, Example, Prediction
 from luthier.base.seeds import derive_seed
@@ -21,6 +20,7 @@ from luthier.models import methods, virtual
 from luthier.models.catalogue import Found
 from luthier.models.load import Base, open_base, open_classifier, open_encoder
 from luthier.objectives.cut import gathered
+from luthier.objectives.encoder import FEATURES, open_head, pooled, width
 from luthier.objectives.learner import Batch, Learner
 from luthier.objectives.linear import fit_head
 from luthier.prompts.encode import encode_text
@@ -62,7 +62,7 @@ class Classifier(Learner):
             network, head = open_classifier(base, labels), None
         else:
             network = open_encoder(base)
-            head = nn.Linear(_width(network), len(labels))
+            head = nn.Linear(width(network), len(labels))
         return cls(network, head, pooling=pooling, tokenizer=base.tokenizer, labels=labels, max_tokens=base.max_tokens)
 
     def prepare_training(self, train: TrainSection) -> None:
@@ -96,19 +96,9 @@ class Classifier(Learner):
         return encode_text(self.tokenizer, str(inputs["text"]), max_tokens=self.max_tokens)
 
     def pooled(self, batch: Batch) -> torch.Tensor:
-        """Return (B, D) vectors: what the head sees. ``mean`` is over real tokens, scaled to unit length.
-
-        Sentence encoders were trained on unit vectors. A head fitted on them has weights of order ten, which AdamW hardly
-        moves at the body's rate: the fit holds while the body learns. (Features scaled to order one let the head run away:
-        validation accuracy fell from 0.93 to 0.83 within 21 steps on BANKING77.)
-        """
-        mask_BT = torch.ones_like(batch.ids_BT) if batch.mask_BT is None else batch.mask_BT
+        """Return (B, D) vectors: what the head sees (see :func:`luthier.objectives.encoder.pooled`)."""
         hidden_BTD = virtual.run(self.network, batch.ids_BT, batch.mask_BT).last_hidden_state
-        if self.pooling == "cls":
-            return hidden_BTD[:, 0]
-        weight_BT1 = mask_BT[:, :, None].to(hidden_BTD.dtype)
-        mean_BD = (hidden_BTD * weight_BT1).sum(1) / weight_BT1.sum(1)
-        return F.normalize(mean_BD, dim=-1)
+        return pooled(hidden_BTD, batch, self.pooling)
 
     def logits(self, batch: Batch) -> torch.Tensor:
         """Return (B, C) scores before softmax."""
@@ -212,8 +202,7 @@ class Classifier(Learner):
                       folder / "head" / "head.safetensors")  # fmt: skip
             write_json(folder / "head" / "head.json", {
                 "kind": "linear", "pooling": self.pooling, "labels": list(self.labels), "in_features": self.head.in_features,
-                "features": "masked mean of last_hidden_state, divided by its Euclidean norm"
-                if self.pooling == "mean" else "last_hidden_state at the first token",
+                "features": FEATURES[self.pooling],
                 "scores": "softmax(features @ weight.T + bias)",
             })  # fmt: skip
         return facts
@@ -227,21 +216,8 @@ class Classifier(Learner):
             return cls(network, None, pooling="own", tokenizer=base.tokenizer, labels=labels,
                        max_tokens=base.max_tokens)  # fmt: skip
         network = methods.reopen(open_encoder(base), folder, facts.get("adapter"))
-        try:
-            json.loads((folder / "head" / "head.json").read_text(encoding="utf-8"))
-            state = load_file(folder / "head" / "head.safetensors")
-            head = nn.Linear(state["weight"].shape[1], state["weight"].shape[0])
-            head.load_state_dict(state)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise BundleError("the bundle's head cannot be read", where=str(folder / "head")) from error
-        return cls(
-            network, head, pooling=facts["pooling"], tokenizer=base.tokenizer, labels=labels, max_tokens=base.max_tokens
-        )
-
-
-def _width(network: nn.Module) -> int:
-    config: Any = network.config
-    return int(getattr(config, "hidden_size", None) or config.dim)
+        return cls(network, open_head(folder), pooling=facts["pooling"], tokenizer=base.tokenizer, labels=labels,
+                   max_tokens=base.max_tokens)  # fmt: skip
 
 
 def _own_head_names(network: nn.Module) -> tuple[str, ...]:

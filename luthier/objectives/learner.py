@@ -42,7 +42,7 @@ class Learner(torch.nn.Module, ABC):
 
     ``writes``: it answers by writing text. ``measures``: metrics need what it thinks of the true answer (:meth:`measure`).
     ``answers``: it predicts something of an input alone. ``separable``: the loss of a batch is the sum of its rows' losses,
-    so that a step may be cut into pieces.
+    so that a step may be cut into pieces. ``settles``: something is chosen after training, by :meth:`settle`.
     """
 
     objective: ClassVar[str]
@@ -50,6 +50,7 @@ class Learner(torch.nn.Module, ABC):
     measures: ClassVar[bool] = False
     answers: ClassVar[bool] = True
     separable: ClassVar[bool] = True
+    settles: ClassVar[bool] = False
     network: Any
     tokenizer: Any
     labels: tuple[str, ...]
@@ -92,6 +93,18 @@ class Learner(torch.nn.Module, ABC):
 
         Args:
             weights: what each row counts for.
+        """
+        return {}
+
+    def resumed(self, facts: Mapping[str, Any]) -> None:
+        """Put back what :meth:`begin` found and no checkpoint holds, from the facts that it returned."""
+
+    def settle(self, rows: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, Any]:
+        """Choose after training what is chosen on rows that were not learnt from (cuts, say); return facts of it.
+
+        Args:
+            rows: the validation rows, maybe none.
+            predictions: of these rows, by :meth:`measure`.
         """
         return {}
 

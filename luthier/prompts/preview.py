@@ -18,7 +18,7 @@ def encoder(objective: str, tokenizer: Any, *, template: str, max_tokens: int) -
 
     ``max_tokens`` of :data:`WHOLE` cuts nothing. A test holds that the ids are those of the objective's learner.
     """
-    if objective == "classify":
+    if objective in ("classify", "multilabel"):
         return lambda example: encode_text(tokenizer, str(example.inputs["text"]), max_tokens=max_tokens)
     if objective == "generate":
         turns = _Turns(tokenizer, style_for(tokenizer, template), max_tokens)

@@ -7,7 +7,11 @@ from typing import Any
 
 import yaml
 
-_TAGS = {"classify": "text-classification", "generate": "text-generation"}
+_TAGS = {
+    "classify": "text-classification",
+    "multilabel": "text-classification",
+    "generate": "text-generation",
+}
 
 
 def model_card(facts: Mapping[str, Any], *, objective: str, bundle_id: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from luthier.spec.augment import Augment
 from luthier.spec.common import Section, Switch
@@ -18,6 +18,20 @@ def _written(value: Any) -> Any:
 # YAML reads a bare 2024-05-01 as a date, and nobody writes the quotes.
 Day = Annotated[str | None, BeforeValidator(_written)]
 _DATE = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2})?)?$"
+
+
+def _rising(value: Any) -> Any:
+    if not (
+        isinstance(value, list | tuple)
+        and len(value) == 3
+        and value[0] < value[1]
+        and 0 < value[2] <= value[1] - value[0]
+    ):
+        raise ValueError("a scale is [lowest, highest, step]")
+    return value
+
+
+Scale = Annotated[list[float], Field(min_length=3, max_length=3), AfterValidator(_rising)]
 
 
 class Split(Section):
@@ -69,7 +83,18 @@ class DataSection(Section):
     columns: dict[str, str | list[str]] = Field(
         default_factory=dict,
         description="Which column is what, as `what: column`; by objective `text, label` or `prompt, completion` or `messages`; "
-        "a list for `label` names the columns of several annotators.",
+        "a list for `label` names the columns of several annotators, or (multilabel) one column of 0 and 1 a label.",
+    )
+    label_separator: str = Field(
+        "auto",
+        min_length=1,
+        description="What parts the labels of a cell (multilabel): `auto` takes the first of | ; , that occurs in a file's "
+        "first rows, `none` leaves each cell whole. JSON lists are known anyway.",
+    )
+    scale: Scale | dict[str, Scale] | None = Field(
+        None,
+        description="Lowest score, highest score and step (grade), for all traits or by trait, as `[1, 5, 0.5]`; without it "
+        "they are those of the train rows.",
     )
     test: str | list[str] | None = Field(None, description="An official test file; it is never split or trained on.")
     valid: str | list[str] | None = Field(None, description="An official validation file.")

@@ -147,6 +147,7 @@ class _Run:
             if found is not None:
                 self.progress, self.best = found.progress, found.best
                 self.before = found.progress.seconds
+                self.learner.resumed(found.progress.facts)
                 self.emit("resumed", step=found.progress.step, checkpoint=found.path.name)
                 return
         begun = self.learner.begin(self.rows, train=self.section, weights=self.by_row)

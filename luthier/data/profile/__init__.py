@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from luthier.base.inputs import is_labelled, stratum
 from luthier.base.records import Example
 from luthier.data.dedupe import normalise
 from luthier.data.profile.columns import Columns
@@ -120,9 +121,13 @@ class Profile:
 
     def _count_targets(self, batch: list[tuple[Example, str]]) -> None:
         chats = [example for example, _ in batch if "messages" in example.inputs]
-        labelled = [(example.target, side) for example, side in batch if "messages" not in example.inputs]
-        for target, side in labelled:
-            for label in target if isinstance(target, list | tuple) else (target,):
+        for example, side in batch:
+            if not is_labelled(example):
+                continue
+            target = example.target
+            # Scores are many: they are counted by the whole number nearest to their mean.
+            known = target if isinstance(target, list | tuple) else (stratum(example),)
+            for label in known:
                 self._count_label(str(label), side)
         if not chats:
             return

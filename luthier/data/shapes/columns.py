@@ -82,7 +82,9 @@ class MappedRows:
         need_target: bool,
         by_optional: bool,
         faults: list[Fault],
+        settings: Mapping[str, Any],
     ) -> None:
+        self._settings = settings
         self._rows, self._columns, self._objective = rows, columns, objective
         self._by, self._time, self._need_target, self._optional = by, time, need_target, by_optional
         self.faults = faults
@@ -112,7 +114,7 @@ class MappedRows:
         for file, group in itertools.groupby(self._rows, key=_file_of):
             head = list(itertools.islice(group, _PEEKED_ROWS))
             keys = list(dict.fromkeys(str(key) for row in head for key in row.values))
-            layout = Layout(self._columns, keys, head, f"{file}:1", self._need_target, self.faults)
+            layout = Layout(self._columns, keys, head, f"{file}:1", self._need_target, self.faults, self._settings)
             scheme = _resolve(layout, self._objective)
             files += 1
             for what, name in (("split.by", self._by), ("split.time", self._time)):
@@ -166,6 +168,7 @@ def map_rows(
     need_target: bool = True,
     by_optional: bool = False,
     faults: list[Fault],
+    settings: Mapping[str, Any] | None = None,
 ) -> MappedRows:
     """Map rows to examples, file by file, as they are read; what cannot be used is dropped with its reason.
 
@@ -179,9 +182,11 @@ def map_rows(
             ``Example.extra`` as it stands.
         need_target: False reads rows without label or answer too, with ``target`` None.
         faults: where faults are added; complete when the stream has ended.
+        settings: how cells are read, as :func:`luthier.data.shapes.layout.cell_settings` gives it.
     """
     return MappedRows(
-        rows, columns=columns, objective=objective, by=by, time=time, need_target=need_target, by_optional=by_optional, faults=faults
+        rows, columns=columns, objective=objective, by=by, time=time, need_target=need_target, by_optional=by_optional, faults=faults,
+        settings=settings or {},
     )  # fmt: skip
 
 
@@ -194,11 +199,13 @@ def to_examples(
     time: str | None = None,
     need_target: bool = True,
     by_optional: bool = False,
+    settings: Mapping[str, Any] | None = None,
 ) -> Mapped:
     """Map all rows at once, as :func:`map_rows` does, and hold what comes of them."""
     mapped = Mapped()
     stream = map_rows(
-        rows, columns=columns, objective=objective, by=by, time=time, need_target=need_target, by_optional=by_optional, faults=mapped.faults
+        rows, columns=columns, objective=objective, by=by, time=time, need_target=need_target, by_optional=by_optional, faults=mapped.faults,
+        settings=settings,
     )  # fmt: skip
     for item in stream:
         mapped.examples.append(item) if isinstance(item, Example) else mapped.dropped.append(item)

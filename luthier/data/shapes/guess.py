@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from luthier.base.errors import DataError, Fault
 from luthier.base.records import Row
+from luthier.data.shapes.guess_columns import LABEL, TEXT, Found, Shape, best_of, shapes_of
+from luthier.data.shapes.guess_judged import judged
 from luthier.data.sources import kind_of, read_rows
 from luthier.data.sources.origins import Origin
 
@@ -20,15 +20,6 @@ _MOST_ROWS = 100_000
 _FILES = 8
 
 # In the order of trust: of two columns that fit, the one whose name stands first is taken.
-_TEXT = (
-    "text", "message", "sentence", "utterance", "body", "comment", "review", "tweet", "post", "question", "query",
-    "content", "email", "abstract", "article", "document", "description", "transcript", "request", "complaint", "note",
-    "headline", "title", "subject", "input", "case",
-)  # fmt: skip
-_LABEL = (
-    "label", "category", "class", "queue", "intent", "sentiment", "topic", "target", "department", "tag", "emotion",
-    "type", "polarity", "genre", "condition", "gold", "outcome", "urgency", "priority", "status", "rating", "stars",
-)  # fmt: skip
 _PROMPT = (
     "prompt", "instruction", "question", "query", "input", "dialogue", "dialog", "source", "document", "article",
     "original", "text", "context", "request",
@@ -44,12 +35,7 @@ _BY = (
 _ASKED = ("prompt", "instruction", "question", "query", "request")
 _ANSWERS = ("completion", "response", "answer", "output", "reply")
 _PLAIN = ("text", "content")
-_FLAGS = frozenset(("true", "false", "0", "1", "0.0", "1.0"))
 _CHATS = ("messages", "conversations", "conversation", "dialogue", "turns")
-
-_MANY_LABELS = 200
-_LABEL_CHARS = 60
-_LABEL_WORDS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,44 +43,12 @@ class Guess:
     """What the rows look like; ``columns`` and ``by`` go into a task file as they stand, ``reasons`` say why."""
 
     objective: str
-    columns: dict[str, str]
+    columns: dict[str, str | list[str]]
     by: str | None
     label_counts: dict[str, int]
     reasons: list[str]
     rows_looked_at: int
     problems: list[Fault] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """One column: how many cells are filled and of them different, their mean length, and whether they are words."""
-
-    name: str
-    rows: int
-    filled: int
-    distinct: int
-    chars: float
-    words: float
-    numbers: float
-    chats: bool
-    flags: bool
-
-    @property
-    def varied(self) -> float:
-        return self.distinct / max(1, self.filled)
-
-    @property
-    def is_text(self) -> bool:
-        return self.varied > 0.3 and self.numbers < 0.2 and self.words >= 1.5 and self.filled > self.rows / 2
-
-    @property
-    def is_label(self) -> bool:
-        few = 2 <= self.distinct <= max(2, min(_MANY_LABELS, self.filled // 3))
-        return few and self.chars <= _LABEL_CHARS and self.words <= _LABEL_WORDS and self.filled > self.rows / 2
-
-    @property
-    def is_group(self) -> bool:
-        return self.filled > self.rows / 2 and self.distinct >= max(10, self.rows // 100) and self.varied < 0.95
 
 
 def guess(sources: Sequence[Path | Origin]) -> Guess:
@@ -108,9 +62,9 @@ def guess(sources: Sequence[Path | Origin]) -> Guess:
     names = [str(source.shown if isinstance(source, Origin) else source) for source in sources]
     if not rows:
         raise DataError.of(faults or [Fault("there are no rows to look at", ", ".join(names))])
-    shapes = {shape.name: shape for shape in _shapes(rows)}
+    shapes = {shape.name: shape for shape in shapes_of(rows)}
     plain = all(kind_of(Path(name)) in (".txt", ".md") for name in names)
-    found = None if plain else _talk(shapes) or _named(shapes) or _shaped(shapes)
+    found = None if plain else _talk(shapes) or judged(rows, shapes) or _named(shapes) or _shaped(shapes)
     found = found or _plain(shapes, plain=plain)
     if found is None:
         listed = ", ".join(list(shapes)[:20])
@@ -120,8 +74,10 @@ def guess(sources: Sequence[Path | Origin]) -> Guess:
             mend="Write the task file by hand: data.columns says which column is what.",
         )
     objective, columns, reasons = found
-    counts = _count(rows, columns["label"]) if objective == "classify" else {}
-    by = _group(shapes, set(columns.values()))
+    label = columns.get("label")
+    counts = _count(rows, label) if objective == "classify" and isinstance(label, str) else {}
+    used = {name for told in columns.values() for name in ([told] if isinstance(told, str) else told)}
+    by = _group(shapes, used)
     if by:
         reasons.append(f'"{by}" repeats: its rows stay on one side of the split')
     return Guess(objective, columns, by, counts, reasons, len(rows), faults)
@@ -145,56 +101,10 @@ def _sample(sources: Sequence[Path | Origin], faults: list[Fault]) -> list[Row]:
     return taken
 
 
-def _shapes(rows: Sequence[Row]) -> Iterable[_Shape]:
-    for name in dict.fromkeys(key for row in rows for key in row.values):
-        values = [row.values.get(name) for row in rows]
-        filled = [v for v in values if v is not None and (not isinstance(v, str) or v.strip())]
-        chats = sum(_is_chat(v) for v in filled) > len(filled) / 2
-        texts = [str(v).strip() for v in filled if not isinstance(v, list | dict)]
-        if len(texts) < len(filled) / 2:
-            texts = []
-        size = max(1, len(texts))
-        yield _Shape(
-            name,
-            len(rows),
-            len(filled),
-            len(set(texts)),
-            sum(map(len, texts)) / size,
-            sum(len(t.split()) for t in texts) / size,
-            sum(bool(re.fullmatch(r"[-+]?[\d.,]+", t)) for t in texts) / size,
-            chats,
-            bool(texts) and len(set(texts)) == 2 and all(t.lower() in _FLAGS for t in texts),
-        )
-
-
-def _is_chat(value: Any) -> bool:
-    if not (isinstance(value, list) and value and isinstance(value[0], dict)):
-        return False
-    return bool({"role", "from"} & value[0].keys()) and bool({"content", "value"} & value[0].keys())
-
-
-def _rank(name: str, known: Sequence[str]) -> int | None:
-    """Return how well a column's name fits: its place in ``known``, whole names first; None where it does not fit."""
-    whole = name.strip().lower()
-    if whole in known:
-        return known.index(whole)
-    parts = re.split(r"[\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
-    ranks = [known.index(p) for part in parts for p in (part, part.removesuffix("s")) if p in known]
-    return min(ranks) + len(known) if ranks else None
-
-
-def _best(shapes: Iterable[_Shape], known: Sequence[str]) -> _Shape | None:
-    ranked = [(rank, i, s) for i, s in enumerate(shapes) if (rank := _rank(s.name, known)) is not None]
-    return min(ranked)[2] if ranked else None
-
-
-Found = tuple[str, dict[str, str], list[str]]
-
-
-def _talk(shapes: dict[str, _Shape]) -> Found | None:
+def _talk(shapes: dict[str, Shape]) -> Found | None:
     """Recognise the formats of conversations: pairs, answers marked good or bad, chats, Alpaca."""
     chats = [s for s in shapes.values() if s.chats and s.name not in ("chosen", "rejected")]
-    chat = _best(chats, _CHATS) or (chats[0] if chats else None)
+    chat = best_of(chats, _CHATS) or (chats[0] if chats else None)
     asked = {"messages": chat.name} if chat else _alpaca(shapes)
     reason = (
         f'"{chat.name}" holds conversations, turn by turn' if chat else "instruction is a column of the Alpaca format"
@@ -216,19 +126,19 @@ def _talk(shapes: dict[str, _Shape]) -> Found | None:
     return None
 
 
-def _alpaca(shapes: dict[str, _Shape]) -> dict[str, str] | None:
+def _alpaca(shapes: dict[str, Shape]) -> dict[str, str] | None:
     if "instruction" not in shapes or not shapes["instruction"].filled:
         return None
     more: dict[str, str] = {what: what for what in ("input", "system", "history") if what in shapes}
     return {"prompt": "instruction", **more}
 
 
-def _answer_column(shapes: dict[str, _Shape]) -> dict[str, str]:
+def _answer_column(shapes: dict[str, Shape]) -> dict[str, str]:
     name = next((n for n in ("output", "completion") if n in shapes and shapes[n].filled), None)
     return {"completion": name} if name else {}
 
 
-def _plain(shapes: dict[str, _Shape], *, plain: bool) -> Found | None:
+def _plain(shapes: dict[str, Shape], *, plain: bool) -> Found | None:
     """Take text alone as text to go on learning a language from."""
     texts = [s for s in shapes.values() if s.name.lower() in _PLAIN and (plain or s.is_text)]
     if not texts:
@@ -236,16 +146,16 @@ def _plain(shapes: dict[str, _Shape], *, plain: bool) -> Found | None:
     return "text", {"text": texts[0].name}, [f'"{texts[0].name}" holds text, and nothing here is a label or an answer']
 
 
-def _named(shapes: dict[str, _Shape]) -> Found | None:
+def _named(shapes: dict[str, Shape]) -> Found | None:
     """Decide by names, where the shapes agree with them; a label is looked for before an answer."""
     texts = [s for s in shapes.values() if s.is_text and not s.is_label]
     labels = [s for s in shapes.values() if s.is_label]
-    label = _best(labels, _LABEL)
-    text = _best((s for s in texts if s is not label), _TEXT)
+    label = best_of(labels, LABEL)
+    text = best_of((s for s in texts if s is not label), TEXT)
     asks = any(s.name.strip().lower() in _ASKED for s in texts)
     short = [s for s in shapes.values() if asks and s.name.strip().lower() in _ANSWERS and s.filled > s.rows / 2]
-    answer = _best(texts + [s for s in short if s not in texts], _COMPLETION)
-    asked = _best((s for s in texts if s is not answer), _PROMPT)
+    answer = best_of(texts + [s for s in short if s not in texts], _COMPLETION)
+    asked = best_of((s for s in texts if s is not answer), _PROMPT)
     pair = answer is not None and asked is not None
     # "question, answer, type" is a pair with a remark, "text, label, answer" a labelled text: the text's name decides.
     text_like = text is not None and (not pair or text.name != asked.name)  # type: ignore[union-attr]
@@ -259,12 +169,12 @@ def _named(shapes: dict[str, _Shape]) -> Found | None:
     return None
 
 
-def _shaped(shapes: dict[str, _Shape]) -> Found | None:
+def _shaped(shapes: dict[str, Shape]) -> Found | None:
     """Decide by shape: few different short values are a label, the longest varied column is the text."""
     texts = sorted((s for s in shapes.values() if s.is_text and not s.is_label), key=lambda s: -s.chars)
     if not texts:
         return None
-    text = _best(texts, _TEXT) or texts[0]
+    text = best_of(texts, TEXT) or texts[0]
     labels = sorted(
         (s for s in shapes.values() if s.is_label and s is not text), key=lambda s: (s.numbers > 0.5, s.distinct)
     )
@@ -276,19 +186,19 @@ def _shaped(shapes: dict[str, _Shape]) -> Found | None:
     return None
 
 
-def _labelled(text: _Shape, label: _Shape, why: str) -> Found:
+def _labelled(text: Shape, label: Shape, why: str) -> Found:
     reasons = [why, f'"{text.name}" holds varied text, {text.words:.0f} words on average']
     return "classify", {"text": text.name, "label": label.name}, reasons
 
 
-def _answered(asked: _Shape, answer: _Shape, why: str) -> Found:
+def _answered(asked: Shape, answer: Shape, why: str) -> Found:
     columns = {"prompt": asked.name, "completion": answer.name}
     return "generate", columns, [f'"{asked.name}" and "{answer.name}" are {why}']
 
 
-def _group(shapes: dict[str, _Shape], used: set[str]) -> str | None:
+def _group(shapes: dict[str, Shape], used: set[str]) -> str | None:
     groups = [s for s in shapes.values() if s.name not in used and s.is_group and s.words < 4 and not s.chats]
-    best = _best(groups, _BY)
+    best = best_of(groups, _BY)
     return best.name if best else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from luthier.data.shapes.label_sets import multilabel_scheme
 from luthier.data.shapes.labelled_rows import classify_scheme, text_scheme
 from luthier.data.shapes.layout import Layout, Scheme
 from luthier.data.shapes.pairs import answer_scheme, prefer_scheme
@@ -11,15 +12,17 @@ from luthier.data.shapes.pairs import answer_scheme, prefer_scheme
 _TALK = ("prompt", "completion", "messages", "input", "system", "history", "tools", "chosen", "rejected", "label")
 COLUMNS: dict[str, tuple[str, ...]] = {
     "classify": ("text", "label", "annotator"),
+    "multilabel": ("text", "label"),
     "generate": _TALK,
     "prefer": _TALK,
     "text": ("text",),
 }
 SCHEMES: dict[str, Callable[[Layout], Scheme | None]] = {
     "classify": classify_scheme,
+    "multilabel": multilabel_scheme,
     "generate": answer_scheme,
     "prefer": prefer_scheme,
     "text": text_scheme,
 }
-# What may stand in several columns: one for each annotator.
-SEVERAL = {("classify", "label")}
+# What may stand in several columns: one for each annotator, or for each label.
+SEVERAL = {("classify", "label"), ("multilabel", "label")}

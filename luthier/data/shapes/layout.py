@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from luthier.base.errors import Fault, did_you_mean
 from luthier.base.records import Row
 from luthier.data.shapes.cells import in_a_line
+from luthier.spec.data import DataSection
 
 _SHOWN_COLUMNS = 20
 _COMPARED = 500
@@ -29,7 +30,10 @@ class Scheme:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a file has (``keys``, and its first rows in ``head``) and what the task says of it (``columns``)."""
+    """What a file has (``keys``, and its first rows in ``head``) and what the task says of it.
+
+    ``columns`` say which column is what, ``settings`` how cells are read (:func:`cell_settings`).
+    """
 
     columns: Columns
     keys: Sequence[str]
@@ -37,6 +41,7 @@ class Layout:
     where: str
     need_target: bool
     faults: list[Fault]
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def name(self, what: str) -> str:
         """Return the column that is ``what``: as the task names it, or of the same name."""
@@ -68,6 +73,11 @@ class Layout:
         """Return what stands in a column in the first rows, empty cells left out."""
         values = (row.values.get(column) for row in self.head)
         return [value for value in values if value is not None and value != ""]
+
+
+def cell_settings(data: DataSection) -> dict[str, Any]:
+    """Return what the data section says of how cells are read: what parts labels, the scale of scores."""
+    return {"label_separator": data.label_separator, "scale": data.scale}
 
 
 def no_column(name: str, keys: Sequence[str], where: str, key: str) -> Fault:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from luthier.base.records import Prediction
-from luthier.evaluate.tables import classify, generate
+from luthier.evaluate.tables import classify, generate, multilabel
 from luthier.evaluate.tables.common import Family, Floats, Ints, Table
 
 FAMILIES: dict[str, Family] = {
     "classify": classify.FAMILY,
+    "multilabel": multilabel.FAMILY,
     "generate": generate.FAMILY,
 }
 

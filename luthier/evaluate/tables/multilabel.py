@@ -1,0 +1,177 @@
+"""Rows with any number of labels: F1 in its four means, exact sets, Hamming loss, average precision, ROC-AUC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luthier.base.records import Prediction
+from luthier.evaluate.tables.common import Family, Floats, mean_of_defined
+
+COUNTED = ("micro_f1", "macro_f1", "weighted_f1", "micro_precision", "micro_recall", "macro_precision", "macro_recall")
+BY_ROW = ("samples_f1", "exact_match", "hamming_loss")
+RANKED = ("map", "roc_auc")
+PER_LABEL = ("f1", "precision", "recall")
+
+
+@dataclass(frozen=True, eq=False)
+class MultilabelTable:
+    """Sets of labels as 0 and 1 [n, L] over ``labels`` (of the head, then any other that occurs), and scores [n, L]."""
+
+    labels: tuple[str, ...]
+    target: Floats
+    given: Floats
+    scores: Floats | None
+
+    @classmethod
+    def of(
+        cls, targets: Sequence[Sequence[str]], predictions: Sequence[Prediction], labels: Sequence[str]
+    ) -> MultilabelTable:
+        sets = [set(target) for target in targets]
+        given = [set(p.labels or ()) for p in predictions]
+        # A label that the head lacks can still stand in a file of later rows: it counts, as always missed.
+        universe = (*labels, *sorted(set().union(*sets, *given) - set(labels)))
+        scored = bool(predictions) and all(p.scores for p in predictions)
+        return cls(
+            universe,
+            _marked(sets, universe),
+            _marked(given, universe),
+            np.array([[p.scores.get(u, 0.0) for u in universe] for p in predictions if p.scores]) if scored else None,
+        )
+
+    @property
+    def size(self) -> int:
+        return len(self.target)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return (*COUNTED, *BY_ROW, *RANKED, *(f"{kind}[{label}]" for kind in PER_LABEL for label in self.labels))
+
+    def measure(self, weights: Floats, *, ranks: bool = True) -> Floats:
+        """Return the metrics [r, len(names)] for row weights [r, n]; NaN where undefined, map and ROC-AUC without ``ranks``."""
+        support, guessed, hits = (weights @ m for m in (self.target, self.given, self.target * self.given))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            per_label = _per_label(support, guessed, hits)
+            counted = _counted(support, guessed, hits, per_label)
+            by_row = (weights @ self._by_row) / weights.sum(1, keepdims=True)
+            ranked = np.full((len(weights), len(RANKED)), np.nan)
+            if ranks and self.scores is not None:
+                ranked = self._ranked(weights)
+        return np.hstack([counted, by_row, ranked, *per_label])
+
+    @cached_property
+    def _by_row(self) -> Floats:
+        both, sizes = (self.target * self.given).sum(1), self.target.sum(1) + self.given.sum(1)
+        # Two empty sets are alike, as scikit-learn has it with zero_division=1.
+        f1 = np.where(sizes > 0, 2 * both / np.maximum(sizes, 1), 1.0)
+        wrong = self.target != self.given
+        return np.stack([f1, ~wrong.any(1), wrong.mean(1) if len(self.labels) else np.zeros(self.size)], axis=1).astype(
+            np.float64
+        )
+
+    @cached_property
+    def _orders(self) -> list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]:
+        """For each label in the targets: its code, rows by falling score, and where runs of equal scores end."""
+        assert self.scores is not None
+        found = []
+        for code in np.flatnonzero(self.target.sum(0)):
+            scores = self.scores[:, code]
+            order = np.argsort(-scores, kind="stable")
+            ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+            found.append((int(code), order, ends))
+        return found
+
+    def _ranked(self, weights: Floats) -> Floats:
+        """Return mean average precision and mean ROC-AUC [r, 2] over the labels in the targets.
+
+        Average precision is the sum of precision over steps of recall, without interpolation; ROC-AUC the share of
+        rightly ordered pairs, ties one half. Both equal to scikit-learn's with sample weights.
+        """
+        precisions = np.full((len(self._orders), len(weights)), np.nan)
+        areas = np.full_like(precisions, np.nan)
+        for i, (code, order, ends) in enumerate(self._orders):
+            right = self.target[order, code]
+            sorted_weights = weights[:, order]
+            ones = np.cumsum(sorted_weights * right, axis=1)[:, ends]
+            zeros = np.cumsum(sorted_weights * (1 - right), axis=1)[:, ends]
+            gained = np.diff(ones, axis=1, prepend=0)
+            all_ones, all_zeros = ones[:, -1], zeros[:, -1]
+            precision = np.where(ones + zeros > 0, ones / (ones + zeros), 0.0)
+            precisions[i] = np.where(all_ones > 0, (gained * precision).sum(1) / all_ones, np.nan)
+            below = all_zeros[:, None] - zeros + np.diff(zeros, axis=1, prepend=0) / 2
+            pairs = all_ones * all_zeros
+            areas[i] = np.where(pairs > 0, (gained * below).sum(1) / pairs, np.nan)
+        return np.stack([mean_of_defined(precisions.T), mean_of_defined(areas.T)], axis=1)
+
+    @property
+    def rank_cost(self) -> int:
+        """Elements that one resample of the ranked metrics has to walk."""
+        return 0 if self.scores is None else 4 * self.size * len(self._orders)
+
+    def counted(self, metric: str) -> NDArray[np.bool_]:
+        """Return which rows [n] the denominator of a metric is made of."""
+        kind, _, label = metric.partition("[")
+        if label:
+            code = self.labels.index(label[:-1])
+            return (self.given if kind == "precision" else self.target)[:, code] > 0
+        if kind in BY_ROW:
+            return np.ones(self.size, dtype=bool)
+        return (self.given if kind == "micro_precision" else self.target).any(1)
+
+
+def _marked(sets: Sequence[set[str]], universe: Sequence[str]) -> Floats:
+    code = {label: i for i, label in enumerate(universe)}
+    marks = np.zeros((len(sets), len(universe)))
+    for row, labels in enumerate(sets):
+        marks[row, [code[label] for label in labels]] = 1.0
+    return marks
+
+
+def _per_label(support: Floats, guessed: Floats, hits: Floats) -> tuple[Floats, Floats, Floats]:
+    # As for single labels: without a row of it there is nothing to find.
+    f1 = np.where(support > 0, 2 * hits / (support + guessed), np.nan)
+    precision = np.where(guessed > 0, hits / guessed, np.where(support > 0, 0.0, np.nan))
+    return f1, precision, np.where(support > 0, hits / support, np.nan)
+
+
+def _counted(support: Floats, guessed: Floats, hits: Floats, per_label: tuple[Floats, Floats, Floats]) -> Floats:
+    """Return COUNTED [r, 7]; macro averages run over the labels in the targets, as for single labels."""
+    right, wanted, said = hits.sum(1), support.sum(1), guessed.sum(1)
+    f1, precision, recall = (np.where(support > 0, values, np.nan) for values in per_label)
+    micro_f1 = np.where(wanted + said > 0, 2 * right / (wanted + said), np.nan)
+    weighted = np.where(wanted > 0, np.nansum(f1 * support, axis=1) / wanted, np.nan)
+    micro_precision = np.where(said > 0, right / said, np.where(wanted > 0, 0.0, np.nan))
+    micro_recall = np.where(wanted > 0, right / wanted, np.nan)
+    columns = (micro_f1, mean_of_defined(f1), weighted, micro_precision, micro_recall)
+    return np.stack([*columns, mean_of_defined(precision), mean_of_defined(recall)], axis=1)
+
+
+FAMILY = Family(
+    table=MultilabelTable.of,
+    default="micro_f1",
+    overall=(*COUNTED, *BY_ROW, *RANKED),
+    by_label=PER_LABEL,
+    shown=("micro_f1", "macro_f1", "exact_match", "map"),
+    words={
+        "micro_f1": "F1 over all labels of all rows",
+        "macro_f1": "mean F1 of the labels, so that a rare label counts as much as a common one",
+        "weighted_f1": "mean F1 of the labels, each by its number of rows",
+        "micro_precision": "of all labels given, the share that are right",
+        "micro_recall": "of all labels wanted, the share that are given",
+        "macro_precision": "mean precision of the labels",
+        "macro_recall": "mean recall of the labels",
+        "samples_f1": "mean over rows of the F1 between given and wanted labels",
+        "exact_match": "share of rows whose labels are right, all of them",
+        "hamming_loss": "share of all yes-or-no decisions that are wrong: 0 is perfect",
+        "map": "how well each label's rows are put first, whatever the cuts: 1 is perfect",
+        "roc_auc": "how well the scores put right above wrong: 0.5 is chance, 1 is perfect",
+        "f1": "harmonic mean of precision and recall for this label",
+        "precision": "of the rows given this label, the share that are right",
+        "recall": "of the rows of this label, the share that are found",
+    },
+    lower_is_better=frozenset({"hamming_loss"}),
+)

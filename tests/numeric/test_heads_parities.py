@@ -1,0 +1,180 @@
+"""Numbers of the objectives with a head of their own that must never drift: pieces, padding, resume, bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from making import LABELS, learner_of, section, tagged
+
+from luthier.base.errors import Interrupted
+from luthier.base.interrupt import Stopper
+from luthier.base.records import Prediction
+from luthier.objectives.linear_sets import fit_sets
+from luthier.objectives.thresholds import best_cut, best_cuts
+from luthier.release.bundle import write_bundle
+from luthier.release.predictor import Predictor, load_predictor
+from luthier.train.run import encode_all, fit
+
+MAKERS = {"multilabel": tagged}
+EACH = pytest.mark.parametrize("objective", list(MAKERS))
+FACTS = {"task": {"name": "t", "objective": "x", "goal": ""}, "name": "t", "base": {"name": "tiny", "sha256": "x"}}
+
+
+def made(folder: Path, objective: str, count: int):
+    """Return examples and a learner of them."""
+    from luthier.objectives import OBJECTIVES
+
+    examples = MAKERS[objective](count)
+    known = OBJECTIVES[objective].look(examples)
+    return examples, learner_of(folder, objective, LABELS_OF.get(objective, ()), known=known)
+
+
+LABELS_OF = {"multilabel": LABELS}
+
+
+def state(learner) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in learner.named_parameters()}
+
+
+def numbers(prediction: Prediction) -> list[float]:
+    """Return every number of a prediction."""
+    return [float(v) for part in (prediction.scores, prediction.grades) for v in (part or {}).values()]
+
+
+@EACH
+def test_micro_batches_equal_one_big_batch(objective: str, tiny_bert: Path) -> None:
+    found = []
+    # 27 rows in batches of 8: the last window holds 3, and rows differ in what they count for.
+    for pieces in (100_000, 16):
+        examples, learner = made(tiny_bert, objective, 27)
+        settings = section(
+            objective, 27, epochs=2.0, batch=8, rate=1e-3, head="random", max_grad_norm=0.5, micro_tokens=pieces
+        )
+        fit(learner, examples, settings, score=None)
+        found.append(state(learner))
+    for name in found[0]:
+        torch.testing.assert_close(
+            found[1][name], found[0][name], rtol=2e-4, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+@EACH
+def test_the_loss_counts_what_units_say_and_rows_are_summed(objective: str, tiny_bert: Path) -> None:
+    examples, learner = made(tiny_bert, objective, 9)
+    rows, _ = encode_all(learner.eval(), examples, lambda *a, **k: None)
+    together, count = learner.loss(learner.collate(rows), smoothing=0.05)
+    alone = [learner.loss(learner.collate([row]), smoothing=0.05) for row in rows]
+    torch.testing.assert_close(together, sum(loss for loss, _ in alone), rtol=1e-4, atol=1e-4)
+    assert count == pytest.approx(sum(learner.units(row) for row in rows)) == pytest.approx(sum(n for _, n in alone))
+
+
+@EACH
+def test_answers_do_not_depend_on_batch_or_padding(objective: str, tiny_bert: Path) -> None:
+    examples, learner = made(tiny_bert, objective, 24)
+    fit(learner, examples, section(objective, 24, rate=3e-3, epochs=2.0, batch=8), score=None)
+    predictor = Predictor(learner)
+    whole = predictor.predict([e.inputs for e in examples])
+    for example, one in zip(examples, whole, strict=True):
+        np.testing.assert_allclose(numbers(predictor.predict([example.inputs])[0]), numbers(one), rtol=0, atol=2e-5)
+
+
+@EACH
+@pytest.mark.parametrize("stop", [2, 5])
+def test_resume_equals_uninterrupted_bit_for_bit(objective: str, stop: int, tiny_bert: Path, tmp_path: Path) -> None:
+    settings = section(objective, 40, rate=1e-3, epochs=1.0, batch=6, evaluations=2)
+
+    def run(where: Path, stopper: Stopper | None = None):
+        examples, learner = made(tiny_bert, objective, 40)
+
+        def emit(kind: str, **facts) -> None:
+            if stopper is not None and kind == "step" and facts["step"] == stop:
+                stopper.handle(15, None)
+
+        # What the head's fit leaves beside the weights is in these scores, so a resume that forgets it is seen.
+        def score() -> float:
+            return sum(sum(numbers(p)) + len(p.labels or ()) for p in Predictor(learner).measure(examples[:5]))
+
+        outcome = fit(learner, examples, settings, score=score, folder=where, identity="x", emit=emit, stopper=stopper)
+        return examples, learner, outcome
+
+    examples, whole, reference = run(tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        run(tmp_path / "cut", Stopper())
+    _, again, outcome = run(tmp_path / "cut")
+    assert outcome.losses == reference.losses
+    assert outcome.evaluations == reference.evaluations
+    for name, value in state(whole).items():
+        assert torch.equal(value, state(again)[name]), name
+    inputs = [e.inputs for e in examples]
+    assert Predictor(again).predict(inputs) == Predictor(whole).predict(inputs)
+
+
+@EACH
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_a_bundle_answers_as_the_trained_model(objective: str, method: str, tiny_bert: Path, tmp_path: Path) -> None:
+    examples, learner = made(tiny_bert, objective, 36)
+    fit(learner, examples, section(objective, 36, method=method, rate=3e-3, epochs=2.0, batch=8), score=None)
+    learner.settle(examples, Predictor(learner).measure(examples))
+    before = Predictor(learner).measure(examples)
+    _, difference = write_bundle(tmp_path / "bundle", learner, probes=examples[:8], facts=FACTS)
+    after = load_predictor(tmp_path / "bundle").predict([e.inputs for e in examples])
+    for one, two in zip(before, after, strict=True):
+        np.testing.assert_allclose(numbers(two), numbers(one), rtol=0, atol=1e-4)
+        assert two.labels == one.labels
+        assert two.sentences == one.sentences
+    assert difference < 1e-4
+
+
+def test_multilabel_loss_is_binary_cross_entropy(tiny_bert: Path) -> None:
+    examples, learner = made(tiny_bert, "multilabel", 9)
+    rows, _ = encode_all(learner.eval(), examples, lambda *a, **k: None)
+    batch = learner.collate(rows)
+    wanted = torch.tensor([[float(label in e.target) for label in LABELS] for e in examples])
+    loss, count = learner.loss(batch, smoothing=0.0)
+    assert count == 9
+    torch.testing.assert_close(loss, F.binary_cross_entropy_with_logits(learner.logits(batch), wanted, reduction="sum"))
+
+
+def test_heads_of_sets_equal_scikit_learns() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 12))
+    Y = (X @ rng.normal(size=(12, 3)) + rng.normal(size=(120, 3)) > np.array([0.0, 1.0, 2.5])).astype(np.float64)
+    Y = np.hstack([Y, np.ones((120, 1)), np.zeros((120, 1))])
+    found = fit_sets(torch.from_numpy(X).float(), torch.from_numpy(Y), seed=0)
+    for k in range(3):
+        theirs = LogisticRegression(C=found.strength, tol=1e-8, max_iter=2000).fit(X.astype(np.float32), Y[:, k])
+        np.testing.assert_allclose(found.weight_LD[k].numpy(), theirs.coef_[0], rtol=0, atol=5e-3)
+        np.testing.assert_allclose(found.bias_L[k].item(), theirs.intercept_[0], rtol=0, atol=5e-3)
+    assert found.bias_L[3:].tolist() == [10.0, -10.0], "a label that all rows have, and one that none has"
+    assert found.out_of_fold_NL is not None and found.folded_N is not None
+    assert found.out_of_fold_NL.shape == (120, 5)
+
+
+def test_a_cut_makes_f1_largest() -> None:
+    from sklearn.metrics import f1_score
+
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        truth = rng.random(60) < 0.3
+        scores = np.round(np.clip(0.3 * truth + rng.random(60) * 0.6, 0, 1), 1)
+        best = max(f1_score(truth, scores >= cut) for cut in np.unique(scores))
+        assert f1_score(truth, scores >= best_cut(scores, truth)) == pytest.approx(best)
+    few = np.zeros((60, 2), dtype=bool)
+    few[:30, 0], few[:3, 1] = True, True
+    cuts = best_cuts(rng.random((60, 2)), few)
+    assert cuts[1] == best_cut(np.random.default_rng(0).random(1), np.ones(1)) or 0.02 <= cuts[1] <= 0.98
+    assert best_cuts(np.zeros((0, 2)), np.zeros((0, 2))) == [0.5, 0.5]
+
+
+def test_an_answer_is_empty_only_where_train_rows_were(tiny_bert: Path) -> None:
+    known = {"may_be_empty": False, "cuts": [0.9, 0.99, 0.99]}
+    learner = learner_of(tiny_bert, "multilabel", LABELS, known=known)
+    assert learner._given([0.5, 0.5, 0.2]) == (LABELS[0],), "the nearest to its cut"
+    learner.known["may_be_empty"] = True
+    assert learner._given([0.5, 0.5, 0.2]) == ()
