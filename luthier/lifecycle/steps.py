@@ -160,7 +160,7 @@ def train(round_: Round, data: Prepared, extended: Extended, model: Model, resol
         identity=stable_hash([identity, data.report.fingerprint, model.base.found.sha256, extended.record.get("fingerprint")]), emit=round_.emit, stopper=round_.stopper, balance=extended.balance,
     )  # fmt: skip
     if model.learner.settles:
-        settled = model.learner.settle(data.valid, predictor.measure(data.valid))
+        settled = model.learner.settle(data.valid, Predictor(model.learner).measure(data.valid))
         if settled:
             outcome.facts["settled"] = settled
             round_.emit("settled", **settled)

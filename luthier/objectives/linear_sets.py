@@ -45,7 +45,7 @@ def _choose(X: np.ndarray, Y: np.ndarray, seed: int) -> tuple[float, np.ndarray 
         return STRENGTHS[1], None, None
     rows = np.random.default_rng(seed).permutation(len(X))[:_MOST_ROWS]
     folds = np.arange(len(rows)) % FOLDS
-    best = (float("inf"), STRENGTHS[1], np.empty(0))
+    best: tuple[float, float, np.ndarray] = (float("inf"), STRENGTHS[1], np.empty(0))
     for strength in STRENGTHS:
         scores = np.empty((len(rows), Y.shape[1]))
         for fold in range(FOLDS):

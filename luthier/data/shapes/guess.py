@@ -113,7 +113,7 @@ def _talk(shapes: dict[str, Shape]) -> Found | None:
         prompt = next((s.name for s in shapes.values() if s.name in _ASKED), None)
         if not asked and prompt:
             asked = {"prompt": prompt}
-        columns = {**(asked or {}), "chosen": "chosen", "rejected": "rejected"}
+        columns: dict[str, str | list[str]] = {**(asked or {}), "chosen": "chosen", "rejected": "rejected"}
         return "prefer", columns, ["chosen and rejected hold a better and a worse answer"]
     answer = {} if chat else _answer_column(shapes)
     if asked is None and answer and "prompt" in shapes:
@@ -192,7 +192,7 @@ def _labelled(text: Shape, label: Shape, why: str) -> Found:
 
 
 def _answered(asked: Shape, answer: Shape, why: str) -> Found:
-    columns = {"prompt": asked.name, "completion": answer.name}
+    columns: dict[str, str | list[str]] = {"prompt": asked.name, "completion": answer.name}
     return "generate", columns, [f'"{asked.name}" and "{answer.name}" are {why}']
 
 

@@ -117,10 +117,10 @@ class MultilabelTable:
         kind, _, label = metric.partition("[")
         if label:
             code = self.labels.index(label[:-1])
-            return (self.given if kind == "precision" else self.target)[:, code] > 0
+            return np.asarray((self.given if kind == "precision" else self.target)[:, code] > 0)
         if kind in BY_ROW:
             return np.ones(self.size, dtype=bool)
-        return (self.given if kind == "micro_precision" else self.target).any(1)
+        return np.asarray((self.given if kind == "micro_precision" else self.target).sum(1) > 0)
 
 
 def _marked(sets: Sequence[set[str]], universe: Sequence[str]) -> Floats:
