@@ -13,7 +13,7 @@ from luthier.base.errors import ModelError
 from luthier.models.adapters import feed_forward_output
 from luthier.models.freeze import blocks, heads
 from luthier.models.low_rank import use_one_pass
-from luthier.models.virtual import changes_output, shape_of_keys
+from luthier.models.virtual import changes_output, check_room, shape_of_keys
 from luthier.spec.train import TrainSection
 
 # Names of key and value projections over the architectures; some pack them with the query in one matrix.
@@ -125,6 +125,7 @@ def _task(network: Any) -> str:
 
 
 def _learnt_input(network: Any, config: PeftConfig, head_names: tuple[str, ...], what: str) -> nn.Module:
+    check_room(network, config.num_virtual_tokens)  # type: ignore[attr-defined]
     kind = network.config.model_type
     wrapped, reason = None, "the architecture does not look at it"
     try:

@@ -50,22 +50,24 @@ def run(network: Any, ids_BT: torch.Tensor, mask_BT: torch.Tensor | None, *, par
 
 
 def room(network: Any, max_tokens: int) -> int:
-    """Return how many tokens of a text fit where learnt positions take some of the model's own.
+    """Return how many tokens of a text fit where learnt positions take some of the model's own."""
+    limit = positions(network.config) if learns_input(network) else None
+    return max_tokens if limit is None else min(max_tokens, limit - network.active_peft_config.num_virtual_tokens)
+
+
+def check_room(network: Any, count: int) -> None:
+    """Refuse so many virtual tokens that no text fits beside them.
 
     Raises:
-        ModelError: none do.
+        ModelError: fewer than eight tokens would be left.
     """
-    limit = positions(network.config) if learns_input(network) else None
-    if limit is None:
-        return max_tokens
-    count = network.active_peft_config.num_virtual_tokens
-    if limit - count < 8:
+    limit = positions(network.config)
+    if limit is not None and limit - count < 8:
         raise ModelError(
             f"{count} virtual tokens leave no room in a model of {limit} positions",
             where="train.prompt.tokens",
             mend=f"Set it to {max(1, limit // 4)} or less.",
         )
-    return min(max_tokens, limit - count)
 
 
 def shape_of_keys(network: Any) -> dict[str, int]:
