@@ -142,6 +142,10 @@ class Progress:
     def _on_evaluation(self, event: Mapping[str, Any]) -> None:
         self._line(f"valid    step {event['step']}: {event['score']:.4f}{'  best' if event['best'] else ''}")
 
+    def _on_part(self, event: Mapping[str, Any]) -> None:
+        self._line(f"part     {event['done']} of {event['of']}: {event['share']:.0%}, {event['rows']} rows, seed {event['seed']}: "
+                   f"{event['metric']} {event['score']:.4f}")  # fmt: skip
+
     def _on_diagnosis(self, event: Mapping[str, Any]) -> None:
         self.close()
         self._line(f"fit      {event['words']}. {event['why']}")
@@ -287,6 +291,16 @@ def _check_labels(labels: Mapping[str, Mapping[str, int]]) -> None:
         cells = [*cells[: _CHECK_LABELS - 4], gap, *cells[-4:]]
     if cells:
         table(["label", "train", "valid", "test"], cells)
+
+
+def learning_curve(found: Mapping[str, Any]) -> None:
+    """Print a learning curve and what more rows would bring."""
+    points, ahead = found["points"], found["extrapolated"]
+    rows = [[f"{p['share']:.0%}", f"{p['rows']:,}", f"{p['value']:.3f}", f"{p['low']:.3f} to {p['high']:.3f}"] for p in points]
+    told = f"{ahead['low']:.3f} to {ahead['high']:.3f}"
+    rows.append([f"{ahead['rows'] / points[-1]['rows']:.0%}, extrapolated", f"{ahead['rows']:,}", f"{ahead['value']:.3f}", told])
+    table(["train rows", "rows", found["metric"], "95 % interval"], rows)
+    say(found["words"])
 
 
 def compared(found: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Verbs that make: init, check, run, train."""
+"""Verbs that make: init, check, prepare, run, train, curve."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from luthier import show
+from luthier.base.errors import LuthierError
 from luthier.cli.frame import (
     ACCEPTED,
     MISSED,
@@ -105,6 +106,45 @@ def train(task: Path, overrides: tuple[str, ...], out: Path | None, again: bool,
         show.emit_json(finished.as_dict())
     else:
         show.emit_line(str(finished.bundle))
+
+
+@verb
+@task_argument
+@set_option
+@out_option
+@click.option(
+    "--at", default="25,50,100", show_default=True, metavar="PERCENT,...", help="Shares of the train rows, in percent."
+)
+@click.option(
+    "--seeds", type=click.IntRange(1, 100), default=1, show_default=True, help="Trainings of each share; more say more."
+)
+def curve(
+    task: Path, overrides: tuple[str, ...], out: Path | None, at: str, seeds: int, as_json: bool, quiet: bool
+) -> None:
+    """Train on parts of the train rows and say what twice as many would bring."""
+    from luthier.lifecycle.curving import curve as curve_
+
+    progress = show.Progress(quiet=quiet)
+    try:
+        found = curve_(task, overrides, at=_shares(at), seeds=seeds, out=out, watcher=progress)
+    finally:
+        progress.close()
+    if not quiet:
+        show.learning_curve(found)
+        show.say(f"page: {found['page']}")
+    if as_json:
+        show.emit_json(found)
+    else:
+        ahead = found["extrapolated"]
+        show.emit_line(f"{found['metric']} {ahead['low']:.3f} to {ahead['high']:.3f} with {ahead['rows']} train rows")
+
+
+def _shares(text: str) -> list[float]:
+    try:
+        return [float(part.strip().removesuffix("%")) / 100 for part in text.split(",")]
+    except ValueError:
+        mend = "Name shares of the train rows in percent, such as 25,50,100."
+        raise LuthierError(f'"{text}" is not a list of numbers', where="--at", mend=mend) from None
 
 
 def _round(task: Path, overrides: tuple[str, ...], out: Path | None, again: bool, quiet: bool, *, judge: bool) -> Any:

@@ -50,11 +50,30 @@ def write_report(record: Mapping[str, Any], out: Path) -> Path:
     return write_text(path, page(record))
 
 
+def write_curve(record: Mapping[str, Any], path: Path) -> Path:
+    """Write the page of a learning curve: ``record`` is what curve.json holds."""
+    plots: dict[str, Figure] = {}
+    task = record.get("task") or {}
+    words = " · ".join(str(w) for w in (task.get("name"), str(record.get("created") or "")[:16].replace("T", " ")) if w)
+    top = tag("header", tag("p", words, class_="kicker"), tag("h1", "Learning curve"), class_="verdict")
+    content = training_.learning_curve({"learning_curve": record}, plots)
+    return write_text(
+        path, _document(f"{task.get('name') or 'task'}: learning curve", [top, tag("section", content)], [], plots)
+    )
+
+
 def page(record: Mapping[str, Any]) -> str:
     """Return the whole page as HTML."""
     plots: dict[str, Figure] = {}
     top = [owner.masthead(record), owner.definition_of_done(record, plots), owner.what_next(record)]
+    task, accepted = (record.get("task") or {}).get("name") or "run", record.get("verdict") == "accepted"
     parts = [(name, title, part(record, plots)) for name, (title, part) in PARTS.items()]
+    return _document(f"{task}: {'accepted' if accepted else 'not accepted'}", top, parts, plots)
+
+
+def _document(
+    title: str, top: list[Html | None], parts: list[tuple[str, str, list[Html]]], plots: dict[str, Figure]
+) -> str:
     there = [(name, title, content) for name, title, content in parts if content]
     sections = [
         tag("section", tag("h2", title, id=name), content, aria_labelledby=name) for name, title, content in there
@@ -72,14 +91,12 @@ def page(record: Mapping[str, Any]) -> str:
         _json("palettes", {"light": LIGHT, "dark": DARK}),
         [_script(text) for text in scripts if text],
     )
-    html = Html("<!doctype html>\n") + tag("html", _head(record, scripts), body, lang="en")
+    html = Html("<!doctype html>\n") + tag("html", _head(title, scripts), body, lang="en")
     # A lone surrogate from a broken file cannot be written as UTF-8, and a report must be written all the same.
     return html.encode("utf-8", "replace").decode("utf-8") + "\n"
 
 
-def _head(record: Mapping[str, Any], scripts: list[str]) -> Html:
-    name = (record.get("task") or {}).get("name") or "run"
-    word = "accepted" if record.get("verdict") == "accepted" else "not accepted"
+def _head(title: str, scripts: list[str]) -> Html:
     hashes = " ".join(f"'sha256-{_digest(text)}'" for text in scripts if text)
     # Only these very scripts run: even markup that got past the escaping could do nothing. Plotly writes styles.
     policy = f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
@@ -89,7 +106,7 @@ def _head(record: Mapping[str, Any], scripts: list[str]) -> Html:
         tag("meta", http_equiv="Content-Security-Policy", content=f"{policy}; base-uri 'none'; form-action 'none'"),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="referrer", content="no-referrer"),
-        tag("title", f"{name}: {word}"),
+        tag("title", title),
         tag("link", rel="icon", href="data:,"),
         Html(f"<style>{style_sheet()}</style>"),
     )

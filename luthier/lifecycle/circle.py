@@ -49,7 +49,7 @@ def run(
     """
     file = task if isinstance(task, TaskFile) else load_task(task, overrides)
     check_task(file)
-    _check_trained(file)
+    check_trained(file)
     identity = inputs_hash(file)
     folder = Path(out) if out else Path("runs") / f"{file.task.task.name}-{identity[:10]}"
     with stopping() as stopper, locked(folder):
@@ -71,7 +71,7 @@ def run(
             emit.close()
 
 
-def _check_trained(file: TaskFile) -> None:
+def check_trained(file: TaskFile) -> None:
     objective = file.task.task.objective
     if objective not in TRAINED:
         raise TaskError(
@@ -111,7 +111,7 @@ def _of_other_inputs(folder: Path, identity: str) -> bool:
 
 def _clear(folder: Path) -> None:
     """Remove what an earlier run of other inputs left: only names that Luthier writes."""
-    for name in ("checkpoints", "bundle", "prepared", "augmented"):  # an endpoint's answers are paid for: they stay
+    for name in ("checkpoints", "bundle", "prepared", "augmented", "cells"):  # an endpoint's answers are paid for: they stay
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in (
         "label-errors.csv",
@@ -137,6 +137,10 @@ def _go_round(round_: Round, identity: str, judge: bool) -> Run:
     faults = measures.check_bars(bars, file.task.task.objective, data.labels)
     if faults:
         raise TaskError.of(Fault(f.what, f"{file.path}: {f.where}", f.mend) for f in faults)
+    from luthier.lifecycle import curving
+
+    if file.task.evaluate.learning_curve:
+        curving.check(file.task, data, curving.SHARES, where=f"{file.path}: evaluate.learning_curve")
     # Loading torch takes seconds: faults of task and data are told before.
     from luthier.lifecycle import diagnosing, judging, steps
 
@@ -149,7 +153,9 @@ def _go_round(round_: Round, identity: str, judge: bool) -> Run:
     extended = steps.extend(round_, closed, _clashes(data))
     outcome = steps.train(round_, closed, extended, model, resolved, identity)
     facts = steps.facts(round_, closed, extended, model, resolved, outcome)
-    facts["diagnosis"] = diagnosing.diagnosis(round_, closed, outcome)
+    learning = curving.in_run(round_, closed, extended, model, resolved)
+    facts |= {"learning_curve": learning} if learning else {}
+    facts["diagnosis"] = diagnosing.diagnosis(round_, closed, outcome, learning)
     bundle = steps.release(round_, closed, model, facts)
     record = {**facts, "created": datetime.now(UTC).isoformat(timespec="seconds"), "resolved": dump_task(resolved)}
     if judge:
@@ -167,7 +173,8 @@ def _finish(round_: Round, record: dict[str, Any], bundle: Path, identity: str, 
     record["peak_memory_mb"] = steps.peak_memory_mb()
     write_json(folder / "report.json", record)
     page = steps.page(record, folder) if judge else None
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    for name in ("checkpoints", "cells"):
+        shutil.rmtree(folder / name, ignore_errors=True)
     round_.emit("done", verdict=record["verdict"], bundle=str(bundle), report=str(page) if page else None)
     with storage(folder):
         write_manifest(folder, inputs=identity, data=record["fingerprint"], luthier=luthier.__version__)

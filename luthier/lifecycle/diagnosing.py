@@ -6,15 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from luthier.data.prepare import Prepared
+from luthier.evaluate import metrics as measures
 from luthier.evaluate.diagnose import Context, Diagnosis, diagnose
 from luthier.lifecycle.round import Round
 from luthier.train.run import Outcome
 
 
 def diagnosis(
-    round_: Round, data: Prepared, outcome: Outcome, *, gain: Mapping[str, float] | None = None
+    round_: Round, data: Prepared, outcome: Outcome, learning: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return what report.json holds of the fit, and tell it; ``gain`` is what twice the rows would bring, where known."""
+    """Return what report.json holds of the fit, and tell it; ``learning`` is the run's learning curve, where measured."""
+    gain = None
+    if learning and measures.split_name(learning["metric"])[0] not in measures.UNBOUNDED | measures.LOWER_IS_BETTER:
+        gain = learning["extrapolated"]["gain"]
     found = diagnose(outcome.evaluations, context(data, gain=gain))
     round_.emit("diagnosis", **told(found))
     return found.as_dict()

@@ -41,19 +41,20 @@ class Gauge:
         self._encoded: dict[str, list[Encoded]] = {}
 
     def __call__(self) -> dict[str, Any]:
-        predictions = self._predict(self.valid)
+        predictions = self.predict(self.valid)
         found: dict[str, Any] = {"score": self._score(self.valid, predictions, missing=float("-inf"))}
         if not self.watched:
             return found
         rows = {"valid": self._rows("valid", self.valid, predictions)}
-        predictions = self._predict(self.watched)
+        predictions = self.predict(self.watched)
         train_score = self._score(self.watched, predictions, missing=None)
         rows["train"] = self._rows("train", self.watched, predictions)
         found |= {} if train_score is None else {"train_score": round(train_score, 6)}
         found |= {f"{side}_loss": round(fmean(r["loss"]), 6) for side, r in rows.items() if r["loss"]}
         return {**found, "rows": {side: {k: v[:_MOST_ROWS] for k, v in r.items()} for side, r in rows.items()}}
 
-    def _predict(self, rows: Sequence[Example]) -> list[Prediction]:
+    def predict(self, rows: Sequence[Example]) -> list[Prediction]:
+        """Answer rows, or weigh their known answers where that is all the metric needs."""
         if self.predictor.measures and self.task.train.metric in measures.MEASURED:
             return self.predictor.measure(rows)
         return predict_rows(self.predictor, rows, self.task)

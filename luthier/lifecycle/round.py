@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luthier.base.events import EventLog
+from luthier.base.events import Emit
 from luthier.base.interrupt import Stopper
 from luthier.spec.load import TaskFile
 
@@ -72,7 +72,7 @@ class Round:
 
     file: TaskFile
     folder: Path
-    emit: EventLog
+    emit: Emit
     stopper: Stopper
     seconds: dict[str, float]
 

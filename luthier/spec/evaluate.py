@@ -22,6 +22,10 @@ class EvaluateSection(Section):
     generate_rows: int = Field(
         200, ge=1, description="At most so many test rows are answered in full by a decoder; perplexity uses all rows."
     )
+    learning_curve: bool = Field(
+        False,
+        description="Train on a quarter and half of the train rows too, and say in the report what twice as many would bring.",
+    )
     against: str | None = Field(
         None, description="An earlier bundle, measured on the same test rows beside the new one."
     )

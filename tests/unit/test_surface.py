@@ -35,6 +35,7 @@ SURFACE = {
     "prepare": {"task", "overrides", "out"},
     "run": {"task", "overrides", "out", "again"},
     "train": {"task", "overrides", "out", "again"},
+    "curve": {"task", "overrides", "out", "at", "seeds"},
     "evaluate": {"bundle", "data", "columns", "accept", "out"},
     "compare": {"first", "second", "data", "columns"},
     "predict": {"bundle", "data", "columns", "out", "max_new_tokens"},
