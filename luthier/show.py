@@ -78,6 +78,8 @@ class Progress:
         shown = getattr(self, f"_on_{event['kind']}", None)
         if shown is not None:
             shown(event)
+        elif "said" in event:
+            self._line(event["said"])
 
     def close(self) -> None:
         if self._bar is not None:
@@ -198,6 +200,11 @@ def verdict(record: Mapping[str, Any], *, names: Sequence[str]) -> None:
         table(["on the test rows", "value", "95 % interval", *rivals], rows)
     if "against" in record:
         _against(record["against"], names)
+    from luthier.evaluate import forgetting
+
+    if "sequence" in record:
+        table(*forgetting.matrix_in_words(record["sequence"]))
+    say("\n".join(forgetting.in_words(record)))
     for line in record.get("notes", []):
         say(f"note: {line}")
     for line in record.get("reasons", []):

@@ -20,6 +20,7 @@ from luthier.base.errors import LuthierError
 from luthier.cli import cli
 from luthier.spec.load import load_task
 from luthier.spec.reference import reference
+from luthier.spec.stages import Stage
 from luthier.spec.task import Task
 
 ROOT = PACKAGE.parent
@@ -294,7 +295,9 @@ def test_what_auto_means_is_what_the_code_decides() -> None:
 
 def keys(model: type, prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
+        if name == "stages":  # its data and train have the keys of the sections of that name
+            yield from (f"stages[].{own}" for own in Stage.model_fields)
+        elif isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
             yield from keys(field.annotation, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}"

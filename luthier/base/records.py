@@ -149,3 +149,27 @@ class StepReport:
     tokens: int
     padded_tokens: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered(Example):
+    """An example of an earlier stage that is learnt again; ``stage`` is its place in the sequence, from 0."""
+
+    stage: int = 0
+
+    @classmethod
+    def of(cls, example: Example, stage: int) -> Remembered:
+        values = {name: getattr(example, name) for name in Example.__dataclass_fields__}
+        return cls(**values, stage=stage)
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged(Encoded):
+    """Tokens of a :class:`Remembered` example."""
+
+    stage: int = 0
+
+    @classmethod
+    def of(cls, encoded: Encoded, stage: int) -> Tagged:
+        values = {name: getattr(encoded, name) for name in Encoded.__dataclass_fields__}
+        return cls(**values, stage=stage)

@@ -74,6 +74,9 @@ bundle_argument = click.argument("bundle", type=click.Path(path_type=Path))
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override the task file; repeatable."
 )
+stage_option = click.option(
+    "--stage", metavar="NAME", help="Of a run with stages, the bundle of this one; default: the last."
+)
 out_option = click.option("--out", type=click.Path(path_type=Path), help="Where the result goes.")
 columns_option = click.option(
     "--column", "columns", multiple=True, metavar="WHAT=COLUMN", help="Which column is what, such as text=body."

@@ -16,6 +16,7 @@ from luthier.cli.frame import (
     main_metrics,
     out_option,
     pairs,
+    stage_option,
     verb,
 )
 
@@ -30,19 +31,23 @@ from luthier.cli.frame import (
     metavar='METRIC">= VALUE"',
     help='A bar such as "macro_f1 >= 0.8", in place of the bundle\'s own.',
 )
+@stage_option
 @out_option
 def evaluate(
     bundle: Path,
     data: str,
     columns: tuple[str, ...],
     accept: tuple[str, ...],
+    stage: str | None,
     out: Path | None,
     as_json: bool,
     quiet: bool,
 ) -> int:
     """Measure BUNDLE on labelled DATA against its bars."""
     from luthier.lifecycle.bundles import evaluate as evaluate_
+    from luthier.release.folder import bundle_folder
 
+    bundle = bundle_folder(bundle, stage=stage) if stage else bundle
     bars = _bars(accept) if accept else None
     record = evaluate_(bundle, data, columns=pairs(columns, "--column"), accept=bars, out=out)
     if not quiet:
@@ -96,18 +101,22 @@ def compare(first: Path, second: Path, data: str, columns: tuple[str, ...], as_j
     "--out", type=click.Path(path_type=Path), help="Write the predictions to this file instead of standard output."
 )
 @click.option("--max-new-tokens", type=click.IntRange(min=1), help="Longest generated answer.")
+@stage_option
 def predict(
     bundle: Path,
     data: str,
     columns: tuple[str, ...],
     out: Path | None,
     max_new_tokens: int | None,
+    stage: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Answer every row of DATA (or - for standard input), one JSON object a line."""
     from luthier.lifecycle.answering import predict_file
+    from luthier.release.folder import bundle_folder
 
+    bundle = bundle_folder(bundle, stage=stage) if stage else bundle
     written = predict_file(bundle, data, columns=pairs(columns, "--column"), out=out, max_new_tokens=max_new_tokens,
                            write=None if as_json else show.emit_json)  # fmt: skip
     if as_json:
@@ -124,17 +133,22 @@ def predict(
 @click.option(
     "--api-key", envvar="LUTHIER_API_KEY", help="Key that every request must carry; better given as LUTHIER_API_KEY."
 )
+@stage_option
 def serve(
     bundle: Path,
     host: str | None,
     port: int | None,
     ledger: Path | None,
     api_key: str | None,
+    stage: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Serve BUNDLE over HTTP and keep what it said and what people said of it."""
     from luthier.lifecycle.answering import serve_bundle
+    from luthier.release.folder import bundle_folder
+
+    bundle = bundle_folder(bundle, stage=stage) if stage else bundle
 
     def ready(url: str) -> None:
         if as_json:

@@ -13,9 +13,12 @@ from luthier.base.files import write_json, write_text
 from luthier.data.prepare import Watch, prepare, stops, survey
 from luthier.evaluate import metrics as measures
 from luthier.lifecycle.augmenting import faults as augment_faults
+from luthier.lifecycle.staged import faults as staged_faults
+from luthier.lifecycle.staged import own_bars, stage_files
 from luthier.release.folder import bundle_folder
 from luthier.spec.evaluate import parse_bars
 from luthier.spec.load import TaskFile, load_task
+from luthier.spec.task import Task
 
 SUSPECTS = "label-errors.csv"
 
@@ -23,8 +26,19 @@ SUSPECTS = "label-errors.csv"
 def check_task(file: TaskFile) -> None:
     """Find what is wrong with a task before any work: bars and metrics that the objective does not have."""
     task = file.task
+    inner = stage_files(file)
+    faults = staged_faults(task, inner)
+    for one in inner or [file]:
+        faults += _of_one(one.task)
+    if faults:
+        raise TaskError.of(Fault(f.what, f"{file.path}: {f.where}", f.mend) for f in dict.fromkeys(faults))
+    if task.evaluate.against:
+        bundle_folder(file.resolve(task.evaluate.against))
+
+
+def _of_one(task: Task) -> list[Fault]:
     bars, _ = parse_bars(task.accept)
-    faults = measures.check_bars(bars, task.task.objective, None)
+    faults = [] if task.stages else measures.check_bars(own_bars(bars), task.task.objective, None)
     if task.train.metric != "auto":
         fault = measures.check_metric(task.train.metric, task.task.objective, None, where="train.metric")
         faults += [fault] if fault else []
@@ -32,11 +46,7 @@ def check_task(file: TaskFile) -> None:
         faults.append(
             Fault("there are bars to meet but no test rows", "data.split.test", "Give it a share, or name data.test.")
         )
-    faults += augment_faults(task)
-    if faults:
-        raise TaskError.of(Fault(f.what, f"{file.path}: {f.where}", f.mend) for f in faults)
-    if task.evaluate.against:
-        bundle_folder(file.resolve(task.evaluate.against))
+    return faults + augment_faults(task)
 
 
 def check_data(

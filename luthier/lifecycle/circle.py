@@ -25,6 +25,7 @@ from luthier.data.sources import digest_all
 from luthier.evaluate import metrics as measures
 from luthier.lifecycle.checking import check_task, write_suspects
 from luthier.lifecycle.round import Round, Run, Watcher
+from luthier.lifecycle.staged import stage_files
 from luthier.spec.evaluate import parse_bars
 from luthier.spec.load import TaskFile, dump_task, load_task
 
@@ -72,22 +73,28 @@ def run(
 
 
 def check_trained(file: TaskFile) -> None:
-    objective = file.task.task.objective
-    if objective not in TRAINED:
-        raise TaskError(
-            f"`{objective}` data can be checked and prepared, but this version does not train it",
-            where=f"{file.path}: task.objective", mend=f"Objectives that are trained: {', '.join(TRAINED)}.",
-        )  # fmt: skip
+    for one in stage_files(file) or [file]:
+        objective = one.task.task.objective
+        if objective not in TRAINED:
+            raise TaskError(
+                f"`{objective}` data can be checked and prepared, but this version does not train it",
+                where=f"{file.path}: task.objective", mend=f"Objectives that are trained: {', '.join(TRAINED)}.",
+            )  # fmt: skip
 
 
 def inputs_hash(file: TaskFile) -> str:
     """Return a hash of everything that decides a run: settings, data bytes, an earlier bundle, and Luthier's version."""
     task = file.task
-    named = (task.data.source, task.data.test, task.data.valid, task.data.held_out)
-    hashes = [digest_all(source, file.folder, task.data) for source in named if source is not None]
-    if task.data.corrections:
-        hashes.append([sha256_file(file.resolve(task.data.corrections))])
-    settings = task.model_dump(mode="json", exclude={"serve": True, "train": {"checkpoint_s", "threads"}})
+    hashes = []
+    for data in [stage.data for stage in task.stages] or [task.data]:
+        named = (data.source, data.test, data.valid, data.held_out)
+        hashes += [digest_all(source, file.folder, data) for source in named if source is not None]
+        if data.corrections:
+            hashes.append([sha256_file(file.resolve(data.corrections))])
+    aside = {"checkpoint_s", "threads"}
+    settings = task.model_dump(
+        mode="json", exclude={"serve": True, "train": aside, "stages": {"__all__": {"train": aside}}}
+    )
     base = file.resolve(task.model.base)
     weights = [sha256_file(p) for p in sorted(base.glob("*.safetensors"))] if base.is_dir() else []
     return stable_hash([luthier.__version__, settings, hashes, weights])
@@ -111,7 +118,8 @@ def _of_other_inputs(folder: Path, identity: str) -> bool:
 
 def _clear(folder: Path) -> None:
     """Remove what an earlier run of other inputs left: only names that Luthier writes."""
-    for name in ("checkpoints", "bundle", "prepared", "augmented", "cells"):  # an endpoint's answers are paid for: they stay
+    # An endpoint's answers are paid for: they stay.
+    for name in ("checkpoints", "bundle", "prepared", "stages", "augmented", "cells"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in (
         "label-errors.csv",
@@ -132,6 +140,11 @@ def _go_round(round_: Round, identity: str, judge: bool) -> Run:
     write_json(folder / "inputs.json", {"inputs": identity})
     write_text(folder / "task.yaml", file.text)
     emit("start", task=file.task.task.name, objective=file.task.task.objective, run=str(folder))
+    if file.task.stages:
+        from luthier.lifecycle.staged_round import go_stages
+
+        record, bundle = go_stages(round_, judge=judge, identity=identity)
+        return _finish(round_, record, bundle, identity, judge)
     data = prepare_data(round_)
     bars, _ = parse_bars(file.task.accept)
     faults = measures.check_bars(bars, file.task.task.objective, data.labels)
@@ -150,12 +163,14 @@ def _go_round(round_: Round, identity: str, judge: bool) -> Run:
     resolved = steps.resolve(round_, closed, model)
     write_text(folder / "resolved.yaml", dump_task(resolved))
     rivals = steps.baselines(round_, data, model) if judge else {}
-    extended = steps.extend(round_, closed, _clashes(data))
+    before = steps.probe(round_, model)
+    extended = steps.extend(round_, closed, clashes(data))
     outcome = steps.train(round_, closed, extended, model, resolved, identity)
     facts = steps.facts(round_, closed, extended, model, resolved, outcome)
     learning = curving.in_run(round_, closed, extended, model, resolved)
     facts |= {"learning_curve": learning} if learning else {}
     facts["diagnosis"] = diagnosing.diagnosis(round_, closed, outcome, learning)
+    facts |= steps.changed(before, steps.probe(round_, model))
     bundle = steps.release(round_, closed, model, facts)
     record = {**facts, "created": datetime.now(UTC).isoformat(timespec="seconds"), "resolved": dump_task(resolved)}
     if judge:
@@ -202,7 +217,7 @@ def prepare_data(round_: Round) -> Prepared:
     return data
 
 
-def _clashes(data: Prepared) -> Callable[[Sequence[Example]], list[bool]]:
+def clashes(data: Prepared) -> Callable[[Sequence[Example]], list[bool]]:
     """Return what tells of new rows whether they equal a valid or test row; those are read when first asked."""
     finder = functools.cache(lambda: clash_finder(itertools.chain(data.valid, data.test)))
     return lambda rows: finder()(rows)

@@ -44,6 +44,9 @@ class Run:
             "without_twins",
             "notes",
             "diagnosis",
+            "stages",
+            "sequence",
+            "probe",
             "seconds",
             "peak_memory_mb",
         )

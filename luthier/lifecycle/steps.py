@@ -34,11 +34,13 @@ from luthier.lifecycle.round import Round
 from luthier.models import catalogue
 from luthier.models.load import Base, device, open_base
 from luthier.objectives import OBJECTIVES, Learner
+from luthier.objectives import probe as probes
 from luthier.release.bundle import write_bundle
 from luthier.release.predictor import Predictor
 from luthier.spec.task import Task
 from luthier.train import defaults
 from luthier.train.choose import Choice, choose_method
+from luthier.train.penalty import Penalty
 from luthier.train.run import Outcome, fit
 
 _PROBES = 32
@@ -149,15 +151,26 @@ def extend(round_: Round, data: Prepared, clashes: Callable[[Sequence[Example]],
     return Extended(train, balance, record)
 
 
-def train(round_: Round, data: Prepared, extended: Extended, model: Model, resolved: Task, identity: str) -> Outcome:
-    """Train the learner in place; its validation score comes from the predictor that serves."""
+def train(
+    round_: Round, data: Prepared, extended: Extended, model: Model, resolved: Task, identity: str, *,
+    beside: tuple[Learner, Sequence[Example]] | None = None, pull: Callable[[], Penalty | None] | None = None,
+) -> Outcome:  # fmt: skip
+    """Train the learner in place; its validation score comes from the predictor that serves.
+
+    Args:
+        beside: the learner joined with those of earlier stages, and the rows of theirs that are learnt again.
+        pull: makes a penalty on the weights as they are before the first step.
+    """
     began = time.monotonic()
     metric = resolved.train.metric
     gauge = Gauge(model.learner, data, resolved)
+    learner, examples = model.learner, extended.train
+    if beside:
+        learner, examples = beside[0], [*examples, *beside[1]]
     outcome = fit(
-        model.learner, extended.train, resolved.train, score=gauge if data.valid else None,
+        learner, examples, resolved.train, score=gauge if data.valid else None,
         lower_is_better=metric in measures.LOWER_IS_BETTER, folder=round_.folder / "checkpoints",
-        identity=stable_hash([identity, data.report.fingerprint, model.base.found.sha256, extended.record.get("fingerprint")]), emit=round_.emit, stopper=round_.stopper, balance=extended.balance,
+        identity=stable_hash([identity, data.report.fingerprint, model.base.found.sha256, extended.record.get("fingerprint")]), emit=round_.emit, stopper=round_.stopper, balance=extended.balance, pull=pull,
     )  # fmt: skip
     if model.learner.settles:
         settled = model.learner.settle(data.valid, Predictor(model.learner).measure(data.valid))
@@ -200,6 +213,21 @@ def facts(
         "curve": {"steps": outcome.losses, "evaluations": without_rows(outcome.evaluations)},
         "environment": environment(),
     }  # fmt: skip
+
+
+def probe(round_: Round, model: Model) -> dict[str, Any] | None:
+    """Return the probe of general ability of the model as it stands, unless the task leaves it out."""
+    if round_.file.task.keep.probe == "off":
+        return None
+    began = time.monotonic()
+    found = probes.probe(model.learner)
+    round_.timed("probe", began)
+    return found
+
+
+def changed(before: dict[str, Any] | None, after: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the record's entry on general ability before and after."""
+    return probes.change(before, after)
 
 
 def release(round_: Round, data: Prepared, model: Model, facts_: Mapping[str, Any]) -> Path:

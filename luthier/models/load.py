@@ -32,6 +32,7 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from luthier.base.errors import ModelError, did_you_mean
+from luthier.models import columns
 from luthier.models.catalogue import Found
 
 transformers.logging.set_verbosity_error()
@@ -155,7 +156,11 @@ def open_encoder(base: Base) -> torch.nn.Module:
     extra = {"add_pooling_layer": False} if base.config.model_type in {"bert", "roberta", "xlm-roberta"} else {}
     # T5's decoder cannot run without an answer to decode; its encoder alone is a network of its own.
     family = AutoModelForTextEncoding if base.config.model_type in {"t5", "mt5", "umt5"} else AutoModel
-    return _open(family, base, base.config, **extra)
+
+    def bare() -> Any:
+        return _open(family, base, base.config, **extra)
+
+    return columns.reopen(bare(), base.found.folder, again=bare)
 
 
 def open_classifier(base: Base, labels: tuple[str, ...]) -> torch.nn.Module:

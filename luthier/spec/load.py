@@ -148,18 +148,39 @@ def _apply(values: dict[str, Any], lines: dict[Path_, int], override: str) -> li
         return [Fault("the value is not YAML", where, "Quote it for your shell.")]
     parts = key.split(".", 1) if key.startswith("accept.") else key.split(".")
     target: Any = values
-    for part in parts[:-1]:
-        if not isinstance(target.get(part), dict):
-            target[part] = {}
-        target = target[part]
+    for place, part in enumerate(parts[:-1]):
+        if isinstance(target, list):
+            index = _index(target, part)
+            if index is None:
+                names = [str(item.get("name")) for item in target if isinstance(item, dict)]
+                return [
+                    Fault(
+                        f'there is no "{part}" here', where, did_you_mean(part, names) or f"Known: {', '.join(names)}."
+                    )
+                ]
+            parts[place], target = str(index), target[index]
+        else:
+            if not isinstance(target.get(part), dict | list):
+                target[part] = {}
+            target = target[part]
     if key.startswith("accept.") and not value:
         target.pop(parts[-1], None)  # an empty bar takes it away
         return []
-    target[parts[-1]] = _from_here(value) if key in _PATHS else value
+    if isinstance(target, list):
+        return [Fault("an override names a key of a stage", where, "For example --set stages.NAME.train.epochs=2.")]
+    target[parts[-1]] = _from_here(value) if re.sub(r"^stages\.[^.]+\.(?=data\.)", "", key) in _PATHS else value
     for known in [k for k in lines if k[: len(parts)] == tuple(parts)]:
         del lines[known]
     lines[tuple(parts)] = 0
     return []
+
+
+def _index(items: list[Any], name: str) -> int | None:
+    """Return the place of a stage, given its number (from 0) or its name."""
+    named = [i for i, item in enumerate(items) if isinstance(item, dict) and item.get("name") == name]
+    if named:
+        return named[0]
+    return int(name) if name.isdigit() and int(name) < len(items) else None
 
 
 def _from_here(value: Any) -> Any:
@@ -225,7 +246,8 @@ def _key(location: Path_) -> Path_:
         fields = model.model_fields if _is_section(model) else None
         if fields is not None:
             kept.append(part)
-            model = _section_of(fields[part].annotation) if part in fields else None
+            if not part.isdigit():  # a number is a place in a list of sections, not a key
+                model = _section_of(fields[part].annotation) if part in fields else None
         elif kept == ["accept"] or (kept == ["data", "columns"]):
             kept.append(part)
             model = None
@@ -245,6 +267,8 @@ def _section_of(annotation: Any) -> Any:
 def _fields(location: Path_) -> list[str]:
     model: Any = Task
     for part in location:
+        if part.isdigit():
+            continue
         field = model.model_fields.get(part) if _is_section(model) else None
         model = _section_of(field.annotation) if field else None
     return list(model.model_fields) if _is_section(model) else []
@@ -253,6 +277,8 @@ def _fields(location: Path_) -> list[str]:
 def _description(location: Path_) -> str:
     model: Any = Task
     for part in location[:-1]:
+        if part.isdigit():
+            continue
         field = model.model_fields.get(part) if _is_section(model) else None
         model = _section_of(field.annotation) if field else None
     field = model.model_fields.get(location[-1]) if _is_section(model) and location else None

@@ -21,14 +21,22 @@ def reference() -> str:
     lines: list[str] = []
     for name, field in Task.model_fields.items():
         section = _section_of(field.annotation)
-        lines += _section(name, section) if section else (f"### `{name}`", "", *_table("", {name: field}))
+        many = "[]" if get_origin(field.annotation) is list else ""
+        lines += _section(f"{name}{many}", section) if section else (f"### `{name}`", "", *_table("", {name: field}))
     return "\n".join(lines).strip() + "\n"
 
 
 def _section(prefix: str, model: type[Section]) -> Iterator[str]:
-    """Yield a section's keys, then the sections inside it under their own headings."""
+    """Yield a section's keys, then the sections inside it under their own headings.
+
+    A section that has a heading of its own at the top is named where it is used again (a stage's data and train).
+    """
     yield from (f"{'#' * (3 + prefix.count('.'))} `{prefix}`", "", inspect.getdoc(model) or "", "")
-    inner = {name: found for name, f in model.model_fields.items() if (found := _section_of(f.annotation))}
+    inner = {
+        name: found
+        for name, f in model.model_fields.items()
+        if (found := _section_of(f.annotation)) and found not in _described()
+    }
     yield from _table(f"{prefix}.", {name: f for name, f in model.model_fields.items() if name not in inner})
     for name, section in inner.items():
         yield from _section(f"{prefix}.{name}", section)
@@ -44,7 +52,14 @@ def _table(prefix: str, fields: Mapping[str, FieldInfo]) -> Iterator[str]:
 
 
 def _section_of(annotation: Any) -> type[Section] | None:
+    if get_origin(annotation) is list:
+        return _section_of(get_args(annotation)[0])
     return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
+
+
+def _described() -> dict[type[Section], str]:
+    """Return the sections that stand at the top of a task file, by what they are called there."""
+    return {found: name for name, f in Task.model_fields.items() if (found := _section_of(f.annotation))}
 
 
 def _takes(field: FieldInfo) -> str:
@@ -64,6 +79,8 @@ def _type(annotation: Any) -> str:
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return ", ".join([_type(args[0]), *_within(args[1].metadata)])
+    if annotation in _described():
+        return f"keys of `{_described()[annotation]}`"
     if origin is Literal:
         return _either([f"`{value}`" for value in args])
     if origin in (Union, types.UnionType):
@@ -83,6 +100,8 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "**required**"
     value = field.get_default(call_default_factory=True)
+    if isinstance(value, Section):
+        return "those of the top"
     if value is None or value == {} or value == "":
         return "nothing"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from luthier.spec.common import Section
 from luthier.spec.data import DataSection
 from luthier.spec.evaluate import EvaluateSection
 from luthier.spec.model import ModelSection
+from luthier.spec.objective import ObjectiveName
 from luthier.spec.serve import ServeSection
+from luthier.spec.stages import Keep, Stage, with_defaults
 from luthier.spec.train import TrainSection
-
-ObjectiveName = Literal["classify", "multilabel", "grade", "extract", "rank", "generate", "prefer", "text"]
 
 
 class TaskSection(Section):
@@ -33,8 +33,17 @@ class Task(Section):
     data: DataSection = Field(description="The rows.")
     model: ModelSection = Field(default_factory=ModelSection, description="The base model.")
     train: TrainSection = Field(default_factory=TrainSection, description="How it learns.")
+    stages: list[Stage] = Field(
+        default_factory=list, description="Tasks learnt one after the other by one body; without it there is one."
+    )
+    keep: Keep = Field(default_factory=Keep, description="What is done against forgetting, between stages.")
     evaluate: EvaluateSection = Field(default_factory=EvaluateSection, description="How it is measured.")
     accept: dict[str, str] = Field(
         default_factory=dict, description="The definition of done: a bar for each metric named."
     )
     serve: ServeSection = Field(default_factory=ServeSection, description="How it is served.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_stages(cls, values: Any) -> Any:
+        return with_defaults(values)

@@ -17,6 +17,7 @@ from luthier.objectives.cut import micro_batches
 from luthier.objectives.learner import Learner
 from luthier.train.batches import epoch_batches
 from luthier.train.optim import rate_at, set_rate
+from luthier.train.penalty import Penalty
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Plan:
 
 def train(
     learner: Learner, rows: Sequence[Encoded], plan: Plan, optimizer: torch.optim.Optimizer, *, start: int = 0,
-    names: Sequence[str] = (), draws: Sequence[float] | None = None,
+    names: Sequence[str] = (), draws: Sequence[float] | None = None, penalty: Penalty | None = None,
 ) -> Iterator[StepReport]:  # fmt: skip
     """Yield one report after each update, from update ``start`` to ``plan.steps``.
 
@@ -48,6 +49,7 @@ def train(
     Args:
         names: where each row came from, to name the rows of a batch that breaks.
         draws: how often each row is drawn in an epoch, on average; an epoch has as many rows as before.
+        penalty: a term of the loss that is added once for each update.
     Raises:
         TrainError: a loss or gradient that is not finite; the weights are those of the step before.
     """
@@ -67,6 +69,7 @@ def train(
         learner.train()
         with freeze.learning(stages, step, plan.steps):
             loss, count, padded = _backward(learner, rows, picked, lengths, plan)
+        loss += penalty.add() if penalty else 0.0
         norm = _clip(parameters, plan.max_grad_norm)
         if not (_finite(loss) and _finite(norm)):
             _refuse(step, loss, norm, picked, names)

@@ -13,12 +13,13 @@ import torch
 from luthier.base.errors import TrainError
 from luthier.base.events import Emit, silent
 from luthier.base.interrupt import Stopper
-from luthier.base.records import Encoded, Example, StepReport
+from luthier.base.records import Encoded, Example, StepReport, Tagged
 from luthier.base.seeds import derive_seed, stable_hash
 from luthier.data.augment.balance import Balance
 from luthier.models import freeze
 from luthier.models.methods import Counted, count, load_trained_state
 from luthier.objectives.classify import Classifier
+from luthier.objectives.joined import Joined
 from luthier.objectives.learner import Learner
 from luthier.spec.train import TrainSection
 from luthier.train import checkpoint
@@ -26,6 +27,7 @@ from luthier.train.checkpoint import Progress, copy_state
 from luthier.train.defaults import make_plan
 from luthier.train.loop import Plan, train
 from luthier.train.optim import make_optimizer
+from luthier.train.penalty import Penalty
 
 # One number, or figures of which `score` is the one that chooses; the others are kept beside it.
 Score = Callable[[], float | Mapping[str, Any]]
@@ -50,7 +52,7 @@ class Outcome:
 def fit(
     learner: Learner, examples: Sequence[Example], section: TrainSection, *, score: Score | None, lower_is_better: bool = False,
     folder: Path | None = None, identity: str = "", emit: Emit = silent, stopper: Stopper | None = None,
-    balance: Balance | None = None,
+    balance: Balance | None = None, pull: Callable[[], Penalty | None] | None = None,
 ) -> Outcome:  # fmt: skip
     """Train ``learner`` in place and leave its best weights in it.
 
@@ -61,6 +63,7 @@ def fit(
         folder: where checkpoints are kept and looked for; without it nothing is saved.
         identity: a hash of the data and the base model, so that a checkpoint is never resumed on other rows.
         balance: how rare labels count more (classify): by their weight in the loss and the head's fit, or by being drawn.
+        pull: makes a penalty on the weights as they are before the first step, once it is known which of them learn.
     """
     if section.threads:
         torch.set_num_threads(section.threads)
@@ -77,9 +80,11 @@ def fit(
                                layer_decay=float(section.layer_decay))  # fmt: skip
     settings = stable_hash([identity, section.model_dump(mode="json", exclude={"checkpoint_s", "threads"}),
                             *([balance.as_dict()] if balance else [])])  # fmt: skip
+    penalty = pull() if pull else None
     by_row = _balance(learner, rows, balance)
     run = _Run(learner, rows, names, section, plan, optimizer, score, lower_is_better, folder, settings, emit, stopper)
     run.by_row, run.draws = by_row, by_row if balance and balance.kind == "resample" else None
+    run.penalty = penalty
     run.begin()
     run.loop()
     return run.finish(parameters)
@@ -107,6 +112,7 @@ def encode_all(learner: Learner, examples: Sequence[Example], emit: Emit) -> tup
 
 def _balance(learner: Learner, rows: Sequence[Encoded], balance: Balance | None) -> list[float] | None:
     """Set the learner's weights, if rows weigh; return each row's weight, or how often it is drawn."""
+    learner = learner.current if isinstance(learner, Joined) else learner
     if not isinstance(learner, Classifier):
         if balance:
             raise TrainError(
@@ -115,7 +121,9 @@ def _balance(learner: Learner, rows: Sequence[Encoded], balance: Balance | None)
         return None
     by_label = balance.of(learner.labels) if balance else None
     learner.weigh(by_label if balance and balance.kind == "weights" else None)
-    return None if by_label is None else [1.0 if row.label is None else by_label[row.label] for row in rows]
+    if by_label is None:
+        return None
+    return [1.0 if row.label is None or isinstance(row, Tagged) else by_label[row.label] for row in rows]
 
 
 class _Run:
@@ -136,6 +144,7 @@ class _Run:
         self.before = 0.0
         self.by_row: list[float] | None = None
         self.draws: list[float] | None = None
+        self.penalty: Penalty | None = None
 
     def begin(self) -> None:
         """Resume from the newest whole checkpoint, or fit the head and take the first score."""
@@ -172,7 +181,7 @@ class _Run:
         wanted = min(self.section.evaluations, self.plan.steps)
         due = {round(self.plan.steps * (i + 1) / wanted) for i in range(wanted)}
         steps = train(self.learner, self.rows, self.plan, self.optimizer, start=self.progress.step, names=self.names,
-                      draws=self.draws)  # fmt: skip
+                      draws=self.draws, penalty=self.penalty)  # fmt: skip
         if self._stops_early():
             return
         with self.stopper.deferred():

@@ -1,0 +1,152 @@
+"""What a sequence of tasks forgot: the matrix of scores, and the figures made of it.
+
+``matrix[i][j]`` is the score of task j after stage i, None where j was not learnt yet. Scores are in points of each task's own
+metric; where less is better the signs are turned, so that forgetting is always a loss.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from luthier.base.errors import Fault, did_you_mean
+from luthier.evaluate.metrics import LOWER_IS_BETTER, check_bars
+from luthier.spec.evaluate import Bar
+
+Matrix = Sequence[Sequence[float | None]]
+NAMES = ("forgetting", "mean_forgetting", "backward_transfer")
+_OF_STAGE = re.compile(r"^forgetting\[(.+)\]$")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task of a sequence: its name, the metric it is scored by, and what bars on it may name."""
+
+    name: str
+    metric: str
+    objective: str
+    labels: tuple[str, ...] | None = None
+
+    @property
+    def sign(self) -> float:
+        return -1.0 if self.metric in LOWER_IS_BETTER else 1.0
+
+
+def figures(matrix: Matrix, tasks: Sequence[Task]) -> dict[str, Any]:
+    """Return forgetting of each earlier task, its largest and mean, and backward transfer; None where undefined.
+
+    Forgetting: the best score a task had after any stage, its own included, less the score at the end (Chaudhry et al. 2018,
+    https://arxiv.org/abs/1801.10112). Backward transfer: the mean change of a task's score from its own stage to the
+    end (Lopez-Paz & Ranzato 2017, https://arxiv.org/abs/1706.08840).
+    """
+    last = len(matrix) - 1
+    lost: dict[str, float | None] = {}
+    gained: list[float] = []
+    for j, task in enumerate(tasks[:last]):
+        scores = [matrix[i][j] for i in range(j, last + 1)]
+        known = [task.sign * s for s in scores if s is not None]
+        end, own = scores[-1], scores[0]
+        lost[task.name] = max(known) - task.sign * end if known and end is not None else None
+        if end is not None and own is not None:
+            gained.append(task.sign * (end - own))
+    found = [v for v in lost.values() if v is not None]
+    return {
+        "forgetting": max(found) if found else None,
+        "mean_forgetting": float(np.mean(found)) if found else None,
+        "by_stage": lost,
+        "backward_transfer": float(np.mean(gained)) if gained else None,
+    }
+
+
+def best_stage(matrix: Matrix, tasks: Sequence[Task], j: int) -> int:
+    """Return the stage after which task j scored best, the latest of equals."""
+    known = [(tasks[j].sign * s, i) for i in range(j, len(matrix)) if (s := matrix[i][j]) is not None]
+    return max(known)[1] if known else j
+
+
+def is_bar(metric: str) -> bool:
+    """Whether a bar is on what a sequence forgot, or on one of its stages by name."""
+    return metric in NAMES or _OF_STAGE.match(metric) is not None or "@" in metric
+
+
+def check(bars: Sequence[Bar], tasks: Sequence[Task]) -> list[Fault]:
+    """Return a fault for each bar of a sequence that means nothing: no such stage, no such metric, nothing to forget.
+
+    A plain name is a metric of the last task; ``metric@stage`` one of that stage's task at the end.
+    """
+    faults: list[Fault] = []
+    names = [task.name for task in tasks]
+    for bar in bars:
+        where = f"accept.{bar.metric}"
+        of = _OF_STAGE.match(bar.metric)
+        if of is not None and of[1] not in names[:-1]:
+            why = "the last stage has nothing to forget" if of[1] == names[-1] else f'there is no stage "{of[1]}"'
+            faults.append(Fault(f'"{bar.metric}": {why}', where, _earlier(of[1], names)))
+        elif bar.metric in NAMES or of is not None:
+            if len(tasks) < 2:
+                what = f'"{bar.metric}" is measured over stages, and this task has one'
+                faults.append(Fault(what, where, "Write two or more stages, or take the bar away."))
+        else:
+            metric, at, stage = bar.metric.rpartition("@")
+            task = tasks[-1] if not at else next((t for t in tasks if t.name == stage), None)
+            if task is None:
+                faults.append(Fault(f'"{bar.metric}": there is no stage "{stage}"', where, _earlier(stage, names)))
+                continue
+            plain = Bar(metric if at else bar.metric, bar.op, bar.limit)
+            faults += [Fault(f.what, where, f.mend) for f in check_bars([plain], task.objective, task.labels)]
+    return faults
+
+
+def _earlier(word: str, names: Sequence[str]) -> str:
+    return did_you_mean(word, names) or f"Stages: {', '.join(names)}."
+
+
+def measured(
+    found: Mapping[str, Any], spans: Mapping[str, tuple[float, float] | None]
+) -> dict[str, dict[str, float | None]]:
+    """Return the figures as bars are held against them: ``{"forgetting": {"value", "low", "high"}, ...}``.
+
+    Args:
+        spans: the 95 % interval of each task's loss. The largest loss has that of the task which lost most.
+    """
+
+    def figure(value: float | None, span: tuple[float, float] | None = None) -> dict[str, float | None]:
+        return {"value": value, "low": span[0] if span else None, "high": span[1] if span else None}
+
+    lost = {name: value for name, value in found["by_stage"].items() if value is not None}
+    worst = max(lost, key=lambda name: lost[name]) if lost else None
+    return {
+        "forgetting": figure(found["forgetting"], spans.get(worst) if worst else None),
+        "mean_forgetting": figure(found["mean_forgetting"]),
+        "backward_transfer": figure(found["backward_transfer"]),
+        **{f"forgetting[{name}]": figure(value, spans.get(name)) for name, value in found["by_stage"].items()},
+    }
+
+
+def matrix_in_words(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return the matrix as a head and rows of text."""
+    names, on_test = found["stages"], bool(found.get("test"))
+    matrix = found["test"] if on_test else found["valid"]
+    head = [f"on the {'test' if on_test else 'validation'} rows"]
+    head += [f"{name} ({metric})" for name, metric in zip(names, found["metrics"], strict=True)]
+    rows = []
+    for name, scores in zip(names, matrix, strict=True):
+        cells = ["" if score is None else f"{score:.3f}" for score in scores]
+        rows.append([f"after {name}", *cells, *[""] * (len(names) - len(cells))])
+    return head, rows
+
+
+def in_words(record: Mapping[str, Any]) -> list[str]:
+    """Return sentences on what a run forgot: of earlier stages, and of general ability."""
+    found, said = record.get("sequence") or {}, []
+    if found.get("forgetting") is not None:
+        said = [f"forgetting: at most {found['forgetting']:.3f}; backward transfer: {found['backward_transfer']:+.3f}"]
+    for name, one in (found.get("blends") or {}).items():
+        said.append(f"blended after {name}: {one['share']:.0%} of the weights before")
+    if probe := record.get("probe"):
+        said.append(f"general ability: {probe['before']:.3f} before, {probe['after']:.3f} after ({probe['words']})")
+    return said

@@ -1,0 +1,200 @@
+"""A round over several stages: prepare all, train one after the other, measure all of them after each, pack, judge."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from luthier.base.errors import Fault, TaskError
+from luthier.base.files import new_folder, write_json, write_text
+from luthier.base.records import Prediction
+from luthier.evaluate import compare, forgetting, verdict
+from luthier.lifecycle import judging, staged, steps
+from luthier.lifecycle.circle import prepare_data
+from luthier.lifecycle.round import Round
+from luthier.lifecycle.sequence import Stage, Walk, stage_rounds
+from luthier.objectives import probe
+from luthier.release.folder import link_folder
+from luthier.spec.evaluate import parse_bars
+from luthier.spec.load import dump_task
+from luthier.train import stages
+
+
+def go_stages(round_: Round, *, judge: bool, identity: str) -> tuple[dict[str, Any], Path]:
+    """Do the round of a task with stages; return its record and the bundle of its last stage."""
+    file = round_.file
+    files = staged.stage_files(file)
+    rounds = stage_rounds(round_, files)
+    data = [prepare_data(one) for one in rounds]
+    if faults := staged.data_faults(file.task, files, data):
+        raise TaskError.of(Fault(f.what, f"{file.path}: {f.where}", f.mend) for f in faults)
+    names = [stage.name for stage in file.task.stages]
+    walk = Walk(round_, [Stage(n, i, rounds[i], data[i]) for i, n in enumerate(names)], identity)
+    walk.train()
+    write_text(round_.folder / "resolved.yaml", dump_task(_resolved(walk)))
+    bundles = [_release(walk, stage) for stage in walk.stages]
+    record = _record(walk)
+    if judge:
+        record |= Judge(walk, bundles).judge()
+    else:
+        record |= {"verdict": "not judged", "reasons": [], "notes": ["The test rows were not opened."]}
+    with new_folder(round_.folder / "bundle") as building:
+        link_folder(bundles[-1], building)
+    if judge:  # until then the states are what a later judgement is made of
+        for stage in walk.stages:
+            shutil.rmtree(stage.trained, ignore_errors=True)
+    return record, round_.folder / "bundle"
+
+
+def _resolved(walk: Walk) -> Any:
+    """Return the task with every stage's settings decided."""
+    task = walk.round_.file.task
+    found = [
+        stage.model_copy(update={"train": s.resolved.train})
+        for stage, s in zip(task.stages, walk.stages, strict=True)
+        if s.resolved is not None
+    ]
+    last = walk.stages[-1].resolved
+    return task.model_copy(
+        update={"stages": found, "train": found[-1].train, **({"model": last.model} if last else {})}
+    )
+
+
+def _release(walk: Walk, stage: Stage) -> Path:
+    """Write a stage's bundle: the final body under that stage's head. Files equal to an earlier bundle's are linked."""
+    assert stage.model is not None and stage.facts is not None
+    model = steps.Model(stage.model.base, walk.trail.answering(stage.place))
+    return steps.release(stage.round_, walk.data_of(stage), model, stage.facts)
+
+
+def _record(walk: Walk) -> dict[str, Any]:
+    """Return the record of the last stage with what is known of all: the validation matrix, the probe, the curves."""
+    last = walk.stages[-1]
+    assert last.facts is not None
+    keep = walk.keep
+    names = [stage.name for stage in walk.stages]
+    before, after = walk.probes[0] if walk.probes else None, walk.probes[-1] if walk.probes else None
+    return {
+        **last.facts,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "resolved": dump_task(_resolved(walk)),
+        "stages": [_stage_facts(stage) for stage in walk.stages],
+        "sequence": {
+            "stages": names, "metrics": [stage.metric for stage in walk.stages], "valid": walk.valid,
+            "keep": {**keep.model_dump(mode="json"), "share": staged.share_of(keep)},
+            "blends": {s.name: s.facts["blend"] for s in walk.stages if s.facts and "blend" in s.facts},
+            "probes": [p["value"] if p else None for p in walk.probes],
+        },
+        **probe.change(before, after),
+    }  # fmt: skip
+
+
+def _stage_facts(stage: Stage) -> dict[str, Any]:
+    assert stage.facts is not None
+    facts = stage.facts
+    return {
+        "name": stage.name, "objective": stage.objective, "metric": stage.metric, "method": facts["method"],
+        "splits": dict(facts["data"]["splits"]), "trained": facts["model"]["trained"], "steps": facts["training"]["steps"],
+        "best_step": facts["training"]["best_step"], "rehearsed": facts["rehearsed"], "seconds": facts["stage_seconds"],
+        "bundle": str(Path("stages") / stage.name / "bundle"),
+    }  # fmt: skip
+
+
+class Judge:
+    """Opens the test rows of all stages: each judged by its own bars, and all of them measured as they stood after each stage."""
+
+    def __init__(self, walk: Walk, bundles: Sequence[Path]) -> None:
+        self.walk, self.bundles = walk, list(bundles)
+        self.bars, _ = parse_bars(dict(walk.round_.file.task.accept))
+
+    def judge(self) -> dict[str, Any]:
+        found = [self._stage(stage, bundle) for stage, bundle in zip(self.walk.stages, self.bundles, strict=True)]
+        began = time.monotonic()
+        matrix, answers = self._matrix()
+        tasks = [forgetting.Task(s.name, s.metric, s.objective, self.walk.data_of(s).labels) for s in self.walk.stages]
+        lost = forgetting.figures(matrix, tasks)
+        spans = {tasks[j].name: self._span(j, matrix, answers, tasks) for j in range(len(tasks) - 1)}
+        measured = {**found[-1]["metrics"]["test"], **forgetting.measured(lost, spans)}
+        for stage, one in zip(self.walk.stages, found, strict=True):
+            measured |= {f"{name}@{stage.name}": value for name, value in one["metrics"]["test"].items()}
+        self.walk.round_.timed("evaluate", began)
+        return self._verdict(found, measured, matrix, lost, spans)
+
+    def _stage(self, stage: Stage, bundle: Path) -> dict[str, Any]:
+        """Judge one stage by its own bundle, and write its report into its folder."""
+        assert stage.facts is not None and stage.model is not None
+        bars, _ = parse_bars(dict(stage.round_.file.task.accept))
+        data = _with_labels(stage, self.walk)
+        rivals = steps.baselines(stage.round_, data, stage.model)
+        found = judging.judge(stage.round_, data, stage.facts, bundle, rivals, bars)
+        record = {**stage.facts, **found, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+        write_json(stage.round_.folder / "report.json", record)
+        steps.page(record, stage.round_.folder)
+        return found
+
+    def _matrix(self) -> tuple[list[list[float | None]], dict[tuple[int, int], list[Prediction]]]:
+        """Return the test score of each stage after each, and the predictions behind them."""
+        walk, matrix, answers = self.walk, [], {}
+        for i, after in enumerate(walk.stages):
+            stages.load(after.trained, walk.trail)
+            row: list[float | None] = []
+            for j, stage in enumerate(walk.stages):
+                if j > i or not len(stage.data.test):
+                    row.append(None)
+                    continue
+                answers[i, j], values = walk.predictions(stage, stage.data.test)
+                row.append(values.get(stage.metric))
+            matrix.append(row)
+        return matrix, answers
+
+    def _span(self, j: int, matrix: Any, answers: Any, tasks: Any) -> tuple[float, float] | None:
+        """Return the 95 % interval of what a stage lost, by a paired bootstrap of its best predictions and its last."""
+        last, stage = len(matrix) - 1, self.walk.stages[j]
+        best = forgetting.best_stage(matrix, tasks, j)
+        if (best, j) not in answers:
+            return None
+        rows = stage.data.test
+        groups = [e.group for e in rows] if any(e.group for e in rows) else None
+        found = compare.paired(
+            stage.objective, judging.targets(rows), answers[last, j], answers[best, j], tasks[j].labels, groups=groups,
+            resamples=self.walk.round_.file.task.evaluate.bootstrap, metrics=[stage.metric],
+        ).get(stage.metric)  # fmt: skip
+        if not found or found["low"] is None:
+            return None
+        low, high = sorted((tasks[j].sign * found["low"], tasks[j].sign * found["high"]))
+        return low, high
+
+    def _verdict(self, found: Any, measured: Any, matrix: Any, lost: Any, spans: Any) -> dict[str, Any]:
+        whole = verdict.judge(self.bars, measured).as_dict()
+        own = verdict.judge(staged.own_bars(self.bars), found[-1]["metrics"]["test"]).notes
+        notes = [note for note in found[-1]["notes"] if note not in own]
+        last = {name: value for name, value in found[-1].items() if name not in whole}
+        keys = {*found[-1]["metrics"]["test"], *forgetting.NAMES, *(n for n in measured if n.startswith("forgetting["))}
+        keys |= {f"{s.metric}@{s.name}" for s in self.walk.stages[:-1]} | {bar.metric for bar in self.bars}
+        test = {name: value for name, value in measured.items() if name in keys}
+        sequence = self._sequence(matrix, lost, spans)
+        per_stage = [
+            {**_stage_facts(stage), "verdict": one["verdict"], "test": one["metrics"]["test"].get(stage.metric),
+             "baselines": {n: v.get(stage.metric) for n, v in one["baselines"].items()}}
+            for stage, one in zip(self.walk.stages, found, strict=True)
+        ]  # fmt: skip
+        self.walk.round_.emit("stages_judged", **{k: sequence[k] for k in ("stages", "test", "forgetting")})
+        return {**last, **whole, "notes": [*whole["notes"], *notes], "metrics": {"test": test}, "sequence": sequence,
+                "stages": per_stage}  # fmt: skip
+
+    def _sequence(self, matrix: Any, lost: Any, spans: Any) -> dict[str, Any]:
+        before = _record(self.walk)["sequence"]
+        intervals = {name: list(span) if span else None for name, span in spans.items()}
+        return {**before, "test": matrix, **lost, "intervals": intervals}
+
+
+def _with_labels(stage: Stage, walk: Walk) -> Any:
+    """Return a stage's open data, with the labels that its answering learner knows."""
+    from dataclasses import replace
+
+    labels = walk.trail.answering(stage.place).labels
+    return replace(stage.data, labels=labels) if labels else stage.data

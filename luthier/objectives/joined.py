@@ -1,0 +1,157 @@
+"""Several learners over one body, trained together: a stage's own rows beside rows of the stages before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from luthier.base.records import Encoded, Example, Prediction, Remembered, Tagged
+from luthier.objectives.learner import Batch, Learner
+from luthier.spec.train import TrainSection
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A batch of several learners: one batch for each stage that has rows in it; None is the current stage."""
+
+    of: Mapping[int | None, Batch]
+
+    @property
+    def padded_tokens(self) -> int:
+        return sum(batch.padded_tokens for batch in self.of.values())
+
+    @property
+    def tokens(self) -> int:
+        return sum(batch.tokens for batch in self.of.values())
+
+
+class Joined(Learner):
+    """The current stage's learner, and those of earlier stages whose rows are rehearsed with their own heads and losses.
+
+    Every row counts the same in a step's loss, whichever its objective: a loss that sums over tokens is divided by the
+    mean number of tokens of its rows. To all else it is the current learner.
+    """
+
+    objective = "joined"
+
+    def __init__(
+        self,
+        current: Learner,
+        earlier: Mapping[int, Learner],
+        *,
+        scales: Mapping[int | None, float],
+        kept_labels: int = 0,
+    ) -> None:
+        super().__init__()
+        self.current = current
+        self.earlier = torch.nn.ModuleDict({str(stage): learner for stage, learner in earlier.items()})
+        self._scales = dict(scales)
+        self._kept_labels = kept_labels
+        self.labels = current.labels
+        self.max_tokens = current.max_tokens
+        self.tokenizer = current.tokenizer
+
+    @classmethod
+    def over(
+        cls, current: Learner, earlier: Mapping[int, Learner], rows: Iterable[Example], old: Sequence[Remembered], *,
+        kept_labels: int = 0,
+    ) -> Joined:  # fmt: skip
+        """Join learners with the scales that make every row count the same.
+
+        Args:
+            rows: the current stage's training rows. old: the rows that are rehearsed.
+            kept_labels: how many labels of the current head were learnt before; a new fit leaves them as they are.
+        """
+        scales: dict[int | None, float] = {}
+        if len({learner.objective for learner in (current, *earlier.values())}) > 1:
+            scales[None] = _mean_units(current, rows)
+            scales |= {j: _mean_units(one, (e for e in old if e.stage == j)) for j, one in earlier.items()}
+        return cls(current, earlier, scales=scales, kept_labels=kept_labels)
+
+    def _of(self, stage: int | None) -> Learner:
+        return self.current if stage is None else self.earlier[str(stage)]  # type: ignore[return-value]
+
+    @property
+    def network(self) -> Any:
+        return self.current.network
+
+    @property
+    def separable(self) -> bool:  # type: ignore[override]
+        return all(learner.separable for learner in (self.current, *self.earlier.values()))
+
+    def begin(
+        self, rows: Sequence[Encoded], *, train: TrainSection, weights: Sequence[float] | None = None
+    ) -> dict[str, Any]:
+        """Let the current learner begin on its own rows; what its head knew of earlier labels is kept."""
+        own = [place for place, row in enumerate(rows) if stage_of(row) is None]
+        layer: Any = self.current.last_linear if self._kept_labels else None
+        before = {} if layer is None else {name: p.detach().clone() for name, p in layer.named_parameters()}
+        facts = self.current.begin(
+            [rows[i] for i in own], train=train, weights=None if weights is None else [weights[i] for i in own]
+        )
+        with torch.no_grad():
+            for name, value in before.items():
+                layer.get_parameter(name)[: self._kept_labels].copy_(value[: self._kept_labels])
+        return facts
+
+    def prepare_training(self, train: TrainSection) -> None:
+        self.current.prepare_training(train)
+
+    def encode(self, example: Example) -> Encoded | None:
+        if not isinstance(example, Remembered):
+            return self.current.encode(example)
+        encoded = self._of(example.stage).encode(example)
+        return None if encoded is None else Tagged.of(encoded, example.stage)
+
+    def encode_input(self, inputs: Mapping[str, Any], *, room: int) -> Encoded:
+        return self.current.encode_input(inputs, room=room)
+
+    def units(self, row: Encoded) -> float:
+        stage = stage_of(row)
+        return self._of(stage).units(row) / self._scales.get(stage, 1.0)
+
+    def collate(self, encoded: Sequence[Encoded], *, masked: bool = True) -> Any:
+        groups: dict[int | None, list[Encoded]] = {}
+        for row in encoded:
+            groups.setdefault(stage_of(row), []).append(row)
+        return Parts({stage: self._of(stage).collate(rows) for stage, rows in groups.items()})
+
+    def loss(self, batch: Any, *, smoothing: float) -> tuple[torch.Tensor, float]:
+        sums, counts = [], 0.0
+        for stage, part in batch.of.items():
+            loss, count = self._of(stage).loss(part, smoothing=smoothing)
+            scale = self._scales.get(stage, 1.0)
+            sums.append(loss / scale)
+            counts += count / scale
+        return torch.stack(sums).sum(), counts
+
+    def answer(self, encoded: Sequence[Encoded], *, max_new_tokens: int) -> list[Prediction]:
+        return self.current.answer(encoded, max_new_tokens=max_new_tokens)
+
+    def measure(self, encoded: Sequence[Encoded]) -> list[Prediction]:
+        return self.current.measure(encoded)
+
+    @classmethod
+    def create(cls, *args: Any, **kwargs: Any) -> Joined:
+        raise NotImplementedError("learners are joined, not created")
+
+    @classmethod
+    def restore(cls, folder: Path, facts: Mapping[str, Any]) -> Joined:
+        raise NotImplementedError("learners are restored one by one")
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        raise NotImplementedError("learners are saved one by one")
+
+
+def stage_of(row: Encoded) -> int | None:
+    """Return the earlier stage that a row belongs to, or None for the current one."""
+    return row.stage if isinstance(row, Tagged) else None
+
+
+def _mean_units(learner: Learner, rows: Iterable[Example]) -> float:
+    units = [learner.units(encoded) for e in rows if (encoded := learner.encode(e)) is not None]
+    return sum(units) / len(units) if units and sum(units) else 1.0
