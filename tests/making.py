@@ -47,6 +47,21 @@ def tagged(count: int, *, seed: int = 0) -> list[Example]:
     return found
 
 
+def graded(count: int, *, seed: int = 0) -> list[Example]:
+    """Return texts whose kind and length tell two scores; some were judged for one of them only, some are long."""
+    rng = random.Random(seed)
+    found = []
+    for i in range(count):
+        words = [
+            rng.choice(TOPICS["delivery" if rng.random() < i / count else "account"]) for _ in range(rng.randint(1, 30))
+        ]
+        score = {"content": 1 + round(4 * i / count), "length": 1 + min(4, len(words) // 6) / 2}
+        if i % 5 == 3:
+            del score["length"]
+        found.append(Example(f"s{i}", {"text": " ".join(words)}, score, Source("made.csv", i + 2)))
+    return found
+
+
 def sums(count: int, *, seed: int = 0) -> list[Example]:
     """Return little additions as prompts, with answers of different lengths."""
     rng = random.Random(seed)

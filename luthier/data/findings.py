@@ -108,10 +108,10 @@ def look_closer(
 
 
 def labels_of(example: Example, objective: str) -> list[str]:
-    """Return the labels a row has: one for classify, any number for multilabel, none for the other objectives."""
+    """Return the labels a row has: one for classify, any number for multilabel, traits for grade, none for the others."""
     if objective == "classify":
         return [str(example.target)]
-    return list(example.target) if objective == "multilabel" and example.target is not None else []
+    return list(example.target or ()) if objective in ("multilabel", "grade") else []
 
 
 def _count(closer: Closer, example: Example, text: str, side: Side, *, masked: bool) -> None:

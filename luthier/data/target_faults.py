@@ -9,6 +9,7 @@ from luthier.base.errors import Fault, did_you_mean
 from luthier.base.records import Example
 from luthier.data.divide import Divided
 from luthier.data.gather import Gathered
+from luthier.data.shapes.scores import NOT_A_NUMBER, OUTSIDE
 from luthier.data.split import Side
 from luthier.spec.data import DataSection
 
@@ -48,4 +49,49 @@ def _multilabel(gathered: Gathered, divided: Divided, data: DataSection) -> list
     return faults
 
 
-TARGET_FAULTS: dict[str, Callable[[Gathered, Divided, DataSection], list[Fault]]] = {"multilabel": _multilabel}
+def _grade(gathered: Gathered, divided: Divided, data: DataSection) -> list[Fault]:
+    faults = [f for reason, mend in _SCORE_MENDS.items() if (f := _dropped(gathered, reason, mend)) is not None]
+    told = data.columns.get("score", "score")
+    traits = [told] if isinstance(told, str) else list(told)
+    seen: dict[str, Counter[float]] = {trait: Counter() for trait in traits}
+    firsts: dict[str, str] = {}
+    for example in _rows(gathered, divided, "train"):
+        for trait, score in example.target.items():
+            seen[trait][score] += 1
+            firsts.setdefault(trait, str(example.source))
+    for trait, scores in seen.items():
+        if not scores:
+            faults.append(
+                Fault(f'no train row has a score in "{trait}".', "data.columns.score", "Leave the column out.")
+            )
+        elif len(scores) == 1:
+            what = f'every train row has the score {next(iter(scores)):g} in "{trait}": there is nothing to tell apart.'
+            faults.append(
+                Fault(what, firsts[trait], "Is it the right column? Leave it out, or give rows of other scores.")
+            )
+    if isinstance(data.scale, dict):
+        for name in data.scale.keys() - seen.keys():
+            mend = did_you_mean(name, seen) or f"Traits: {', '.join(seen)}."
+            faults.append(Fault(f'there is no trait "{name}" to have a scale.', "data.scale", mend))
+    return faults
+
+
+_SCORE_MENDS = {
+    NOT_A_NUMBER: "Correct these cells, or empty them where nobody judged.",
+    OUTSIDE: "Correct the scores, or the scale in data.scale.",
+}
+
+
+def _dropped(gathered: Gathered, reason: str, mend: str) -> Fault | None:
+    """Return a fault for rows left out for a reason that only a person can settle."""
+    count = gathered.dropped.counts[reason]
+    if not count:
+        return None
+    first = next(row for row in gathered.dropped if row.reason == reason)
+    return Fault(f"{reason}: {first.detail}; rows like it: {count}.", str(first.source), mend)
+
+
+TARGET_FAULTS: dict[str, Callable[[Gathered, Divided, DataSection], list[Fault]]] = {
+    "multilabel": _multilabel,
+    "grade": _grade,
+}

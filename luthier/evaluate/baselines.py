@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from luthier.base.records import Example, Prediction
+from luthier.evaluate.baselines_scores import for_scores
 from luthier.evaluate.baselines_sets import for_sets
 from luthier.evaluate.tfidf import features_of, text_of
 
@@ -78,4 +79,4 @@ def _for_labels(
 
 Rivals = Callable[[Sequence[Example], Sequence[Example], Sequence[str]], dict[str, list[Prediction]]]
 # The simple rivals of each objective, on the same rows.
-RIVALS: dict[str, Rivals] = {"classify": _for_labels, "multilabel": for_sets}
+RIVALS: dict[str, Rivals] = {"classify": _for_labels, "multilabel": for_sets, "grade": for_scores}

@@ -20,6 +20,7 @@ from luthier.evaluate import report_owner as owner
 from luthier.evaluate import report_training as training_
 from luthier.evaluate.report_data import data
 from luthier.evaluate.report_html import Html, tag
+from luthier.evaluate.report_judged import agreement, chosen
 from luthier.evaluate.report_plots import Figure, plotly_script
 from luthier.evaluate.report_script import SCRIPT
 from luthier.evaluate.report_style import DARK, LIGHT, style_sheet
@@ -30,7 +31,9 @@ PARTS: dict[str, tuple[str, Part]] = {
     "metrics": ("Metrics", engineer.metrics),
     "against": ("Against the earlier model", engineer.against),
     "errors": ("Confusion", engineer.errors),
+    "agreement": ("Given and human scores", agreement),
     "mistakes": ("Worst mistakes", engineer.mistakes),
+    "chosen": ("Chosen sentences", chosen),
     "samples": ("Answers", engineer.samples),
     "curves": ("Curves and calibration", engineer.curves),
     "training": ("Training", training_.training),

@@ -161,4 +161,10 @@ def _sign(op: str) -> str:
 
 def spoken(name: str) -> str:
     """Return a baseline's name as people say it."""
-    return {"tfidf_linear": "TF-IDF, linear", "majority": "majority", "untuned": "untuned model"}.get(name, name)
+    return {
+        "tfidf_linear": "TF-IDF, linear",
+        "tfidf_ridge": "TF-IDF, ridge",
+        "mean": "mean score",
+        "length": "length alone",
+        "untuned": "untuned model",
+    }.get(name, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from luthier.base.records import Example, Prediction
 
@@ -22,9 +22,25 @@ def rowwise(rows: Sequence[Example], predictions: Sequence[Prediction]) -> Rows 
         return None
     if all(p.label is not None and p.scores is not None for p in predictions):
         return _of_labels(rows, predictions)
+    if all(p.labels is not None and p.scores is not None for p in predictions):
+        return {"loss": [_of_set(row.target, p.scores or {}) for row, p in zip(rows, predictions, strict=True)]}
+    if all(p.grades is not None for p in predictions):
+        return {"loss": [_of_grades(row.target, p.grades or {}) for row, p in zip(rows, predictions, strict=True)]}
     weighed = [p.measured["nll_sum"] / p.measured["token_count"] for p in predictions if p.measured.get("token_count")]
     # A row that is too long to weigh is so at every evaluation, so rows still pair up.
     return {"loss": [round(value, _DIGITS) for value in weighed]} if weighed else None
+
+
+def _of_set(wanted: Sequence[str], scores: Mapping[str, float]) -> float:
+    """Return the summed loss of all yes-or-no decisions, in nats."""
+    right = [scores[label] if label in wanted else 1 - scores[label] for label in scores]
+    return round(-sum(math.log(max(share, _LEAST)) for share in right), _DIGITS)
+
+
+def _of_grades(wanted: Mapping[str, float], given: Mapping[str, float]) -> float:
+    """Return the mean squared error of the traits that were judged, in points."""
+    squares = [(given[trait] - score) ** 2 for trait, score in wanted.items() if trait in given]
+    return round(sum(squares) / len(squares), _DIGITS) if squares else 0.0
 
 
 def _of_labels(rows: Sequence[Example], predictions: Sequence[Prediction]) -> Rows:

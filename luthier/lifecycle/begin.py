@@ -17,6 +17,7 @@ from luthier.spec.data import DataSection
 _BARS = {
     "classify": '  macro_f1: ">= 0.80"',
     "multilabel": '  micro_f1: ">= 0.70"',
+    "grade": '  qwk: ">= 0.60"',
     "generate": '  token_f1: ">= 0.20"',
 }
 # What the embedded model cannot do: it reads and does not write.

@@ -11,6 +11,7 @@ from luthier.base.records import Example, Prediction
 from luthier.data.prepare import Prepared
 from luthier.evaluate import compare, curves, intervals, mistakes, predict, verdict
 from luthier.evaluate import metrics as measures
+from luthier.evaluate.evidence_scores import of_scores
 from luthier.evaluate.evidence_sets import of_sets
 from luthier.lifecycle.round import Round
 from luthier.release.bundle import refresh_card
@@ -75,7 +76,12 @@ def _of_answers(
 
 
 # What the report shows of the rows beside the metrics, by objective.
-EVIDENCE: dict[str, Evidence] = {"classify": _of_labels, "multilabel": of_sets, "generate": _of_answers}
+EVIDENCE: dict[str, Evidence] = {
+    "classify": _of_labels,
+    "multilabel": of_sets,
+    "grade": of_scores,
+    "generate": _of_answers,
+}
 
 
 def assess(

@@ -18,7 +18,7 @@ from luthier.data.report import input_text
 from luthier.data.split import SIDES
 from luthier.models import catalogue
 from luthier.models.tokens import Tokens, open_tokens
-from luthier.prompts.preview import WHOLE, Encode, encoder, pieces
+from luthier.prompts.preview import IN_WINDOWS, WHOLE, Encode, encoder, pieces
 from luthier.spec.load import TaskFile
 
 MAX_ROWS = 20_000
@@ -58,7 +58,7 @@ def preview(file: TaskFile, data: Prepared, *, rows: int = 5) -> dict[str, Any]:
             "base": tokens.name,
             "max_tokens": tokens.max_tokens,
             "model_limit": tokens.limit,
-            "lengths": _lengths(data, whole, tokens.max_tokens),
+            "lengths": _lengths(data, whole, WHOLE if objective in IN_WINDOWS else tokens.max_tokens),
             "sides": {
                 side: _first(_side(data, side)[:rows], encode, whole, tokens) for side in SIDES if _side(data, side)
             },
@@ -87,7 +87,7 @@ def _first(rows: Sequence[Example], encode: Encode, whole: Encode, tokens: Token
             "label": str(example.target) if labelled and example.target is not None else None,
             "tokens": [] if encoded is None else pieces(tokens.tokenizer, encoded),
             "length": 0 if full is None else len(full),
-            "cut": 0 if full is None or encoded is None else len(full) - len(encoded),
+            "cut": 0 if full is None or encoded is None else max(0, len(full) - len(encoded)),
             "left_out": encoded is None,
             "refused": refused,
         })  # fmt: skip

@@ -69,7 +69,7 @@ def open_model(round_: Round, data: Prepared) -> Model:
     found = catalogue.find(task.model.base, folder=round_.file.folder, revision=task.model.revision)
     base = open_base(found, max_tokens=task.model.max_tokens)
     kind = OBJECTIVES[task.task.objective]
-    told = {"scale": task.data.scale} if task.data.scale else {}
+    told = {"told_scale": task.data.scale} if task.data.scale else {}
     learner = kind.create(base, labels=data.labels, model=task.model, known=kind.look(data.train) | told)
     learner.to(device())
     round_.emit(

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from luthier.objectives.classify import Classifier
 from luthier.objectives.generate import Generator
+from luthier.objectives.grade import Grader
 from luthier.objectives.learner import Learner
 from luthier.objectives.multilabel import MultiLabeller
 
 OBJECTIVES: dict[str, type[Learner]] = {
     "classify": Classifier,
     "multilabel": MultiLabeller,
+    "grade": Grader,
     "generate": Generator,
 }
 

@@ -43,6 +43,7 @@ class Learner(torch.nn.Module, ABC):
     ``writes``: it answers by writing text. ``measures``: metrics need what it thinks of the true answer (:meth:`measure`).
     ``answers``: it predicts something of an input alone. ``separable``: the loss of a batch is the sum of its rows' losses,
     so that a step may be cut into pieces. ``settles``: something is chosen after training, by :meth:`settle`.
+    ``windows``: a longer text is read in windows, and nothing of it is cut.
     """
 
     objective: ClassVar[str]
@@ -51,6 +52,7 @@ class Learner(torch.nn.Module, ABC):
     answers: ClassVar[bool] = True
     separable: ClassVar[bool] = True
     settles: ClassVar[bool] = False
+    windows: ClassVar[bool] = False
     network: Any
     tokenizer: Any
     labels: tuple[str, ...]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from luthier.base.errors import ModelError
@@ -15,6 +16,34 @@ def encode_text(tokenizer: Any, text: str, *, max_tokens: int) -> Encoded:
     """Encode one text for an encoder, special tokens included; the end of a longer text is cut."""
     ids = tokenizer(text, add_special_tokens=True, truncation=True, max_length=max_tokens)["input_ids"]
     return Encoded(tuple(ids) or (_filler(tokenizer),))
+
+
+def encode_windows(tokenizer: Any, text: str, *, max_tokens: int) -> Encoded:
+    """Encode a text of any length for an encoder: one that does not fit stands in several windows of like size, none cut.
+
+    Each window has the special tokens of a whole text. The first is ``ids``, the others follow in ``others``.
+    """
+    whole = tokenizer(text, add_special_tokens=True)["input_ids"]
+    if len(whole) <= max_tokens:
+        return Encoded(tuple(whole) or (_filler(tokenizer),))
+    before, bare, after = bare_ids(tokenizer, text, whole)
+    count = -(-len(bare) // max(1, max_tokens - len(before) - len(after)))
+    ends = [round(len(bare) * i / count) for i in range(count + 1)]
+    windows = [Encoded((*before, *bare[a:b], *after)) for a, b in pairwise(ends)]
+    return Encoded(windows[0].ids, others=tuple(windows[1:]))
+
+
+def bare_ids(tokenizer: Any, text: str, whole: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
+    """Return the special tokens before a text, its own ids, and the special tokens after it."""
+    bare = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    start = next((i for i in range(len(whole) - len(bare) + 1) if list(whole[i : i + len(bare)]) == bare), 0)
+    return list(whole[:start]), bare, list(whole[start + len(bare) :])
+
+
+def graded_text(inputs: Mapping[str, Any]) -> str:
+    """Return what is read to be graded: the rubric, where there is one, and then the text."""
+    rubric = inputs.get("rubric")
+    return f"{rubric}\n\n{inputs['text']}" if rubric else str(inputs["text"])
 
 
 def _filler(tokenizer: Any) -> int:

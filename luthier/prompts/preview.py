@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from luthier.base.records import Encoded, Example
-from luthier.prompts.encode import Turns, encode_text
+from luthier.prompts.encode import Turns, encode_text, encode_windows, graded_text
 from luthier.prompts.template import Style, style_for
 
 Encode = Callable[[Example], Encoded | None]
 WHOLE = 1 << 30
+# What reads a longer text in windows, so that nothing of it is cut.
+IN_WINDOWS = frozenset(("grade", "extract"))
 
 
 def encoder(objective: str, tokenizer: Any, *, template: str, max_tokens: int) -> Encode | None:
@@ -20,6 +22,8 @@ def encoder(objective: str, tokenizer: Any, *, template: str, max_tokens: int) -
     """
     if objective in ("classify", "multilabel"):
         return lambda example: encode_text(tokenizer, str(example.inputs["text"]), max_tokens=max_tokens)
+    if objective == "grade":
+        return lambda example: encode_windows(tokenizer, graded_text(example.inputs), max_tokens=max_tokens)
     if objective == "generate":
         turns = _Turns(tokenizer, style_for(tokenizer, template), max_tokens)
         return lambda example: turns.encode(

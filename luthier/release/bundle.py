@@ -59,11 +59,13 @@ def refresh_card(folder: Path, facts: Mapping[str, Any]) -> None:
 
 
 def largest_difference(first: Sequence[Prediction], second: Sequence[Prediction]) -> float:
-    """Return the largest difference between two sets of predictions: of any score, or of a mean log-likelihood."""
+    """Return the largest difference between two sets of predictions: of any score or grade, or of a mean log-likelihood."""
     worst = 0.0
     for a, b in zip(first, second, strict=True):
         if a.scores is not None and b.scores is not None:
             worst = max([worst, *(abs(a.scores[label] - b.scores[label]) for label in a.scores)])
+        elif a.grades is not None and b.grades is not None:
+            worst = max([worst, *(abs(a.grades[trait] - b.grades[trait]) for trait in a.grades)])
         elif a.measured and b.measured:
             worst = max(worst, abs(a.measured["nll_sum"] - b.measured["nll_sum"]) / max(1.0, a.measured["token_count"]))
     return worst

@@ -10,6 +10,7 @@ import yaml
 _TAGS = {
     "classify": "text-classification",
     "multilabel": "text-classification",
+    "grade": "text-classification",
     "generate": "text-generation",
 }
 

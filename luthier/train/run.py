@@ -100,7 +100,7 @@ def encode_all(learner: Learner, examples: Sequence[Example], emit: Emit) -> tup
             continue
         rows.append(encoded)
         names.append(str(example.source))
-    cut = sum(len(r) >= learner.max_tokens for r in rows)
+    cut = 0 if learner.windows else sum(len(r) >= learner.max_tokens for r in rows)
     if not rows:
         raise TrainError(
             f"no training row fits in {learner.max_tokens} tokens with its whole answer",

@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from making import LABELS, learner_of, section, tagged
+from making import LABELS, graded, learner_of, section, tagged
 
 from luthier.base.errors import Interrupted
 from luthier.base.interrupt import Stopper
 from luthier.base.records import Prediction
+from luthier.objectives.linear_scores import fit_scores
 from luthier.objectives.linear_sets import fit_sets
 from luthier.objectives.thresholds import best_cut, best_cuts
 from luthier.release.bundle import write_bundle
 from luthier.release.predictor import Predictor, load_predictor
 from luthier.train.run import encode_all, fit
 
-MAKERS = {"multilabel": tagged}
+MAKERS = {"multilabel": tagged, "grade": graded}
 EACH = pytest.mark.parametrize("objective", list(MAKERS))
 FACTS = {"task": {"name": "t", "objective": "x", "goal": ""}, "name": "t", "base": {"name": "tiny", "sha256": "x"}}
 
@@ -33,7 +34,7 @@ def made(folder: Path, objective: str, count: int):
     return examples, learner_of(folder, objective, LABELS_OF.get(objective, ()), known=known)
 
 
-LABELS_OF = {"multilabel": LABELS}
+LABELS_OF = {"multilabel": LABELS, "grade": ("content", "length")}
 
 
 def state(learner) -> dict[str, torch.Tensor]:
@@ -178,3 +179,70 @@ def test_an_answer_is_empty_only_where_train_rows_were(tiny_bert: Path) -> None:
     assert learner._given([0.5, 0.5, 0.2]) == (LABELS[0],), "the nearest to its cut"
     learner.known["may_be_empty"] = True
     assert learner._given([0.5, 0.5, 0.2]) == ()
+
+
+def test_grade_loss_is_the_squared_error_of_known_scores_in_their_spread(tiny_bert: Path) -> None:
+    examples, learner = made(tiny_bert, "grade", 11)
+    rows, _ = encode_all(learner.eval(), examples, lambda *a, **k: None)
+    batch = learner.collate(rows)
+    loss, count = learner.loss(batch, smoothing=0.0)
+    expected, known = 0.0, 0
+    for example, given in zip(examples, learner.logits(batch).tolist(), strict=True):
+        for trait, z in zip(learner.labels, given, strict=True):
+            if trait in example.target:
+                scores = [e.target[trait] for e in examples if trait in e.target]
+                expected += (z - (example.target[trait] - np.mean(scores)) / np.std(scores)) ** 2
+                known += 1
+    assert count == known == sum(len(e.target) for e in examples)
+    assert loss.item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_long_text_is_the_mean_over_the_tokens_of_its_windows(tiny_bert: Path) -> None:
+    text = "the parcel has not arrived and nobody answers the phone " * 20
+    _, learner = made(tiny_bert, "grade", 12)
+    learner.eval()
+    read = learner.encode_input({"text": text}, room=0)
+    sizes = [len(window.ids) for window in (read, *read.others)]
+    assert len(sizes) > 2 and max(sizes) <= learner.max_tokens and max(sizes) - min(sizes) <= 1
+    special = set(learner.tokenizer.all_special_ids)
+    joined = [i for window in (read, *read.others) for i in window.ids if i not in special]
+    assert joined == learner.tokenizer(text, add_special_tokens=False)["input_ids"], "nothing is cut"
+    with torch.no_grad():
+        hidden = [learner.network(input_ids=torch.tensor([w.ids])).last_hidden_state[0] for w in (read, *read.others)]
+        found = learner.features(learner.collate([read]))[0]
+    expected = F.normalize(torch.cat(hidden).mean(0), dim=0)
+    torch.testing.assert_close(found[:-1], expected, rtol=1e-5, atol=1e-6)
+    assert found[-1].item() == pytest.approx(0.1 * np.log(sum(sizes)), rel=1e-5)
+
+
+def test_the_rubric_is_read_before_the_text(tiny_bert: Path) -> None:
+    _, learner = made(tiny_bert, "grade", 12)
+    alone = learner.encode_input({"text": "where is my parcel"}, room=0)
+    both = learner.encode_input({"text": "where is my parcel", "rubric": "refund me now"}, room=0)
+    assert both == learner.encode_input({"text": "refund me now\n\nwhere is my parcel"}, room=0) != alone
+
+
+def test_grades_stay_within_the_scale(tiny_bert: Path) -> None:
+    _, learner = made(tiny_bert, "grade", 12)
+    with torch.no_grad():
+        learner.head.bias.copy_(torch.tensor([100.0, -100.0]))
+    (given,) = Predictor(learner).predict(["where is my parcel"])
+    scales = learner.known["scales"]
+    assert given.grades == {"content": scales["content"][1], "length": scales["length"][0]}
+    told = learner_of(tiny_bert, "grade", learner.labels, known={**learner.known, "told_scale": [0, 9, 1]})
+    assert told.known["scales"] == {"content": [0, 9, 1], "length": [0, 9, 1]}
+
+
+def test_the_scores_head_equals_scikit_learns_ridge() -> None:
+    from sklearn.linear_model import Ridge
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 8)).astype(np.float32)
+    Y = X @ rng.normal(size=(8, 3)) + rng.normal(size=(60, 3))
+    Y[:20, 2] = np.nan
+    found = fit_scores(torch.from_numpy(X), torch.from_numpy(Y), seed=0)
+    for k, rows in enumerate((slice(None), slice(None), slice(20, None))):
+        theirs = Ridge(found.penalty).fit(X[rows], Y[rows, k])
+        np.testing.assert_allclose(found.weight_TD[k].numpy(), theirs.coef_, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(found.bias_T[k].item(), theirs.intercept_, rtol=0, atol=1e-4)
+    assert 0.5 < found.error < 2

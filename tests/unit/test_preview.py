@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from making import labelled, learner_of, sums
+from making import graded, labelled, learner_of, sums, tagged
 
 from luthier.base.errors import ModelError
 from luthier.base.records import Example, Source
@@ -20,9 +20,12 @@ from luthier.lifecycle.preview import _evenly, preview
 from luthier.models.catalogue import find
 from luthier.models.load import open_base
 from luthier.models.tokens import QuickTokenizer, open_tokens
+from luthier.objectives import OBJECTIVES
 from luthier.prompts.encode import encode_text
 from luthier.prompts.preview import WHOLE, encoder, pieces
 from luthier.spec.load import load_task
+
+HEADS = {"multilabel": tagged, "grade": graded}
 
 
 class Data:
@@ -231,3 +234,17 @@ def test_an_objective_not_known_here_is_said(tmp_path: Path) -> None:
     assert encoder("rank", SimpleNamespace(), template="auto", max_tokens=8) is None
     with pytest.raises(ModelError):
         open_tokens("not a folder!", folder=None, revision=None, max_tokens=None)
+
+
+@pytest.mark.parametrize("objective", ["multilabel", "grade"])
+def test_judged_texts_show_the_ids_that_training_encodes(objective: str, tiny_bert: Path, tmp_path: Path) -> None:
+    rows = HEADS[objective](6)
+    labels = tuple(sorted({label for e in rows for label in e.target}))
+    learner = learner_of(tiny_bert, objective, labels, known=OBJECTIVES[objective].look(rows))
+    found = preview(task_file(tmp_path, objective, tiny_bert), Data(train=rows), rows=7)
+    for row, shown in zip(rows, found["sides"]["train"], strict=True):
+        encoded = learner.encode(row)
+        assert encoded is not None
+        assert [t["id"] for t in shown["tokens"]] == list(encoded.ids)
+        assert shown["cut"] == 0
+    assert found["lengths"]["cut"]["rows"] == 0

@@ -8,11 +8,13 @@ from luthier.data.shapes.label_sets import multilabel_scheme
 from luthier.data.shapes.labelled_rows import classify_scheme, text_scheme
 from luthier.data.shapes.layout import Layout, Scheme
 from luthier.data.shapes.pairs import answer_scheme, prefer_scheme
+from luthier.data.shapes.scores import grade_scheme
 
 _TALK = ("prompt", "completion", "messages", "input", "system", "history", "tools", "chosen", "rejected", "label")
 COLUMNS: dict[str, tuple[str, ...]] = {
     "classify": ("text", "label", "annotator"),
     "multilabel": ("text", "label"),
+    "grade": ("text", "score", "rubric"),
     "generate": _TALK,
     "prefer": _TALK,
     "text": ("text",),
@@ -20,9 +22,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 SCHEMES: dict[str, Callable[[Layout], Scheme | None]] = {
     "classify": classify_scheme,
     "multilabel": multilabel_scheme,
+    "grade": grade_scheme,
     "generate": answer_scheme,
     "prefer": prefer_scheme,
     "text": text_scheme,
 }
-# What may stand in several columns: one for each annotator, or for each label.
-SEVERAL = {("classify", "label"), ("multilabel", "label")}
+# What may stand in several columns: one for each annotator, for each label, for each trait.
+SEVERAL = {("classify", "label"), ("multilabel", "label"), ("grade", "score")}

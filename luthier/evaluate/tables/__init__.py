@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from luthier.base.records import Prediction
-from luthier.evaluate.tables import classify, generate, multilabel
+from luthier.evaluate.tables import classify, generate, grade, multilabel
 from luthier.evaluate.tables.common import Family, Floats, Ints, Table
 
 FAMILIES: dict[str, Family] = {
     "classify": classify.FAMILY,
     "multilabel": multilabel.FAMILY,
+    "grade": grade.FAMILY,
     "generate": generate.FAMILY,
 }
 
