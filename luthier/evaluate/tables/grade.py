@@ -58,7 +58,7 @@ class GradeTable:
         rows = self.judged[:, trait]
         wanted, given = self.target[rows, trait], self.given[rows, trait]
         lowest = wanted.min() if len(wanted) else 0.0
-        return tuple(np.floor((part - lowest) / self.steps[trait] + 0.5) for part in (wanted, given))  # type: ignore[return-value]
+        return tuple(np.floor((part - lowest) / self.steps[trait] + 0.5) for part in (wanted, given))
 
     def measure(self, weights: Floats, *, ranks: bool = True) -> Floats:
         """Return the metrics [r, len(names)] for row weights [r, n]; NaN where undefined, Spearman without ``ranks``.
