@@ -128,3 +128,55 @@ def tiny_gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=128, resid_pdrop=0.0, embd_pdrop=0.0,
                         attn_pdrop=0.0, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id)  # fmt: skip
     return _save(tmp_path_factory.mktemp("tiny") / "gpt2", GPT2LMHeadModel, config, tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Qwen2 of two layers: biases on queries and keys, no start token."""
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    tokenizer = _bpe(eos_token="<|endoftext|>", pad_token="<pad>")
+    config = Qwen2Config(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+                         num_key_value_heads=2, intermediate_size=64, max_position_embeddings=256, bos_token_id=None,
+                         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)  # fmt: skip
+    return _save(tmp_path_factory.mktemp("tiny") / "qwen", Qwen2ForCausalLM, config, tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny_gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Gemma 2 of two layers: one looks at a sliding window of 16 tokens; scores are capped."""
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    tokenizer = _bpe(bos_token="<bos>", eos_token="<eos>", pad_token="<pad>")
+    config = Gemma2Config(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+                          num_key_value_heads=2, head_dim=8, intermediate_size=64, max_position_embeddings=256,
+                          sliding_window=16, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+                          pad_token_id=tokenizer.pad_token_id)  # fmt: skip
+    return _save(tmp_path_factory.mktemp("tiny") / "gemma", Gemma2ForCausalLM, config, tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny_bert_mlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of two layers with its output layer for masked words."""
+    from transformers import BertConfig, BertForMaskedLM
+
+    tokenizer = _wordpiece()
+    config = BertConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+                        max_position_embeddings=64, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)  # fmt: skip
+    return _save(tmp_path_factory.mktemp("tiny") / "bert-mlm", BertForMaskedLM, config, tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny_roberta_mlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A RoBERTa of two layers with its output layer for masked words; its tokenizer writes <s> and </s> around a text."""
+    from tokenizers import processors
+    from transformers import RobertaConfig, RobertaForMaskedLM
+
+    tokenizer = _bpe(bos_token="<s>", pad_token="<pad>", eos_token="</s>", unk_token="<unk>", mask_token="<mask>")
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[(n, tokenizer.convert_tokens_to_ids(n)) for n in ("<s>", "</s>")]
+    )
+    config = RobertaConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+                           intermediate_size=64, max_position_embeddings=66, pad_token_id=tokenizer.pad_token_id,
+                           hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)  # fmt: skip
+    return _save(tmp_path_factory.mktemp("tiny") / "roberta-mlm", RobertaForMaskedLM, config, tokenizer)

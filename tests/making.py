@@ -85,7 +85,7 @@ def learner_of(
     import torch
 
     torch.manual_seed(seed)
-    base = open_base(find(str(folder)))
+    base = open_base(find(str(folder)), max_tokens=model.get("max_tokens"))
     return OBJECTIVES[objective].create(base, labels=labels, model=ModelSection(**model), known=known)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from luthier.base.records import Example, Prediction
 from luthier.evaluate.baselines_scores import for_scores
 from luthier.evaluate.baselines_sets import for_sets
+from luthier.evaluate.ngrams import for_text
 from luthier.evaluate.tfidf import features_of, text_of
 
 
@@ -79,4 +80,9 @@ def _for_labels(
 
 Rivals = Callable[[Sequence[Example], Sequence[Example], Sequence[str]], dict[str, list[Prediction]]]
 # The simple rivals of each objective, on the same rows.
-RIVALS: dict[str, Rivals] = {"classify": _for_labels, "multilabel": for_sets, "grade": for_scores}
+RIVALS: dict[str, Rivals] = {
+    "classify": _for_labels,
+    "multilabel": for_sets,
+    "grade": for_scores,
+    "text": for_text,
+}

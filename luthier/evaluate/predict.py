@@ -27,7 +27,7 @@ def run(
     if not predictor.measures:
         return list(predictor.predict([e.inputs for e in examples]))
     predictions = list(predictor.measure(examples))
-    if not predictor.answers:
+    if not predictor.asked:
         return predictions
     chosen = answered_rows(examples, generate_rows)
     answers = predictor.predict([examples[i].inputs for i in chosen], max_new_tokens=max_new_tokens) if chosen else []

@@ -49,7 +49,7 @@ def preview(file: TaskFile, data: Prepared, *, rows: int = 5) -> dict[str, Any]:
             raise ModelError(f"{tokens.name} reads text but does not write it", where="model.base",
                              mend="`generate` needs a decoder such as Llama, Qwen or GPT-2.")  # fmt: skip
         encode, whole = (
-            encoder(objective, tokens.tokenizer, template=task.model.template, max_tokens=limit)
+            encoder(objective, tokens.tokenizer, template=task.model.template, max_tokens=limit, decodes=tokens.decodes)
             for limit in (tokens.max_tokens, WHOLE)
         )
         if encode is None or whole is None:

@@ -27,6 +27,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
     MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
 )
@@ -43,6 +44,7 @@ _FORBIDDEN_KEYS = ("auto_map", "custom_pipelines", "trust_remote_code", "_attn_i
                    "_attn_implementation_internal", "_experts_implementation", "experts_implementation", "kernel_config",
                    "quantization_config")  # fmt: skip
 _ENCODER_LIMIT, _DECODER_LIMIT = 512, 1024
+SEQ2SEQ = MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,15 @@ class Base:
 
     @property
     def decodes(self) -> bool:
-        """Whether it generates text from left to right."""
+        """Whether it is a decoder: one network that reads and writes from left to right."""
+        if self.writes_from_encoder:
+            return False
         return self.config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not _is_masked(self.config)
+
+    @property
+    def writes_from_encoder(self) -> bool:
+        """Whether it is an encoder-decoder (T5, BART): one part reads, the other writes what it has read."""
+        return bool(getattr(self.config, "is_encoder_decoder", False)) and self.config.model_type in SEQ2SEQ
 
 
 def _is_masked(config: Any) -> bool:

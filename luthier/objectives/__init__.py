@@ -11,12 +11,14 @@ from luthier.objectives.generate import Generator
 from luthier.objectives.grade import Grader
 from luthier.objectives.learner import Learner
 from luthier.objectives.multilabel import MultiLabeller
+from luthier.objectives.text import Text
 
 OBJECTIVES: dict[str, type[Learner]] = {
     "classify": Classifier,
     "multilabel": MultiLabeller,
     "grade": Grader,
     "generate": Generator,
+    "text": Text,
 }
 
 __all__ = ["OBJECTIVES", "Learner"]

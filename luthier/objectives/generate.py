@@ -53,7 +53,7 @@ class Generator(Learner):
     @classmethod
     def create(
         cls, base: Base, *, labels: tuple[str, ...] = (), model: ModelSection, known: Mapping[str, Any] | None = None
-    ) -> Generator:
+    ) -> Learner:
         turns = Turns(base.tokenizer, style_for(base.tokenizer, model.template), base.max_tokens)
         return cls(open_decoder(base), turns=turns)
 
@@ -83,11 +83,16 @@ class Generator(Learner):
         network = self._plain
         learn_BT = batch.learn_BT[:, 1:]
         targets_N = batch.ids_BT[:, 1:][learn_BT]
+        more = self._more(batch)
         if self._split:
-            output = virtual.run(self.network, batch.ids_BT, None, part=network.base_model, use_cache=False)
+            output = virtual.run(self.network, batch.ids_BT, None, part=network.base_model, use_cache=False, **more)
             return output.last_hidden_state[:, :-1][learn_BT], targets_N
-        output = virtual.run(self.network, batch.ids_BT, None, part=network, use_cache=False)
+        output = virtual.run(self.network, batch.ids_BT, None, part=network, use_cache=False, **more)
         return output.logits[:, :-1][learn_BT], targets_N
+
+    def _more(self, batch: Batch) -> dict[str, Any]:
+        """Return what the network is given beside the ids."""
+        return {}
 
     def _scores(self, hidden_ND: torch.Tensor) -> torch.Tensor:
         return self._plain.get_output_embeddings()(hidden_ND) if self._split else hidden_ND
@@ -104,9 +109,13 @@ class Generator(Learner):
             )
         return loss, len(targets_N)
 
-    @torch.inference_mode()
     def measure(self, encoded: Sequence[Encoded]) -> list[Prediction]:
         """Return each row's summed negative log-likelihood (nats) of its answer and the number of answer tokens."""
+        return [Prediction(measured={"nll_sum": s, "token_count": float(n)}) for s, n in self.row_losses(encoded)]
+
+    @torch.inference_mode()
+    def row_losses(self, encoded: Sequence[Encoded]) -> list[tuple[float, int]]:
+        """Return each row's summed negative log-likelihood (nats) of what is learnt of it, and how many tokens that are."""
         batch = self.collate(encoded, masked=False)
         hidden_ND, targets_N = self._scored(batch)
         vocabulary = int(self._plain.config.vocab_size)
@@ -115,10 +124,8 @@ class Generator(Learner):
             F.cross_entropy(self._scores(hidden).float(), targets, reduction="none")
             for hidden, targets in zip(hidden_ND.split(rows), targets_N.split(rows), strict=True)
         ])  # fmt: skip
-        assert batch.learn_BT is not None
-        counts = batch.learn_BT[:, 1:].sum(1).tolist()
-        sums = [part.double().sum().item() for part in nll_N.split(counts)]
-        return [Prediction(measured={"nll_sum": s, "token_count": float(n)}) for s, n in zip(sums, counts, strict=True)]
+        counts = [int(self.units(row)) for row in encoded]
+        return [(part.double().sum().item(), n) for part, n in zip(nll_N.split(counts), counts, strict=True)]
 
     def answer(self, encoded: Sequence[Encoded], *, max_new_tokens: int) -> list[Prediction]:
         ends = self.turns.end_ids
@@ -139,7 +146,7 @@ class Generator(Learner):
         return {"style": self.turns.style, "max_tokens": self.max_tokens, "labels": [], "adapter": adapter}
 
     @classmethod
-    def restore(cls, folder: Path, facts: Mapping[str, Any]) -> Generator:
+    def restore(cls, folder: Path, facts: Mapping[str, Any]) -> Learner:
         base = open_base(Found(folder.name, folder / "network", ""), max_tokens=facts["max_tokens"])
         network = methods.reopen(open_decoder(base), folder, facts.get("adapter"))
         return cls(network, turns=Turns(base.tokenizer, facts["style"], base.max_tokens))

@@ -41,18 +41,21 @@ class Learner(torch.nn.Module, ABC):
     """A network with everything its objective adds. ``network`` may be wrapped by an adapter method.
 
     ``writes``: it answers by writing text. ``measures``: metrics need what it thinks of the true answer (:meth:`measure`).
-    ``answers``: it predicts something of an input alone. ``separable``: the loss of a batch is the sum of its rows' losses,
-    so that a step may be cut into pieces. ``settles``: something is chosen after training, by :meth:`settle`.
-    ``windows``: a longer text is read in windows, and nothing of it is cut.
+    ``answers``: it predicts something of an input alone. ``asked``: rows that judge it are answered, and not only measured.
+    ``separable``: the loss of a batch is the sum of its rows' losses, so that a step may be cut into pieces. ``settles``:
+    something is chosen after training, by :meth:`settle`. ``windows``: a longer text is read in windows, and nothing of it
+    is cut. ``rates`` names the default rates where the objective's own do not suit the network.
     """
 
     objective: ClassVar[str]
     writes: ClassVar[bool] = False
     measures: ClassVar[bool] = False
     answers: ClassVar[bool] = True
+    asked: ClassVar[bool] = True
     separable: ClassVar[bool] = True
     settles: ClassVar[bool] = False
     windows: ClassVar[bool] = False
+    rates: str | None = None
     network: Any
     tokenizer: Any
     labels: tuple[str, ...]
@@ -87,6 +90,14 @@ class Learner(torch.nn.Module, ABC):
     @abstractmethod
     def prepare_training(self, train: TrainSection) -> None:
         """Set which parameters learn."""
+
+    def pack(self, rows: list[Encoded]) -> tuple[list[Encoded], list[int]]:
+        """Cut and join encoded rows into those that are trained on; return them with the number of the row each begins with."""
+        return rows, list(range(len(rows)))
+
+    def start_epoch(self, epoch: int, *, seed: int) -> None:
+        """Prepare what differs from pass to pass, from nothing but these numbers, so that a resumed run sees the same."""
+        return
 
     def begin(
         self, rows: Sequence[Encoded], *, train: TrainSection, weights: Sequence[float] | None = None

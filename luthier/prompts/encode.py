@@ -46,6 +46,24 @@ def graded_text(inputs: Mapping[str, Any]) -> str:
     return f"{rubric}\n\n{inputs['text']}" if rubric else str(inputs["text"])
 
 
+def document_ids(tokenizer: Any, text: str) -> tuple[int, ...]:
+    """Return a document for a decoder: the start token, the text, the end token; the end token starts where no other does.
+
+    Raises:
+        ModelError: the tokenizer has no end token.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ModelError("the tokenizer has no end token to part documents by", where="model.base")
+    start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    return (int(start), *tokenizer(text, add_special_tokens=False)["input_ids"], int(tokenizer.eos_token_id))
+
+
+def special_ids(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return what the tokenizer writes before and after a text."""
+    before, _, after = bare_ids(tokenizer, "a", tokenizer("a", add_special_tokens=True)["input_ids"])
+    return tuple(before), tuple(after)
+
+
 def _filler(tokenizer: Any) -> int:
     """Return a token for an empty text: a network needs at least one position."""
     known = (tokenizer.unk_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, 0)

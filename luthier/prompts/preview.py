@@ -6,19 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 from luthier.base.records import Encoded, Example
-from luthier.prompts.encode import Turns, encode_text, encode_windows, graded_text
+from luthier.prompts.encode import Turns, document_ids, encode_text, encode_windows, graded_text
 from luthier.prompts.template import Style, style_for
 
 Encode = Callable[[Example], Encoded | None]
 WHOLE = 1 << 30
 # What reads a longer text in windows, so that nothing of it is cut.
-IN_WINDOWS = frozenset(("grade", "extract"))
+IN_WINDOWS = frozenset(("grade", "extract", "text"))
 
 
-def encoder(objective: str, tokenizer: Any, *, template: str, max_tokens: int) -> Encode | None:
+def encoder(objective: str, tokenizer: Any, *, template: str, max_tokens: int, decodes: bool = True) -> Encode | None:
     """Return what turns an example into ids for training, the objective's own way; None for one that is not known here.
 
-    ``max_tokens`` of :data:`WHOLE` cuts nothing. A test holds that the ids are those of the objective's learner.
+    ``max_tokens`` of :data:`WHOLE` cuts nothing; ``decodes`` is whether the model is a decoder. A test holds that the ids
+    are those of the objective's learner.
     """
     if objective in ("classify", "multilabel"):
         return lambda example: encode_text(tokenizer, str(example.inputs["text"]), max_tokens=max_tokens)
@@ -29,7 +30,17 @@ def encoder(objective: str, tokenizer: Any, *, template: str, max_tokens: int) -
         return lambda example: turns.encode(
             example.inputs["messages"], str(example.target), tools=example.inputs.get("tools")
         )
+    if objective == "text":
+        # Documents are cut into windows, so nothing of them is lost whatever the limit.
+        return lambda example: _document(tokenizer, str(example.inputs["text"]), decodes=decodes)
     return None
+
+
+def _document(tokenizer: Any, text: str, *, decodes: bool) -> Encoded:
+    if not decodes:
+        return Encoded(tuple(tokenizer(text, add_special_tokens=False)["input_ids"]))
+    ids = document_ids(tokenizer, text)
+    return Encoded(ids, (False,) + (True,) * (len(ids) - 1))
 
 
 class _Turns(Turns):

@@ -60,6 +60,11 @@ class Predictor:
         return self.learner.answers
 
     @property
+    def asked(self) -> bool:
+        """Whether rows that judge it are answered, and not only measured."""
+        return self.learner.answers and self.learner.asked
+
+    @property
     def kind(self) -> str:
         return "decoder" if self.writes else "encoder"
 

@@ -62,6 +62,7 @@ def train(
         began = time.perf_counter()
         if step // per_epoch != epoch:
             epoch = step // per_epoch
+            learner.start_epoch(epoch, seed=plan.seed)
             batches = epoch_batches(lengths, batch=plan.batch, seed=plan.seed, epoch=epoch, draws=draws)
         picked = batches[step % per_epoch]
         factor = rate_at(step, steps=plan.steps, warmup=plan.warmup, schedule=plan.schedule)

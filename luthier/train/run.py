@@ -106,8 +106,11 @@ def encode_all(learner: Learner, examples: Sequence[Example], emit: Emit) -> tup
             f"no training row fits in {learner.max_tokens} tokens with its whole answer",
             where="model.max_tokens", mend="Raise it, or shorten the answers.",
         )  # fmt: skip
-    emit("encoded", rows=len(rows), too_long=len(lost), too_long_rows=lost[:20], cut=cut, tokens=sum(map(len, rows)))
-    return rows, names
+    packed, first = learner.pack(rows)
+    emit(
+        "encoded", rows=len(packed), too_long=len(lost), too_long_rows=lost[:20], cut=cut, tokens=sum(map(len, packed))
+    )
+    return packed, [names[i] for i in first]
 
 
 def _balance(learner: Learner, rows: Sequence[Encoded], balance: Balance | None) -> list[float] | None:

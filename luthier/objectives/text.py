@@ -1,0 +1,131 @@
+"""text: go on training a language model on plain documents, so that it knows their words before it is tuned for a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from luthier.base.records import Encoded, Example, Prediction
+from luthier.models import methods, virtual
+from luthier.models.catalogue import Found
+from luthier.models.load import Base, open_base, open_decoder
+from luthier.objectives.cut import micro_batches
+from luthier.objectives.generate import Generator
+from luthier.objectives.learner import Batch, Learner
+from luthier.objectives.masked_text import MaskedText
+from luthier.objectives.packing import pack, positions, windows
+from luthier.prompts.encode import Turns, document_ids
+from luthier.spec.model import ModelSection
+
+# Most padded tokens in one pass without gradients.
+_PASS_TOKENS = 4096
+
+
+class Text(Generator):
+    """A causal language model that learns every token of documents, packed into full rows that do not see each other.
+
+    A document is the start token (or the end token, where there is none), its text, and the end token. An encoder gets
+    :class:`MaskedText` instead.
+    """
+
+    objective = "text"
+    asked = False
+    windows = True
+
+    @classmethod
+    def inputs_of(cls, item: str | Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"text": item if isinstance(item, str) else str(item.get("text", item.get("prompt", "")))}
+
+    def __init__(self, network: Any, *, turns: Turns) -> None:
+        super().__init__(network, turns=turns)
+        self._packs: bool | None = None
+
+    @classmethod
+    def create(
+        cls, base: Base, *, labels: tuple[str, ...] = (), model: ModelSection, known: Mapping[str, Any] | None = None
+    ) -> Learner:
+        if not base.decodes:
+            return MaskedText.create(base, labels=labels, model=model, known=known)
+        return cls(open_decoder(base), turns=Turns(base.tokenizer, "plain", base.max_tokens))
+
+    @classmethod
+    def restore(cls, folder: Path, facts: Mapping[str, Any]) -> Learner:
+        if facts.get("masked"):
+            return MaskedText.restore(folder, facts)
+        base = open_base(Found(folder.name, folder / "network", ""), max_tokens=facts["max_tokens"])
+        network = methods.reopen(open_decoder(base), folder, facts.get("adapter"))
+        return cls(network, turns=Turns(base.tokenizer, "plain", base.max_tokens))
+
+    def encode(self, example: Example) -> Encoded:
+        """Encode a whole document, however long; ``values`` is its size in UTF-8 bytes."""
+        text = str(example.inputs["text"])
+        ids = document_ids(self.tokenizer, text)
+        return Encoded(ids, (False,) + (True,) * (len(ids) - 1), values=(float(len(text.encode("utf-8"))),))
+
+    def encode_input(self, inputs: Mapping[str, Any], *, room: int) -> Encoded:
+        """Encode a beginning to be continued: its oldest tokens go where it is too long."""
+        ids = document_ids(self.tokenizer, str(inputs["text"]))[:-1]
+        keep = max(2, self.max_tokens - room)
+        return Encoded(ids if len(ids) <= keep else (ids[0], *ids[len(ids) - keep + 1 :]))
+
+    def pack(self, rows: list[Encoded]) -> tuple[list[Encoded], list[int]]:
+        pieces, owners = [], []
+        for number, row in enumerate(rows):
+            found = windows(row, self.max_tokens)
+            pieces += [replace(piece, values=()) for piece in found]
+            owners += [number] * len(found)
+        if not self.packs:
+            return pieces, owners
+        packed, first = pack(pieces, self.max_tokens)
+        return packed, [owners[i] for i in first]
+
+    @property
+    def packs(self) -> bool:
+        """Whether documents in one row are kept apart by this network: measured on it, not looked up."""
+        if self._packs is None:
+            self._packs = not virtual.learns_input(self.network) and self._keeps_apart()
+        return self._packs
+
+    @torch.inference_mode()
+    def _keeps_apart(self) -> bool:
+        """Whether two documents in one row get the losses they get alone."""
+        most = int(self._plain.config.vocab_size)
+        documents = [Encoded(tuple((7 * i + n) % most for i in range(n)), (False,) + (True,) * (n - 1)) for n in (6, 5)]
+        together, _ = pack(documents, 11)
+        was_training = self.training
+        self.eval()
+        try:
+            apart = sum(loss for loss, _ in self.row_losses(documents))
+            return abs(self.row_losses(together)[0][0] - apart) <= 1e-4 * abs(apart)
+        finally:
+            self.train(was_training)
+
+    def _more(self, batch: Batch) -> dict[str, Any]:
+        positions_BT = positions(batch.rows, batch.ids_BT.shape[1])
+        return {} if positions_BT is None else {"position_ids": positions_BT.to(batch.ids_BT.device)}
+
+    def measure(self, encoded: Sequence[Encoded]) -> list[Prediction]:
+        """Return each document's nats, its tokens and its bytes; the end token is no part of the text and left out.
+
+        Long documents are read in the windows of training, so the first tokens of a window know only what stands in it.
+        """
+        pieces, owners = [], []
+        for number, row in enumerate(encoded):
+            text = replace(row, ids=row.ids[:-1], learn=row.learn[:-1]) if len(row.ids) > 2 else row
+            found = windows(text, self.max_tokens)
+            pieces += found
+            owners += [number] * len(found)
+        sums, counts = [0.0] * len(encoded), [0] * len(encoded)
+        lengths = [len(p.ids) for p in pieces]
+        for group in micro_batches(range(len(pieces)), lengths, max_tokens=_PASS_TOKENS):
+            for i, (loss, count) in zip(group, self.row_losses([pieces[i] for i in group]), strict=True):
+                sums[owners[i]] += loss
+                counts[owners[i]] += count
+        return [
+            Prediction(measured={"nll_sum": s, "token_count": float(n), "byte_count": row.values[0]})
+            for s, n, row in zip(sums, counts, encoded, strict=True)
+        ]

@@ -1,0 +1,76 @@
+"""Bits per byte and the byte n-gram rival."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from luthier.base.records import Example, Prediction, Source
+from luthier.evaluate.baselines import RIVALS
+from luthier.evaluate.metrics import measured
+from luthier.evaluate.ngrams import START, ByteNgrams
+
+TRAIN = ["abracadabra", "abba", "Käse", "the cat sat on the mat"]
+
+
+def by_hand(texts: list[str], text: str, order: int) -> float:
+    """Witten-Bell by dictionaries, byte by byte."""
+    after: dict[tuple[int, ...], dict[int, int]] = {}
+    for t in texts:
+        symbols = [START] * (order - 1) + list(t.encode())
+        for i in range(order - 1, len(symbols)):
+            for n in range(order):
+                seen = after.setdefault(tuple(symbols[i - n : i]), {})
+                seen[symbols[i]] = seen.get(symbols[i], 0) + 1
+    symbols, nats = [START] * (order - 1) + list(text.encode()), 0.0
+    for i in range(order - 1, len(symbols)):
+        chance = 1 / 256
+        for n in range(order):
+            seen = after.get(tuple(symbols[i - n : i]), {})
+            if seen:
+                chance = (seen.get(symbols[i], 0) + len(seen) * chance) / (sum(seen.values()) + len(seen))
+        nats -= math.log(chance)
+    return nats
+
+
+@pytest.mark.parametrize("order", [1, 2, 5, 7])
+def test_ngrams_equal_the_plain_definition(order: int) -> None:
+    model = ByteNgrams(TRAIN, order=order)
+    for text in ("abra", "the cat", "zebra ß", TRAIN[0], ""):
+        assert model.nats(text) == pytest.approx(by_hand(TRAIN, text, order), abs=1e-9)
+
+
+def test_chances_of_all_next_bytes_are_one() -> None:
+    model = ByteNgrams(TRAIN, order=3)
+    start = model.nats("ab")
+    total = sum(math.exp(start - model.nats("ab" + chr(b))) for b in range(128))
+    # Beyond ASCII a byte does not stand alone, so what is left is what two bytes of one character share.
+    assert 0.5 < total < 1.0
+    assert ByteNgrams([], order=3).nats("abc") == pytest.approx(3 * math.log(256))
+
+
+def test_metrics_of_text_by_hand() -> None:
+    rows = [
+        Prediction(measured={"nll_sum": 10.0, "token_count": 4.0, "byte_count": 20.0}),
+        Prediction(measured={"nll_sum": 2.0, "token_count": 2.0, "byte_count": 4.0}),
+    ]
+    found = measured("text", ["", ""], rows, ())
+    assert found["perplexity"] == pytest.approx(math.exp(2.0))
+    assert found["bits_per_token"] == pytest.approx(2.0 / math.log(2))
+    assert found["bits_per_byte"] == pytest.approx(0.5 / math.log(2))
+    masked = measured("text", [""], [Prediction(measured={"nll_sum": 3.0, "token_count": 3.0})], ())
+    assert masked["bits_per_byte"] is None
+    assert masked["perplexity"] == pytest.approx(math.e)
+    assert measured("text", [""], [Prediction()], ())["perplexity"] is None
+
+
+def test_the_rival_measures_bytes_alone() -> None:
+    rows = [Example(str(i), {"text": t}, "", Source("a.txt", i)) for i, t in enumerate(TRAIN)]
+    found = RIVALS["text"](rows, rows[:2], ())["byte_5gram"]
+    value = measured("text", ["", ""], found, ())
+    assert value["perplexity"] is None
+    nats = sum(by_hand(TRAIN, t, 5) for t in TRAIN[:2])
+    assert value["bits_per_byte"] == pytest.approx(nats / math.log(2) / 15)
+    assert np.isfinite(value["bits_per_byte"])
