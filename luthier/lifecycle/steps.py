@@ -117,10 +117,11 @@ def baselines(round_: Round, data: Prepared, model: Model) -> dict[str, list[Pre
         found["untuned"] = predict_rows(Predictor(model.learner), data.test, task)
     round_.timed("baselines", began)
     for name, predictions in found.items():
-        value = figures(task.task.objective, data.test, predictions, data.labels).get(
-            measures.DEFAULT[task.task.objective]
-        )
-        round_.emit("baseline", name=name, metric=measures.DEFAULT[task.task.objective], value=value)
+        values = figures(task.task.objective, data.test, predictions, data.labels)
+        # A rival that has no tokens, say, has no perplexity: then the first metric it has.
+        metric = next((m for m in (measures.DEFAULT[task.task.objective], *values) if values.get(m) is not None), None)
+        if metric is not None:
+            round_.emit("baseline", name=name, metric=metric, value=values[metric])
     return found
 
 
