@@ -63,6 +63,8 @@ def test_a_run_measures_its_curve_where_asked(project: Path) -> None:
     assert record["diagnosis"]["figures"]["gain"] == record["learning_curve"]["extrapolated"]["gain"]
     assert 'id="learning"' in (folder / "report.html").read_text()
     assert not (folder / "cells").exists()
-    few = luthier("run", "task.yaml", "--set", "evaluate.learning_curve=true", "--set", "data.split.valid=0", cwd=project)
+    few = luthier(
+        "run", "task.yaml", "--set", "evaluate.learning_curve=true", "--set", "data.split.valid=0", cwd=project
+    )
     assert few.returncode == 2
     assert "no validation rows" in few.stderr
