@@ -110,6 +110,23 @@ class Joined(Learner):
     def encode_input(self, inputs: Mapping[str, Any], *, room: int) -> Encoded:
         return self.current.encode_input(inputs, room=room)
 
+    def pack(self, rows: list[Encoded]) -> tuple[list[Encoded], list[int]]:
+        """Let each learner pack its own rows."""
+        places: dict[int | None, list[int]] = {}
+        for place, row in enumerate(rows):
+            places.setdefault(stage_of(row), []).append(place)
+        packed: list[Encoded] = []
+        first: list[int] = []
+        for stage, own in places.items():
+            found, begun = self._of(stage).pack([rows[i] for i in own])
+            packed += found if stage is None else [Tagged.of(row, stage) for row in found]
+            first += [own[i] for i in begun]
+        return packed, first
+
+    def start_epoch(self, epoch: int, *, seed: int) -> None:
+        for learner in (self.current, *self.earlier.values()):
+            learner.start_epoch(epoch, seed=seed)  # type: ignore[operator]
+
     def units(self, row: Encoded) -> float:
         stage = stage_of(row)
         return self._of(stage).units(row) / self._scales.get(stage, 1.0)
