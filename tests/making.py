@@ -73,6 +73,30 @@ def sums(count: int, *, seed: int = 0) -> list[Example]:
     return found
 
 
+def pairs(count: int, *, seed: int = 0) -> list[Example]:
+    """Return questions with a polite and a rude answer, of different lengths."""
+    rng = random.Random(seed)
+    found = []
+    for i in range(count):
+        question = f"where is parcel {rng.randint(1, 999)}" + " please" * rng.randint(0, 6)
+        polite = f"it arrived, sorry for the wait {rng.randint(1, 9)}" + "!" * rng.randint(0, 3)
+        rude = "do not ask me again" + " and again" * rng.randint(0, 4)
+        inputs = {"messages": [{"role": "user", "content": question}]}
+        target = {"chosen": polite, "rejected": rude}
+        found.append(Example(f"p{i}", inputs, target, Source("pairs.jsonl", i + 1)))
+    return found
+
+
+def marked(count: int, *, seed: int = 0) -> list[Example]:
+    """Return the answers of :func:`pairs` one by one, each marked good or bad."""
+    found = []
+    for i, example in enumerate(pairs(count, seed=seed)):
+        good = i % 3 > 0
+        said = example.target["chosen" if good else "rejected"]
+        found.append(Example(f"m{i}", example.inputs, {"completion": said, "desirable": good}, example.source))
+    return found
+
+
 def learner_of(
     folder: Path,
     objective: str,

@@ -92,6 +92,11 @@ class Encoded:
         """Tokens of all its sequences: what the row costs."""
         return len(self.ids) + sum(map(len, self.others)) if self.others else len(self.ids)
 
+    @property
+    def longest(self) -> int:
+        """Tokens of its longest sequence: what must fit in the model."""
+        return max([len(self.ids), *(other.longest for other in self.others)])
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:

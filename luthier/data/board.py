@@ -13,7 +13,7 @@ import numpy as np
 from luthier.base.inputs import stratum, text_name
 from luthier.base.records import Example, Source
 from luthier.base.seeds import stable_fraction
-from luthier.data.dedupe import key, normalise, one_text
+from luthier.data.dedupe import key, normalise, one_text, twin_key
 from luthier.data.likeness.near import Marker, Marks
 from luthier.data.rows import Lines, spool_examples
 from luthier.prompts.template import spoken as said
@@ -82,7 +82,7 @@ class BoardMaker:
         self._labels: dict[str, int] = {}
         self._files: dict[str, int] = {}
         self._first: dict[int, int] = {}
-        self._latest: tuple[Example | None, str, int] = (None, "", 0)
+        self._latest: tuple[Example | None, str, int, int] = (None, "", 0, 0)
         self._columns: dict[str, array[Any]] = {
             name: array(kind)
             for name, kind in {
@@ -93,16 +93,18 @@ class BoardMaker:
     def __len__(self) -> int:
         return len(self._spool)
 
-    def _same(self, example: Example) -> tuple[str, int]:
-        """Return an example's key and its hash; a row is asked for its twin and then added, so the last one is kept."""
+    def _same(self, example: Example) -> tuple[str, int, int]:
+        """Return an example's key, its hash and that of its twin key; a row is asked for its twin and then added, so the last one is kept."""
         if self._latest[0] is not example:
             same = key(example)
-            self._latest = (example, same, hash64(same))
+            told = twin_key(example)
+            hashed = hash64(same)
+            self._latest = (example, same, hashed, hashed if told == same else hash64(told))
         return self._latest[1:]
 
     def twin(self, example: Example) -> int | None:
-        """Return the index of the first row of the source with this input, or None."""
-        return self._first.get(self._same(example)[1])
+        """Return the index of the first row of the source that tells the same, or None."""
+        return self._first.get(self._same(example)[2])
 
     def same_target(self, index: int, example: Example) -> bool:
         return self._columns["target"][index] == hash64(target_text(example))
@@ -121,11 +123,11 @@ class BoardMaker:
             stored: what is written in its place: masked, while the row is compared and divided as it was. Masks are
                 numbered in the order of the rows, so a row's side would hang on the rows before it.
         """
-        same, hashed = self._same(example)
+        same, hashed, told = self._same(example)
         index = self._spool.add(stored or example)
         words = spoken(example)
         if role == "source":
-            self._first.setdefault(hashed, index)
+            self._first.setdefault(told, index)
         is_text = text_name(example.inputs) is not None
         label = stratum(example)
         of = self._columns

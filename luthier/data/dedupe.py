@@ -50,6 +50,18 @@ def key(example: Example) -> str:
     return "\x1e".join(f"{turn['role']}\x1f{normalise(said(turn))}" for turn in example.inputs["messages"])
 
 
+def twin_key(example: Example) -> str:
+    """Return what a row told twice shares with its first telling: the input, and of preferences the answers.
+
+    Several pairs of answers to one prompt are several rows; the same two the other way round contradict each other.
+    """
+    target = example.target
+    if not isinstance(target, Mapping) or "messages" not in example.inputs:
+        return key(example)
+    said_of_it = sorted(normalise(answer) for answer in target.values() if isinstance(answer, str))
+    return "\x1e".join([key(example), *said_of_it])
+
+
 def is_said(example: Example) -> bool:
     """Whether the row was harvested: what a person said of an answer, right or corrected, outweighs an older row."""
     return example.extra.get("kind") in SAID and bool(example.extra.get("prediction_id"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,38 @@ def _for_labels(
     return {"majority": majority(train, rows), "tfidf_linear": tfidf_linear(train, rows, labels)}
 
 
+def by_length(train: Sequence[Example], rows: Sequence[Example], labels: Sequence[str]) -> dict[str, list[Prediction]]:
+    """Prefer the longer answer, or the shorter: people often do, and models learn it from them (Singhal et al. 2023)."""
+    del train, labels
+    found: dict[str, list[Prediction]] = {"longer": [], "shorter": []}
+    for row in rows:
+        better = len(str(row.target.get("chosen", row.target.get("completion"))))
+        worse = len(str(row.target.get("rejected", "")))
+        for name, sign in (("longer", 1.0), ("shorter", -1.0)):
+            found[name].append(Prediction(measured={"score": sign * better, "rejected_score": sign * worse}))
+    return found
+
+
+def of_untuned(objective: str, predictions: Sequence[Prediction]) -> dict[str, list[Prediction]]:
+    """Return what the untuned model says, in the ways that it can be asked.
+
+    Of two answers it can prefer the likelier one token for token, or as a whole, which favours the shorter.
+    """
+    if objective != "prefer":
+        return {"untuned": list(predictions)}
+    found: dict[str, list[Prediction]] = {"untuned": [], "untuned_sum": []}
+    for prediction in predictions:
+        measured = prediction.measured
+        means, sums = {}, {}
+        for prefix in ("", "rejected_"):
+            if measured.get(prefix + "token_count"):
+                sums[prefix + "score"] = -measured[prefix + "nll_sum"]
+                means[prefix + "score"] = sums[prefix + "score"] / measured[prefix + "token_count"]
+        found["untuned"].append(replace(prediction, measured={**measured, **means}))
+        found["untuned_sum"].append(replace(prediction, measured={**measured, **sums}))
+    return found
+
+
 Rivals = Callable[[Sequence[Example], Sequence[Example], Sequence[str]], dict[str, list[Prediction]]]
 # The simple rivals of each objective, on the same rows.
 RIVALS: dict[str, Rivals] = {
@@ -85,4 +118,5 @@ RIVALS: dict[str, Rivals] = {
     "multilabel": for_sets,
     "grade": for_scores,
     "text": for_text,
+    "prefer": by_length,
 }

@@ -14,6 +14,8 @@ from luthier.evaluate.tables import FAMILIES, Table, tabulate
 from luthier.spec.evaluate import Bar
 
 DEFAULT = {name: family.default for name, family in FAMILIES.items()}
+# Which weights are delivered: the same metric, or a smoother one where validation rows are few.
+CHOOSES = {name: family.chooses or family.default for name, family in FAMILIES.items()}
 LOWER_IS_BETTER = frozenset(name for family in FAMILIES.values() for name in family.lower_is_better)
 NEITHER_IS_BETTER = frozenset(name for family in FAMILIES.values() for name in family.neither_is_better)
 UNBOUNDED = frozenset(name for family in FAMILIES.values() for name in family.unbounded)

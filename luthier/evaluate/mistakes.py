@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,7 +55,7 @@ def samples(examples: Sequence[Example], predictions: Sequence[Prediction], n: i
     return [
         {
             "prompt": start_of(asked(e)),
-            "target": start_of(str(e.target)),
+            "target": start_of(str(e.target.get("chosen", "") if isinstance(e.target, Mapping) else e.target)),
             "text": start_of(p.text or ""),
             "finish": p.finish,
         }

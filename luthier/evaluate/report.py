@@ -22,6 +22,7 @@ from luthier.evaluate.report_data import data
 from luthier.evaluate.report_html import Html, tag
 from luthier.evaluate.report_judged import agreement, chosen
 from luthier.evaluate.report_plots import Figure, plotly_script
+from luthier.evaluate.report_preferences import preferences
 from luthier.evaluate.report_script import SCRIPT
 from luthier.evaluate.report_style import DARK, LIGHT, style_sheet
 
@@ -34,6 +35,7 @@ PARTS: dict[str, tuple[str, Part]] = {
     "agreement": ("Given and human scores", agreement),
     "mistakes": ("Worst mistakes", engineer.mistakes),
     "chosen": ("Chosen sentences", chosen),
+    "preferences": ("Preferences", preferences),
     "samples": ("Answers", engineer.samples),
     "curves": ("Curves and calibration", engineer.curves),
     "training": ("Training", training_.training),

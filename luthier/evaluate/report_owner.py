@@ -167,4 +167,7 @@ def spoken(name: str) -> str:
         "mean": "mean score",
         "length": "length alone",
         "untuned": "untuned model",
+        "untuned_sum": "untuned model, whole answers",
+        "longer": "the longer answer",
+        "shorter": "the shorter answer",
     }.get(name, name)

@@ -19,6 +19,7 @@ _BARS = {
     "multilabel": '  micro_f1: ">= 0.70"',
     "grade": '  qwk: ">= 0.60"',
     "generate": '  token_f1: ">= 0.20"',
+    "prefer": '  preference_accuracy: ">= 0.60"',
 }
 # What the embedded model cannot do: it reads and does not write.
 _WRITES = ("generate", "prefer", "text")

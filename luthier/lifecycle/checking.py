@@ -18,6 +18,7 @@ from luthier.lifecycle.staged import own_bars, stage_files
 from luthier.release.folder import bundle_folder
 from luthier.spec.evaluate import parse_bars
 from luthier.spec.load import TaskFile, load_task
+from luthier.spec.prefer import Prefer, idle_keys
 from luthier.spec.task import Task
 
 SUSPECTS = "label-errors.csv"
@@ -46,7 +47,23 @@ def _of_one(task: Task) -> list[Fault]:
         faults.append(
             Fault("there are bars to meet but no test rows", "data.split.test", "Give it a share, or name data.test.")
         )
-    return faults + augment_faults(task)
+    return faults + augment_faults(task) + _of_preferences(task)
+
+
+def _of_preferences(task: Task) -> list[Fault]:
+    """Return a fault for every key of preferences that would do nothing, and for one that they have in another place."""
+    asked, objective = task.train.prefer, task.task.objective
+    if objective != "prefer":
+        given = [name for name in Prefer.model_fields if getattr(asked, name) != getattr(Prefer(), name)]
+        return [
+            Fault(f"`{objective}` has no preferences to weigh", f"train.prefer.{name}", "Leave it out.")
+            for name in given
+        ]
+    found = [] if asked.loss == "auto" else idle_keys(asked, asked.loss)
+    if task.train.label_smoothing not in ("auto", 0.0):
+        mend = "Set train.prefer.label_smoothing: the share of pairs believed to be the wrong way round."
+        found.append(Fault("answers that are compared have no labels to smooth", "train.label_smoothing", mend))
+    return found
 
 
 def check_data(

@@ -12,6 +12,7 @@ from luthier.base.records import Encoded, Example, Prediction
 from luthier.base.seeds import derive_seed
 from luthier.data.prepare import Prepared
 from luthier.evaluate import metrics as measures
+from luthier.evaluate.rewards import with_reference
 from luthier.evaluate.rowwise import Rows, rowwise
 from luthier.lifecycle.judging import figures, predict_rows
 from luthier.objectives import Learner
@@ -39,6 +40,9 @@ class Gauge:
         self.valid: Sequence[Example] = data.valid
         self.watched = watched(data.train, valid=len(data.valid), most=task.train.watched_rows, seed=task.train.seed)
         self._encoded: dict[str, list[Encoded]] = {}
+        # Nothing has been learnt yet: what the network says now is what it is compared with later.
+        refers, sides = learner.refers, (self.valid, self.watched)
+        self._untuned = {id(rows): self.predictor.measure(rows) for rows in sides} if refers else {}
 
     def __call__(self) -> dict[str, Any]:
         predictions = self.predict(self.valid)
@@ -56,7 +60,7 @@ class Gauge:
     def predict(self, rows: Sequence[Example]) -> list[Prediction]:
         """Answer rows, or weigh their known answers where that is all the metric needs."""
         if self.predictor.measures and self.task.train.metric in measures.MEASURED:
-            return self.predictor.measure(rows)
+            return with_reference(self.predictor.measure(rows), self._untuned.get(id(rows)))
         return predict_rows(self.predictor, rows, self.task)
 
     def _score(self, rows: Sequence[Example], predictions: Sequence[Prediction], *, missing: Any) -> Any:

@@ -9,10 +9,11 @@ from typing import Any
 
 from luthier.base.records import Example, Prediction
 from luthier.data.prepare import Prepared
-from luthier.evaluate import compare, curves, intervals, mistakes, predict, verdict
+from luthier.evaluate import compare, curves, intervals, mistakes, predict, preferences, verdict
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.evidence_scores import of_scores
 from luthier.evaluate.evidence_sets import of_sets
+from luthier.evaluate.rewards import with_reference
 from luthier.lifecycle.round import Round
 from luthier.release.bundle import refresh_card
 from luthier.release.predictor import Predictor, load_predictor
@@ -40,7 +41,7 @@ def judge(
     began = time.monotonic()
     task = round_.file.task
     predictor = load_predictor(bundle)
-    predictions = predict_rows(predictor, data.test, task)
+    predictions = with_reference(predict_rows(predictor, data.test, task), rivals.get("untuned"))
     found = assess(task, data.test, predictions, data.labels, bars)
     objective = task.task.objective
     found["baselines"] = {n: figures(objective, data.test, p, data.labels) for n, p in rivals.items()}
@@ -75,12 +76,22 @@ def _of_answers(
     return {"samples": mistakes.samples(rows, predictions, worst)}
 
 
+def _of_preferences(
+    rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str], worst: int
+) -> dict[str, Any]:
+    return {
+        "samples": mistakes.samples(rows, predictions, worst),
+        "preferences": preferences.evidence(rows, predictions, worst),
+    }
+
+
 # What the report shows of the rows beside the metrics, by objective.
 EVIDENCE: dict[str, Evidence] = {
     "classify": _of_labels,
     "multilabel": of_sets,
     "grade": of_scores,
     "generate": _of_answers,
+    "prefer": _of_preferences,
 }
 
 

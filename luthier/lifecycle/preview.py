@@ -18,7 +18,7 @@ from luthier.data.report import input_text
 from luthier.data.split import SIDES
 from luthier.models import catalogue
 from luthier.models.tokens import Tokens, open_tokens
-from luthier.prompts.preview import IN_WINDOWS, WHOLE, Encode, encoder, pieces
+from luthier.prompts.preview import IN_WINDOWS, WHOLE, Encode, encoder, joined, pieces
 from luthier.spec.load import TaskFile
 
 MAX_ROWS = 20_000
@@ -27,6 +27,7 @@ MAX_CHATS = 5_000
 # Of long texts fewer rows are enough, and a check must stay quick.
 MAX_CHARS = 6_000_000
 _PROBED = 200
+WRITING = ("generate", "prefer")
 
 
 def preview(file: TaskFile, data: Prepared, *, rows: int = 5) -> dict[str, Any]:
@@ -39,15 +40,15 @@ def preview(file: TaskFile, data: Prepared, *, rows: int = 5) -> dict[str, Any]:
     task = file.task
     objective = task.task.objective
     try:
-        if objective == "generate" and task.model.base == catalogue.EMBEDDED:
+        if objective in WRITING and task.model.base == catalogue.EMBEDDED:
             raise ModelError("the embedded model reads text but does not write it", where="model.base",
-                             mend="`generate` needs a decoder: name its folder or hub name.")  # fmt: skip
+                             mend=f"`{objective}` needs a decoder: name its folder or hub name.")  # fmt: skip
         tokens = open_tokens(
             task.model.base, folder=file.folder, revision=task.model.revision, max_tokens=task.model.max_tokens
         )
-        if objective == "generate" and not tokens.decodes:
+        if objective in WRITING and not tokens.decodes:
             raise ModelError(f"{tokens.name} reads text but does not write it", where="model.base",
-                             mend="`generate` needs a decoder such as Llama, Qwen or GPT-2.")  # fmt: skip
+                             mend=f"`{objective}` needs a decoder such as Llama, Qwen or GPT-2.")  # fmt: skip
         encode, whole = (
             encoder(objective, tokens.tokenizer, template=task.model.template, max_tokens=limit, decodes=tokens.decodes)
             for limit in (tokens.max_tokens, WHOLE)
@@ -86,8 +87,8 @@ def _first(rows: Sequence[Example], encode: Encode, whole: Encode, tokens: Token
             "where": str(example.source),
             "label": str(example.target) if labelled and example.target is not None else None,
             "tokens": [] if encoded is None else pieces(tokens.tokenizer, encoded),
-            "length": 0 if full is None else len(full),
-            "cut": 0 if full is None or encoded is None else max(0, len(full) - len(encoded)),
+            "length": 0 if full is None else len(joined(full)),
+            "cut": 0 if full is None or encoded is None else max(0, len(joined(full)) - len(joined(encoded))),
             "left_out": encoded is None,
             "refused": refused,
         })  # fmt: skip
@@ -107,8 +108,8 @@ def _lengths(data: Prepared, whole: Encode, limit: int) -> dict[str, Any]:
             refused = Fault(refused.what, str(example.source), refused.mend)
             continue
         if encoded is not None:
-            sizes.append(len(encoded))
-            answers.append(sum(encoded.learn))
+            sizes.append(encoded.longest)
+            answers.append(max(sum(part.learn) for part in (encoded, *encoded.others)))
     spread.add(sizes)
     lengths, answer_lengths = np.asarray(sizes), np.asarray(answers)
     too_long = answer_lengths >= limit if answer_lengths.any() else np.zeros(len(lengths), dtype=bool)

@@ -82,9 +82,9 @@ def resolve(round_: Round, data: Prepared, model: Model) -> Task:
     """Return the task with every `auto` of its training section decided."""
     task = round_.file.task
     section = task.train.model_copy(update={"method": _choose(round_, data, model).method})
-    train = defaults.resolve(section, objective=task.task.objective, rows=len(data.train))
+    train = model.learner.decide(defaults.resolve(section, objective=task.task.objective, rows=len(data.train)))
     if train.metric == "auto":
-        train = train.model_copy(update={"metric": measures.DEFAULT[task.task.objective]})
+        train = train.model_copy(update={"metric": measures.CHOOSES[task.task.objective]})
     fault = measures.check_metric(train.metric, task.task.objective, data.labels, where="train.metric")
     if fault:
         raise TaskError.of([Fault(fault.what, f"{round_.file.path}: {fault.where}", fault.mend)])
@@ -114,7 +114,8 @@ def baselines(round_: Round, data: Prepared, model: Model) -> dict[str, list[Pre
     if make := rivals_.RIVALS.get(task.task.objective):
         found |= make(data.train, data.test, data.labels)
     if model.learner.writes or model.learner.measures:
-        found["untuned"] = predict_rows(Predictor(model.learner), data.test, task)
+        untuned = predict_rows(Predictor(model.learner), data.test, task)
+        found |= rivals_.of_untuned(task.task.objective, untuned)
     round_.timed("baselines", began)
     for name, predictions in found.items():
         values = figures(task.task.objective, data.test, predictions, data.labels)

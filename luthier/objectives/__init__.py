@@ -11,6 +11,7 @@ from luthier.objectives.generate import Generator
 from luthier.objectives.grade import Grader
 from luthier.objectives.learner import Learner
 from luthier.objectives.multilabel import MultiLabeller
+from luthier.objectives.prefer import Preferrer
 from luthier.objectives.text import Text
 
 OBJECTIVES: dict[str, type[Learner]] = {
@@ -18,6 +19,7 @@ OBJECTIVES: dict[str, type[Learner]] = {
     "multilabel": MultiLabeller,
     "grade": Grader,
     "generate": Generator,
+    "prefer": Preferrer,
     "text": Text,
 }
 

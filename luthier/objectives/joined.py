@@ -83,6 +83,17 @@ class Joined(Learner):
     def separable(self) -> bool:  # type: ignore[override]
         return all(learner.separable for learner in (self.current, *self.earlier.values()))
 
+    def refer(self, rows: Sequence[Encoded]) -> list[Encoded]:
+        found = list(rows)
+        for stage, places in _by_stage(rows).items():
+            for place, row in zip(places, self._of(stage).refer([rows[i] for i in places]), strict=True):
+                found[place] = row
+        return found
+
+    def begin_step(self, rows: Sequence[Encoded]) -> None:
+        for stage, places in _by_stage(rows).items():
+            self._of(stage).begin_step([rows[i] for i in places])
+
     def begin(
         self, rows: Sequence[Encoded], *, train: TrainSection, weights: Sequence[float] | None = None
     ) -> dict[str, Any]:
@@ -132,10 +143,8 @@ class Joined(Learner):
         return self._of(stage).units(row) / self._scales.get(stage, 1.0)
 
     def collate(self, encoded: Sequence[Encoded], *, masked: bool = True) -> Any:
-        groups: dict[int | None, list[Encoded]] = {}
-        for row in encoded:
-            groups.setdefault(stage_of(row), []).append(row)
-        return Parts({stage: self._of(stage).collate(rows) for stage, rows in groups.items()})
+        groups = _by_stage(encoded)
+        return Parts({stage: self._of(stage).collate([encoded[i] for i in places]) for stage, places in groups.items()})
 
     def loss(self, batch: Any, *, smoothing: float) -> tuple[torch.Tensor, float]:
         sums, counts = [], 0.0
@@ -167,6 +176,13 @@ class Joined(Learner):
 def stage_of(row: Encoded) -> int | None:
     """Return the earlier stage that a row belongs to, or None for the current one."""
     return row.stage if isinstance(row, Tagged) else None
+
+
+def _by_stage(rows: Sequence[Encoded]) -> dict[int | None, list[int]]:
+    groups: dict[int | None, list[int]] = {}
+    for place, row in enumerate(rows):
+        groups.setdefault(stage_of(row), []).append(place)
+    return groups
 
 
 def _mean_units(learner: Learner, rows: Iterable[Example]) -> float:

@@ -44,7 +44,8 @@ class Learner(torch.nn.Module, ABC):
     ``answers``: it predicts something of an input alone. ``asked``: rows that judge it are answered, and not only measured.
     ``separable``: the loss of a batch is the sum of its rows' losses, so that a step may be cut into pieces. ``settles``:
     something is chosen after training, by :meth:`settle`. ``windows``: a longer text is read in windows, and nothing of it
-    is cut. ``rates`` names the default rates where the objective's own do not suit the network.
+    is cut. ``rates`` names the default rates where the objective's own do not suit the network. ``refers``: metrics
+    compare it with the network it was made of.
     """
 
     objective: ClassVar[str]
@@ -55,6 +56,7 @@ class Learner(torch.nn.Module, ABC):
     separable: ClassVar[bool] = True
     settles: ClassVar[bool] = False
     windows: ClassVar[bool] = False
+    refers: ClassVar[bool] = False
     rates: str | None = None
     network: Any
     tokenizer: Any
@@ -87,6 +89,10 @@ class Learner(torch.nn.Module, ABC):
     def save(self, folder: Path) -> dict[str, Any]:
         """Write the network (adapters merged) and tokenizer; return the facts that :meth:`restore` needs."""
 
+    def decide(self, train: TrainSection) -> TrainSection:
+        """Decide what `auto` means where it depends on what :meth:`look` found."""
+        return train
+
     @abstractmethod
     def prepare_training(self, train: TrainSection) -> None:
         """Set which parameters learn."""
@@ -98,6 +104,10 @@ class Learner(torch.nn.Module, ABC):
     def start_epoch(self, epoch: int, *, seed: int) -> None:
         """Prepare what differs from pass to pass, from nothing but these numbers, so that a resumed run sees the same."""
         return
+
+    def refer(self, rows: Sequence[Encoded]) -> list[Encoded]:
+        """Return the rows with what the network says of them before it learns; a resumed run asks again."""
+        return list(rows)
 
     def begin(
         self, rows: Sequence[Encoded], *, train: TrainSection, weights: Sequence[float] | None = None
@@ -128,6 +138,9 @@ class Learner(torch.nn.Module, ABC):
     @abstractmethod
     def encode_input(self, inputs: Mapping[str, Any], *, room: int) -> Encoded:
         """Encode an input to be answered, leaving ``room`` tokens for an answer."""
+
+    def begin_step(self, rows: Sequence[Encoded]) -> None:
+        """Compute, without gradients, what all pieces of an optimiser step share."""
 
     @abstractmethod
     def loss(self, batch: Batch, *, smoothing: float) -> tuple[torch.Tensor, float]:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from luthier.base.errors import ModelError
-from luthier.base.records import Encoded
+from luthier.base.records import Encoded, Example
 from luthier.prompts.template import Message, Style, Tools, chat_text, plain_text
 
 
@@ -112,13 +112,22 @@ class Turns:
 
         A prompt that is too long loses its oldest tokens, but keeps its opening token: the question usually stands at the end.
         """
-        answer_ids = self.answer_ids(messages, answer, tools)
-        room = self.max_tokens - len(answer_ids)
+        found = self.encode_answers(messages, [answer], tools=tools)
+        return found[0] if found else None
+
+    def encode_answers(
+        self, messages: Sequence[Message], answers: Sequence[str], *, tools: Tools | None = None
+    ) -> tuple[Encoded, ...] | None:
+        """Encode one prompt with each of several answers, the prompt cut alike for all; None where one does not fit."""
+        answer_ids = [self.answer_ids(messages, answer, tools) for answer in answers]
+        room = self.max_tokens - max(map(len, answer_ids))
         if room < 1:
             return None
         asked_ids = self.prompt_ids(messages, tools) or [_filler(self.tokenizer)]
         prompt_ids = cut_left(asked_ids, room, keep_first=self._opens)
-        return Encoded(tuple(prompt_ids + answer_ids), (False,) * len(prompt_ids) + (True,) * len(answer_ids))
+        return tuple(
+            Encoded((*prompt_ids, *ids), (False,) * len(prompt_ids) + (True,) * len(ids)) for ids in answer_ids
+        )
 
     def encode_prompt(self, messages: Sequence[Message], *, room: int, tools: Tools | None = None) -> Encoded:
         """Encode a question to be answered, leaving ``room`` tokens for the answer."""
@@ -149,6 +158,18 @@ class Turns:
         tail = self.tokenizer(whole.removeprefix(asked), add_special_tokens=False)["input_ids"]
         closing = [i for i in tail if i in special][:1]
         return tuple(dict.fromkeys([self.end_id, *closing]))
+
+
+def encode_judged(turns: Turns, example: Example) -> Encoded | None:
+    """Encode a preference as a row without ids of its own: ``others`` are a pair's better and worse answer behind their prompt.
+
+    A single answer has ``label`` 1 where it was marked good and 0 where bad. None where an answer does not fit.
+    """
+    target = example.target or {}
+    single = "chosen" not in target
+    said = [target["completion"]] if single else [target["chosen"], target["rejected"]]
+    found = turns.encode_answers(example.inputs["messages"], list(map(str, said)), tools=example.inputs.get("tools"))
+    return found and Encoded((), label=int(bool(target["desirable"])) if single else None, others=found)
 
 
 def cut_left(ids: Sequence[int], room: int, *, keep_first: bool) -> list[int]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from luthier.base.records import Encoded, Example
-from luthier.prompts.encode import Turns, document_ids, encode_text, encode_windows, graded_text
+from luthier.prompts.encode import Turns, document_ids, encode_judged, encode_text, encode_windows, graded_text
 from luthier.prompts.template import Style, style_for
 
 Encode = Callable[[Example], Encoded | None]
@@ -30,6 +31,8 @@ def encoder(objective: str, tokenizer: Any, *, template: str, max_tokens: int, d
         return lambda example: turns.encode(
             example.inputs["messages"], str(example.target), tools=example.inputs.get("tools")
         )
+    if objective == "prefer":
+        return partial(encode_judged, _Turns(tokenizer, style_for(tokenizer, template), max_tokens))
     if objective == "text":
         # Documents are cut into windows, so nothing of them is lost whatever the limit.
         return lambda example: _document(tokenizer, str(example.inputs["text"]), decodes=decodes)
@@ -41,6 +44,15 @@ def _document(tokenizer: Any, text: str, *, decodes: bool) -> Encoded:
         return Encoded(tuple(tokenizer(text, add_special_tokens=False)["input_ids"]))
     ids = document_ids(tokenizer, text)
     return Encoded(ids, (False,) + (True,) * (len(ids) - 1))
+
+
+def joined(encoded: Encoded) -> Encoded:
+    """Return a row of several answers as one sequence: its prompt, then all that is learnt."""
+    if encoded.ids or not encoded.others:
+        return encoded
+    first, *more = encoded.others
+    ids = [i for other in more for i, learnt in zip(other.ids, other.learn, strict=True) if learnt]
+    return Encoded((*first.ids, *ids), (*first.learn, *(True for _ in ids)))
 
 
 class _Turns(Turns):
@@ -58,7 +70,11 @@ class _Turns(Turns):
 
 
 def pieces(tokenizer: Any, encoded: Encoded) -> list[dict[str, Any]]:
-    """Return ``{text, id, learnt, special}`` of each token; ``text`` is what it stands for, leading space kept."""
+    """Return ``{text, id, learnt, special}`` of each token; ``text`` is what it stands for, leading space kept.
+
+    Answers to one prompt stand one after the other behind it.
+    """
+    encoded = joined(encoded)
     special = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
     learn = encoded.learn or (False,) * len(encoded.ids)
     names = tokenizer.convert_ids_to_tokens(list(encoded.ids))

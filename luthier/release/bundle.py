@@ -64,8 +64,9 @@ def largest_difference(first: Sequence[Prediction], second: Sequence[Prediction]
     for a, b in zip(first, second, strict=True):
         if a.scores is not None and b.scores is not None:
             worst = max([worst, *(abs(a.scores[label] - b.scores[label]) for label in a.scores)])
-        elif a.grades is not None and b.grades is not None:
+        if a.grades is not None and b.grades is not None:
             worst = max([worst, *(abs(a.grades[trait] - b.grades[trait]) for trait in a.grades)])
-        elif a.measured and b.measured:
-            worst = max(worst, abs(a.measured["nll_sum"] - b.measured["nll_sum"]) / max(1.0, a.measured["token_count"]))
+        for name in (n for n in a.measured if n.endswith("nll_sum") and n in b.measured):
+            count = a.measured[name.replace("nll_sum", "token_count")]
+            worst = max(worst, abs(a.measured[name] - b.measured[name]) / max(1.0, count))
     return worst

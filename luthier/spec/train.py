@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from luthier.spec.common import Section
+from luthier.spec.prefer import Prefer
 
 Auto = Literal["auto"]
 
@@ -69,6 +70,10 @@ class TrainSection(Section):
     )
     adapters: Adapters = Field(default_factory=Adapters, description="For `adapters`: their size.")
     prompt: Prompt = Field(default_factory=Prompt, description="For `prompt` and `prefix`: their length.")
+    prefer: Prefer = Field(
+        default_factory=Prefer,
+        description="For the objective `prefer`: how a better answer is weighed against a worse one.",
+    )
     dropout: float | None = Field(
         None, ge=0, lt=1, description="Dropout of the network's layers and attention; default: the model's own."
     )

@@ -95,12 +95,14 @@ def _backward(
 ) -> tuple[float, float, int]:
     """Accumulate the gradient of the mean loss over a step's rows; return mean loss, learnt units and computed tokens."""
     units = sum(learner.units(rows[r]) for r in picked)
+    with precision(learner, plan):
+        learner.begin_step([rows[r] for r in picked])
     total, padded = torch.zeros((), dtype=torch.float64), 0
     # In-batch negatives tie the rows of a step together: there it is one piece, whatever its size.
     most = plan.micro_tokens if learner.separable else max(lengths) * len(picked)
     for piece in micro_batches(picked, lengths, max_tokens=most):
         batch = learner.collate([rows[r] for r in piece])
-        with _precision(learner, plan):
+        with precision(learner, plan):
             loss_sum, _ = learner.loss(batch, smoothing=plan.smoothing)
         (loss_sum / units).backward()
         total += loss_sum.detach().double().cpu()
@@ -108,7 +110,8 @@ def _backward(
     return float(total) / units, units, padded
 
 
-def _precision(learner: Learner, plan: Plan) -> Any:
+def precision(learner: Learner, plan: Plan) -> Any:
+    """Return the context in which the network is run for a loss."""
     return torch.autocast(learner.device.type, dtype=torch.bfloat16) if plan.bfloat16 else nullcontext()
 
 

@@ -25,7 +25,7 @@ from luthier.spec.train import TrainSection
 from luthier.train import checkpoint
 from luthier.train.checkpoint import Progress, copy_state
 from luthier.train.defaults import make_plan
-from luthier.train.loop import Plan, train
+from luthier.train.loop import Plan, precision, train
 from luthier.train.optim import make_optimizer
 from luthier.train.penalty import Penalty
 
@@ -71,6 +71,8 @@ def fit(
     learner.prepare_training(section)
     rows, names = encode_all(learner, examples, emit)
     plan = make_plan(section, rows=len(rows))
+    with precision(learner, plan):
+        rows = learner.refer(rows)
     parameters = count(learner)
     if not parameters.trained:
         raise TrainError("no parameter learns with these settings", where="train.method")
@@ -100,7 +102,7 @@ def encode_all(learner: Learner, examples: Sequence[Example], emit: Emit) -> tup
             continue
         rows.append(encoded)
         names.append(str(example.source))
-    cut = 0 if learner.windows else sum(len(r) >= learner.max_tokens for r in rows)
+    cut = 0 if learner.windows else sum(r.longest >= learner.max_tokens for r in rows)
     if not rows:
         raise TrainError(
             f"no training row fits in {learner.max_tokens} tokens with its whole answer",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from luthier.base.records import Prediction
-from luthier.evaluate.tables import classify, generate, grade, multilabel, text
+from luthier.evaluate.tables import classify, generate, grade, multilabel, prefer, text
 from luthier.evaluate.tables.common import Family, Floats, Ints, Table
 
 FAMILIES: dict[str, Family] = {
@@ -14,6 +14,7 @@ FAMILIES: dict[str, Family] = {
     "multilabel": multilabel.FAMILY,
     "grade": grade.FAMILY,
     "generate": generate.FAMILY,
+    "prefer": prefer.FAMILY,
     "text": text.FAMILY,
 }
 

@@ -36,7 +36,7 @@ class Table(Protocol):
 class Family:
     """What is measured for one objective.
 
-    ``default`` chooses the delivered weights; ``overall`` are all metrics of all rows, ``by_label`` those written
+    ``default`` stands for the run, and chooses the delivered weights unless ``chooses`` does; ``overall`` are all metrics of all rows, ``by_label`` those written
     ``metric[label]`` (a trait of a grade, too); ``shown`` come first in the terminal. ``words`` says of each what it means. ``measured`` need no written answer.
     """
 
@@ -46,6 +46,7 @@ class Family:
     shown: tuple[str, ...]
     words: Mapping[str, str]
     by_label: tuple[str, ...] = ()
+    chooses: str = ""
     lower_is_better: frozenset[str] = field(default_factory=frozenset)
     neither_is_better: frozenset[str] = field(default_factory=frozenset)
     unbounded: frozenset[str] = field(default_factory=frozenset)
