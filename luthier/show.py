@@ -110,6 +110,9 @@ class Progress:
     def _on_model(self, event: Mapping[str, Any]) -> None:
         self._line(f"model    {event['base']} on {event['device']}, up to {event['max_tokens']} tokens")
 
+    def _on_method(self, event: Mapping[str, Any]) -> None:
+        self._line(f"method   {event['method']}: {event['why']}")
+
     def _on_baseline(self, event: Mapping[str, Any]) -> None:
         value = event["value"]
         self._line(

@@ -31,7 +31,11 @@ def training(record: Mapping[str, Any], plots: Plots) -> list[Html]:
     steps, evaluations = curve.get("steps") or [], curve.get("evaluations") or []
     seconds = record.get("seconds") or {}
     memory = plain_number(record.get("peak_memory_mb"))
-    facts = [(f"{name} time", duration(s)) for name, value in seconds.items() if (s := plain_number(value)) is not None]
+    method, why = (record.get("model") or {}).get("method"), (record.get("training") or {}).get("why")
+    facts = [("method", f"{method}: {why}")] if method and why else []
+    facts += [
+        (f"{name} time", duration(s)) for name, value in seconds.items() if (s := plain_number(value)) is not None
+    ]
     facts += [("most memory", f"{memory:,.0f} MB")] if memory is not None else []
     parts = _fit(record)
     if steps:

@@ -49,7 +49,7 @@ def choose_method(
     if train.method != "auto":
         if train.method == "qlora":
             tuners.check_qlora()
-        return Choice(train.method, "asked for")
+        return Choice(train.method, "the task asks for it")
     found = _by_size(learner, examples, train)
     contest = CONTESTS.get(learner.objective)
     won = contest(learner, examples, train, train.seed if seed is None else seed, found) if contest else None

@@ -30,7 +30,7 @@ def test_a_decoder_gets_low_rank_updates(tiny_llama: Path) -> None:
 
 def test_what_is_asked_for_is_taken(tiny_bert: Path) -> None:
     learner = learner_of(tiny_bert, "classify", LABELS)
-    assert choose_method(learner, labelled(30), TrainSection(method="ia3")) == Choice("ia3", "asked for")
+    assert choose_method(learner, labelled(30), TrainSection(method="ia3")) == Choice("ia3", "the task asks for it")
 
 
 def test_memory_decides_and_the_figures_are_told(tiny_bert: Path, monkeypatch) -> None:
