@@ -13,13 +13,13 @@ from peft.utils import ModulesToSaveWrapper
 from torch import nn
 
 from luthier.base.errors import ModelError
-from luthier.models import adapters, freeze, tuners, virtual
+from luthier.models import adapters, freeze, quantised, tuners, virtual
 from luthier.spec.train import TrainSection
 
 # The wrapping methods; every other one sets which of the network's own parameters learn.
 _WRAPPERS: dict[str, Callable[[nn.Module, TrainSection, tuple[str, ...]], nn.Module]] = {
     "lora": tuners.lora,
-    "qlora": tuners.qlora,
+    "qlora": quantised.qlora,
     "ia3": tuners.ia3,
     "prompt": tuners.prompt,
     "prefix": tuners.prefix,
@@ -89,6 +89,11 @@ def merge(network: nn.Module) -> nn.Module:
     if not isinstance(network, PeftModel) or virtual.learns_input(network):
         return network
     _bare_heads(network)
+    inside: nn.Module = network.get_base_model()
+    if quantised.is_quantised(inside):
+        quantised.unfold(inside)
+        del inside.is_loaded_in_4bit
+        return inside
     return network.merge_and_unload()
 
 
@@ -103,8 +108,8 @@ def _bare_heads(network: nn.Module) -> None:
 def count(*modules: nn.Module | None) -> Counted:
     """Count the parameters of modules, and those that learn. An adapter's base counts in the total."""
     seen: dict[int, nn.Parameter] = {id(p): p for m in modules if m is not None for p in m.parameters()}
-    total = sum(p.numel() for p in seen.values())
-    return Counted(total, sum(p.numel() for p in seen.values() if p.requires_grad))
+    sizes = {key: quantised.real_count(p) for key, p in seen.items()}
+    return Counted(sum(sizes.values()), sum(sizes[key] for key, p in seen.items() if p.requires_grad))
 
 
 def save(network: nn.Module, folder: Path) -> tuple[nn.Module, str | None]:

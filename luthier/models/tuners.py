@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import torch
 from peft import IA3Config, LoraConfig, PeftConfig, PeftModel, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from torch import nn
 
@@ -156,51 +155,3 @@ def reopen(network: nn.Module, folder: str) -> nn.Module:
         warnings.simplefilter("ignore")
         opened: nn.Module = PeftModel.from_pretrained(network, folder, is_trainable=False)
     return opened
-
-
-def qlora(network: nn.Module, train: TrainSection, head_names: tuple[str, ...]) -> nn.Module:
-    """Return the network with its blocks in 4 bits and low-rank updates on them (Dettmers et al. 2023, https://arxiv.org/abs/2305.14314).
-
-    Raises:
-        ModelError: no GPU, or bitsandbytes is not installed.
-    """
-    check_qlora()
-    import bitsandbytes
-
-    for name in lora_targets(network, head_names):
-        layer: Any = network.get_submodule(name)
-        if not isinstance(layer, nn.Linear):
-            raise ModelError(
-                f"this model keeps {name} in a form that bitsandbytes does not quantise",
-                where="train.method", mend="Use lora.",
-            )  # fmt: skip
-        small = bitsandbytes.nn.Linear4bit(
-            layer.in_features, layer.out_features, bias=layer.bias is not None, quant_type="nf4",
-            compute_dtype=torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32,
-        )  # fmt: skip
-        small.load_state_dict(layer.state_dict())
-        parent, _, own = name.rpartition(".")
-        setattr(network.get_submodule(parent), own, small.to("cuda"))
-    network.is_loaded_in_4bit = True  # type: ignore[assignment]
-    return lora(network, train, head_names)
-
-
-def check_qlora() -> None:
-    """Refuse QLoRA where it cannot run.
-
-    Raises:
-        ModelError: no GPU, or bitsandbytes is not installed.
-    """
-    import importlib.util
-
-    missing = None
-    if not torch.cuda.is_available():
-        missing = "there is no GPU here"
-    elif importlib.util.find_spec("bitsandbytes") is None:
-        missing = "bitsandbytes is not installed (pip install bitsandbytes)"
-    if missing:
-        raise ModelError(
-            f"QLoRA keeps the base in 4 bits on a GPU, and {missing}",
-            where="train.method",
-            mend="Use lora: the same update on the base in full precision, with four to eight times its memory.",
-        )

@@ -10,7 +10,7 @@ import torch
 
 from luthier.base.errors import ModelError
 from luthier.base.records import Example
-from luthier.models import memory, methods, tuners
+from luthier.models import memory, methods, quantised
 from luthier.objectives.learner import Learner
 from luthier.spec.train import TrainSection
 from luthier.train import defaults
@@ -48,7 +48,7 @@ def choose_method(
     """
     if train.method != "auto":
         if train.method == "qlora":
-            tuners.check_qlora()
+            quantised.check()
         return Choice(train.method, "the task asks for it")
     found = _by_size(learner, examples, train)
     contest = CONTESTS.get(learner.objective)
@@ -131,7 +131,7 @@ def _words(
 
 def _can_qlora() -> bool:
     try:
-        tuners.check_qlora()
+        quantised.check()
     except ModelError:
         return False
     return True

@@ -17,7 +17,7 @@ from transformers import AutoModel, AutoModelForCausalLM
 
 from luthier.base.errors import ModelError, TrainError
 from luthier.base.interrupt import Interrupted, Stopper
-from luthier.models import freeze, methods
+from luthier.models import freeze, methods, quantised
 from luthier.objectives import Learner
 from luthier.objectives.cut import gathered
 from luthier.release.bundle import write_bundle
@@ -300,6 +300,33 @@ def test_virtual_tokens_take_room_from_the_text(method, tiny_bert: Path, tiny_ll
     decoder = make(tiny_llama, "generate")
     decoder.prepare_training(section("generate", 8, method=method))
     assert decoder.max_tokens == decoder.turns.max_tokens == 236
+
+
+@pytest.mark.parametrize("variant", ["lora", "rslora", "dora"])
+@pytest.mark.parametrize(("objective", "model"), [("classify", "tiny_roberta"), ("generate", "tiny_llama")])
+def test_a_base_in_four_bits_is_delivered_as_it_was_trained(
+    objective, model, variant, request, tmp_path, monkeypatch
+) -> None:
+    """bitsandbytes also runs on a CPU, too slowly to offer it: what is computed can be checked there."""
+    modules = pytest.importorskip("bitsandbytes.nn.modules", reason="notice: bitsandbytes is not installed")
+    # Its own way to keep weights on such a processor needs wider layers than these.
+    monkeypatch.setattr(modules, "has_avx512bf16", lambda: False)
+    monkeypatch.setattr(quantised, "check", lambda: None)
+    learner = learner_of(request.getfixturevalue(model), objective, LABELS if objective == "classify" else ())
+    whole = methods.count(learner).total
+    examples = rows_of(objective, 12)
+    settings = section(objective, 12, method="qlora", lora={"variant": variant}, rate=5e-3, epochs=2.0, batch=6)
+    outcome = fit(learner, examples, settings, score=None)
+    assert outcome.parameters.total - outcome.parameters.trained >= whole - 1200, (
+        "packed weights count as what they stand for"
+    )
+    before = Predictor(learner).measure(examples)
+    _, difference = write_bundle(tmp_path / "bundle", learner, probes=examples, facts=FACTS)
+    assert difference < 1e-5
+    after = load_predictor(tmp_path / "bundle")
+    assert not any("Linear4bit" in type(m).__name__ for m in after.learner.modules())
+    for one, two in zip(before, after.measure(examples), strict=True):
+        assert (one.scores or one.measured) == pytest.approx(two.scores or two.measured, rel=1e-4)
 
 
 def test_dropout_is_set_everywhere(tiny_bert: Path, tiny_llama: Path) -> None:
