@@ -110,9 +110,6 @@ class Progress:
     def _on_model(self, event: Mapping[str, Any]) -> None:
         self._line(f"model    {event['base']} on {event['device']}, up to {event['max_tokens']} tokens")
 
-    def _on_method(self, event: Mapping[str, Any]) -> None:
-        self._line(f"method   {event['method']}: {event['why']}")
-
     def _on_baseline(self, event: Mapping[str, Any]) -> None:
         value = event["value"]
         self._line(
@@ -306,9 +303,14 @@ def _check_labels(labels: Mapping[str, Mapping[str, int]]) -> None:
 def learning_curve(found: Mapping[str, Any]) -> None:
     """Print a learning curve and what more rows would bring."""
     points, ahead = found["points"], found["extrapolated"]
-    rows = [[f"{p['share']:.0%}", f"{p['rows']:,}", f"{p['value']:.3f}", f"{p['low']:.3f} to {p['high']:.3f}"] for p in points]
+    rows = [
+        [f"{p['share']:.0%}", f"{p['rows']:,}", f"{p['value']:.3f}", f"{p['low']:.3f} to {p['high']:.3f}"]
+        for p in points
+    ]
     told = f"{ahead['low']:.3f} to {ahead['high']:.3f}"
-    rows.append([f"{ahead['rows'] / points[-1]['rows']:.0%}, extrapolated", f"{ahead['rows']:,}", f"{ahead['value']:.3f}", told])
+    rows.append(
+        [f"{ahead['rows'] / points[-1]['rows']:.0%}, extrapolated", f"{ahead['rows']:,}", f"{ahead['value']:.3f}", told]
+    )
     table(["train rows", "rows", found["metric"], "95 % interval"], rows)
     say(found["words"])
 

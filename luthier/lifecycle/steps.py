@@ -100,7 +100,8 @@ def _choose(round_: Round, data: Prepared, model: Model) -> Choice:
         return Choice(**read_json(kept))
     choice = choose_method(model.learner, data.train, round_.file.task.train)
     write_json(kept, {"method": choice.method, "why": choice.why, "facts": dict(choice.facts)})
-    round_.emit("method", method=choice.method, why=choice.why)
+    said = f"method   {choice.method}: {choice.why}"
+    round_.emit("method", method=choice.method, why=choice.why, said=said)
     return choice
 
 
