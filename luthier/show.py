@@ -303,14 +303,9 @@ def _check_labels(labels: Mapping[str, Mapping[str, int]]) -> None:
 def learning_curve(found: Mapping[str, Any]) -> None:
     """Print a learning curve and what more rows would bring."""
     points, ahead = found["points"], found["extrapolated"]
-    rows = [
-        [f"{p['share']:.0%}", f"{p['rows']:,}", f"{p['value']:.3f}", f"{p['low']:.3f} to {p['high']:.3f}"]
-        for p in points
-    ]
+    rows = [[f"{p['share']:.0%}", f"{p['rows']:,}", f"{p['value']:.3f}", f"{p['low']:.3f} to {p['high']:.3f}"] for p in points]
     told = f"{ahead['low']:.3f} to {ahead['high']:.3f}"
-    rows.append(
-        [f"{ahead['rows'] / points[-1]['rows']:.0%}, extrapolated", f"{ahead['rows']:,}", f"{ahead['value']:.3f}", told]
-    )
+    rows.append([f"{ahead['rows'] / points[-1]['rows']:.0%}, extrapolated", f"{ahead['rows']:,}", f"{ahead['value']:.3f}", told])
     table(["train rows", "rows", found["metric"], "95 % interval"], rows)
     say(found["words"])
 

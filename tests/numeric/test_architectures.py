@@ -54,7 +54,7 @@ def trained(base: Path, objective: str, method: str, pooling: str, out: Path) ->
     options = {"pooling": pooling} if pooling else {}
     learner = learner_of(base, objective, LABELS if objective == "classify" else (), **options)
     examples = labelled(12) if objective == "classify" else sums(12)
-    chosen = section(objective, 12, method=method, layers=1, max_steps=3, batch=4, rate=5e-3, prompt={"tokens": 5},
+    chosen = section(objective, 12, method=method, layers=1, max_steps=5 if method == "gradual" else 3, batch=4, rate=5e-3, prompt={"tokens": 5},
                      head="random" if method == "head" else "linear-fit")  # fmt: skip
     fit(learner, examples, chosen, score=None)
     predictor = Predictor(learner)
