@@ -87,7 +87,7 @@ def diagnose(evaluations: Sequence[Mapping[str, Any]], context: Context) -> Diag
     if signs is None:
         return _unmeasured(evaluations)
     figures = _figures(signs, context)
-    found = [verdict for verdict, test in _TESTS.items() if test(signs, context)]
+    found = list(dict.fromkeys(verdict for verdict, test in _TESTS if test(signs, context)))
     if not found:
         blurred = signs.valid_right is not None and 1.96 * signs.valid_right.error > BLUR
         found = ["cannot tell"] if blurred or signs.valid_rows < _FEWEST else ["fits"]
@@ -124,15 +124,15 @@ def _span(estimate: Estimate) -> dict[str, float]:
     return {"value": round(estimate.value, 5), "low": round(estimate.low, 5), "high": round(estimate.high, 5)}
 
 
-def _underfits(signs: Signs, context: Context) -> bool:
-    """Whether it knows its own train rows worse than a simple model knows new ones, or has stopped too early."""
+def _stopped_short(signs: Signs, context: Context) -> bool:
+    """Whether training hardly touched the train loss, or was ended while the validation loss still fell fast."""
+    del context
     still_falling = signs.falling.value > FALLING and signs.falling.low > FALLING / 3
-    below = _below_simple(signs, context)
-    untouched = signs.learnt is not None and signs.learnt < UNTOUCHED and not _by_heart(signs)
-    return below or untouched or still_falling
+    return still_falling or (signs.learnt is not None and signs.learnt < UNTOUCHED and not _by_heart(signs))
 
 
 def _below_simple(signs: Signs, context: Context) -> bool:
+    """Whether it knows its own train rows worse than a simple model knows new ones."""
     return signs.train_right is not None and context.simple is not None and signs.train_right.high < context.simple
 
 
@@ -172,9 +172,11 @@ def _gap(signs: Signs) -> Estimate | None:
     return Estimate(signs.train_right.value - signs.valid_right.value, error)
 
 
-_TESTS: dict[Verdict, Callable[[Signs, Context], bool]] = {
-    "underfits": _underfits,
-    "noisy": _noisy,
-    "overfits": _overfits,
-    "data-limited": _limited,
-}
+_TESTS: tuple[tuple[Verdict, Callable[[Signs, Context], bool]], ...] = (
+    ("underfits", _below_simple),
+    ("noisy", _noisy),
+    # Where labels are wrong, a fitted head already knows all that can be known, and training can take nothing more away.
+    ("underfits", _stopped_short),
+    ("overfits", _overfits),
+    ("data-limited", _limited),
+)

@@ -171,3 +171,12 @@ def test_a_head_fitted_in_one_go_has_not_been_left_untouched() -> None:
     once = [run_of(*FITS)[-1]]
     assert diagnose(once, ASIDE).verdict == "fits"
     assert diagnose([run_of(*UNDER)[-1]], ASIDE).verdict == "underfits"
+
+
+def test_wrong_labels_that_a_fitted_head_already_copes_with_are_no_underfitting() -> None:
+    still = ((0.7, 0.7, 0.7, 0.7, 0.7, 0.7), (0.95, 0.94, 0.94, 0.94, 0.94, 0.94),
+             (0.72, 0.72, 0.72, 0.72, 0.72, 0.72), (0.88, 0.875, 0.875, 0.87, 0.87, 0.87))  # fmt: skip
+    known = Context(rows=600, labels=3, simple=0.69, label_errors={"sure_wrong": 0.25, "estimated_share": 0.28})
+    assert diagnose(run_of(*still, sure_wrong=0.25), known).verdict == "noisy"
+    clean = Context(rows=600, labels=3, simple=0.69, label_errors={"sure_wrong": 0.02, "estimated_share": 0.1})
+    assert diagnose(run_of(*still, sure_wrong=0.02), clean).verdict == "underfits"
