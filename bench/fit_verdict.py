@@ -42,7 +42,7 @@ OVER: dict[str, Any] = {
     "rate": 3e-4, "epochs": 10, "schedule": "constant", "weight_decay": 0, "patience": 99, "head": "random", "evaluations": 5,
     "pooling": "cls",
 }  # fmt: skip
-GENTLE: dict[str, Any] = {"epochs": 2}
+GENTLE: dict[str, Any] = {"epochs": 2, "rate": 5e-5}
 UNDER_SLOW: dict[str, Any] = {"rate": 1e-6, "head": "random", "epochs": 3}
 UNDER_SHORT: dict[str, Any] = {"max_steps": 6, "head": "random"}
 UNDER_FROZEN: dict[str, Any] = {"method": "last-layers", "layers": 1, "rate": 2e-5, "head": "random", "epochs": 2}
@@ -69,9 +69,9 @@ class Case:
 
 
 CASES = (
-    Case("fits", "sst2", rows=700, train=GENTLE, why="2 epochs"),
+    Case("fits", "sst2", rows=900, train=GENTLE, why="2 epochs, rate 5e-5"),
     Case("fits", "banking77", per_label=30, labels=12),
-    Case("fits", "ag_news", rows=500, train=GENTLE, why="2 epochs"),
+    Case("fits", "ag_news", rows=500, train=GENTLE, why="2 epochs, rate 5e-5"),
     Case("fits", "banking77", per_label=50, labels=8, seed=1),
     Case("overfits", "sst2", rows=250, train=OVER, why="rate 3e-4, 10 epochs"),
     Case("overfits", "banking77", per_label=8, labels=30, train=OVER, why="rate 3e-4, 10 epochs"),
@@ -81,7 +81,7 @@ CASES = (
     Case("underfits", "banking77", per_label=30, labels=16, train=UNDER_FROZEN, why="one layer learns, rate 2e-5"),
     Case("underfits", "ag_news", rows=500, train=UNDER_SHORT, why="six steps"),
     Case("underfits", "banking77", per_label=40, labels=10, seed=1, train=UNDER_SHORT, why="six steps"),
-    Case("noisy", "sst2", rows=700, noise=0.3, train=GENTLE, why="30 % flipped, 2 epochs"),
+    Case("noisy", "sst2", rows=700, noise=0.3, train={"epochs": 2}, why="30 % flipped, 2 epochs"),
     Case("noisy", "banking77", per_label=40, labels=12, noise=0.2, why="20 % flipped"),
     Case("noisy", "ag_news", rows=500, noise=0.4, why="40 % flipped"),
     Case("noisy", "ag_news", rows=400, noise=0.25, seed=1, train={"epochs": 8}, why="25 % flipped, 8 epochs"),
@@ -92,8 +92,8 @@ CASES = (
 )
 DEVELOP = (
     Case("fits", "clinc150", per_label=30, labels=16),
-    Case("fits", "support", rows=400, train=GENTLE, why="2 epochs"),
-    Case("fits", "medical", rows=500, train=GENTLE, why="2 epochs"),
+    Case("data-limited", "support", rows=400),
+    Case("fits", "medical", rows=500, train=GENTLE, why="2 epochs, rate 5e-5"),
     Case("fits", "clinc150", per_label=50, labels=8, seed=1),
     Case("overfits", "clinc150", per_label=8, labels=30, train=OVER, why="rate 3e-4, 10 epochs"),
     Case("overfits", "support", rows=300, train=OVER, why="rate 3e-4, 10 epochs"),
