@@ -180,3 +180,46 @@ def tiny_roberta_mlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
                            intermediate_size=64, max_position_embeddings=66, pad_token_id=tokenizer.pad_token_id,
                            hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)  # fmt: skip
     return _save(tmp_path_factory.mktemp("tiny") / "roberta-mlm", RobertaForMaskedLM, config, tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A T5 of two layers: positions as differences, tied and scaled output, a tokenizer that ends every text with </s>."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
+
+    core = Tokenizer(models.Unigram())
+    core.pre_tokenizer = pre_tokenizers.Metaspace()
+    core.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=300,
+        special_tokens=["<pad>", "</s>", "<unk>"],
+        unk_token="<unk>",
+        initial_alphabet=list("0123456789+="),
+    )
+    core.train_from_iterator(SENTENCES * 3, trainer)
+    core.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=128
+    )
+    config = T5Config(vocab_size=len(tokenizer) + 5, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4,
+                      dropout_rate=0.0, pad_token_id=0, eos_token_id=1, decoder_start_token_id=0)  # fmt: skip
+    return _save(tmp_path_factory.mktemp("tiny") / "t5", T5ForConditionalGeneration, config, tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny_bart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BART of two layers: learned positions, decoders start with </s>, texts stand between <s> and </s>."""
+    from tokenizers import processors
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    tokenizer = _bpe(bos_token="<s>", pad_token="<pad>", eos_token="</s>", unk_token="<unk>", mask_token="<mask>")
+    ids = {name: tokenizer.convert_tokens_to_ids(name) for name in ("<s>", "<pad>", "</s>")}
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[(name, ids[name]) for name in ("<s>", "</s>")]
+    )
+    config = BartConfig(vocab_size=len(tokenizer), d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,
+                        decoder_attention_heads=4, encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=128, dropout=0.0,
+                        bos_token_id=ids["<s>"], pad_token_id=ids["<pad>"], eos_token_id=ids["</s>"],
+                        decoder_start_token_id=ids["</s>"], forced_eos_token_id=None)  # fmt: skip
+    return _save(tmp_path_factory.mktemp("tiny") / "bart", BartForConditionalGeneration, config, tokenizer)

@@ -46,11 +46,11 @@ def preview(file: TaskFile, data: Prepared, *, rows: int = 5) -> dict[str, Any]:
         tokens = open_tokens(
             task.model.base, folder=file.folder, revision=task.model.revision, max_tokens=task.model.max_tokens
         )
-        if objective in WRITING and not tokens.decodes:
+        if objective in WRITING and not (tokens.decodes or (objective == "generate" and tokens.reads == "seq2seq")):
             raise ModelError(f"{tokens.name} reads text but does not write it", where="model.base",
                              mend=f"`{objective}` needs a decoder such as Llama, Qwen or GPT-2.")  # fmt: skip
         encode, whole = (
-            encoder(objective, tokens.tokenizer, template=task.model.template, max_tokens=limit, decodes=tokens.decodes)
+            encoder(objective, tokens.tokenizer, template=task.model.template, max_tokens=limit, reads=tokens.reads)
             for limit in (tokens.max_tokens, WHOLE)
         )
         if encode is None or whole is None:
@@ -59,7 +59,9 @@ def preview(file: TaskFile, data: Prepared, *, rows: int = 5) -> dict[str, Any]:
             "base": tokens.name,
             "max_tokens": tokens.max_tokens,
             "model_limit": tokens.limit,
-            "lengths": _lengths(data, whole, WHOLE if objective in IN_WINDOWS else tokens.max_tokens),
+            "lengths": _lengths(
+                data, whole, WHOLE if objective in IN_WINDOWS else tokens.max_tokens, apart=tokens.reads == "seq2seq"
+            ),
             "sides": {
                 side: _first(_side(data, side)[:rows], encode, whole, tokens) for side in SIDES if _side(data, side)
             },
@@ -95,8 +97,11 @@ def _first(rows: Sequence[Example], encode: Encode, whole: Encode, tokens: Token
     return shown
 
 
-def _lengths(data: Prepared, whole: Encode, limit: int) -> dict[str, Any]:
-    """Return the spread of token lengths, and how many rows would be cut or, for answers that do not fit, left out."""
+def _lengths(data: Prepared, whole: Encode, limit: int, *, apart: bool) -> dict[str, Any]:
+    """Return the spread of token lengths, and how many rows would be cut or, for answers that do not fit, left out.
+
+    ``apart``: prompt and answer are two texts, each with the whole limit to itself.
+    """
     total = sum(len(_side(data, side)) for side in SIDES)
     spread, sizes, answers, refused = Spread(), [], [], Fault("")
     unrendered = 0
@@ -112,7 +117,7 @@ def _lengths(data: Prepared, whole: Encode, limit: int) -> dict[str, Any]:
             answers.append(max(sum(part.learn) for part in (encoded, *encoded.others)))
     spread.add(sizes)
     lengths, answer_lengths = np.asarray(sizes), np.asarray(answers)
-    too_long = answer_lengths >= limit if answer_lengths.any() else np.zeros(len(lengths), dtype=bool)
+    too_long = answer_lengths >= limit + apart if answer_lengths.any() else np.zeros(len(lengths), dtype=bool)
     cut = (lengths > limit) & ~too_long if len(lengths) else too_long
     seen = len(sizes) + unrendered
 

@@ -82,7 +82,9 @@ def resolve(round_: Round, data: Prepared, model: Model) -> Task:
     """Return the task with every `auto` of its training section decided."""
     task = round_.file.task
     section = task.train.model_copy(update={"method": _choose(round_, data, model).method})
-    train = model.learner.decide(defaults.resolve(section, objective=task.task.objective, rows=len(data.train)))
+    train = model.learner.decide(
+        defaults.resolve(section, objective=task.task.objective, rows=len(data.train), rates=model.learner.rates)
+    )
     if train.metric == "auto":
         train = train.model_copy(update={"metric": measures.CHOOSES[task.task.objective]})
     fault = measures.check_metric(train.metric, task.task.objective, data.labels, where="train.metric")

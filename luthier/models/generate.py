@@ -53,6 +53,30 @@ def generate(
     return [_until(row, ends) for row in made_BT[:, known:].tolist()]
 
 
+def generate_seq2seq(
+    network: torch.nn.Module,
+    ids_BT: torch.Tensor,
+    mask_BT: torch.Tensor,
+    *,
+    ends: Sequence[int],
+    pad: int,
+    max_new_tokens: int,
+) -> list[list[int]]:
+    """Return the ids that an encoder-decoder writes for each row it reads, end token included where one was made.
+
+    Greedy: what a summariser's folder says of beams and least lengths was chosen for another task. Which token starts an
+    answer is the folder's own.
+    """
+    config = GenerationConfig(
+        max_new_tokens=max_new_tokens, eos_token_id=list(ends), pad_token_id=pad, use_cache=True, do_sample=False,
+        num_beams=1, min_length=0, no_repeat_ngram_size=0, repetition_penalty=1.0,
+    )  # fmt: skip
+    plain: Any = network.get_base_model() if isinstance(network, PeftModel) else network
+    with torch.inference_mode():
+        made_BT = plain.generate(input_ids=ids_BT, attention_mask=mask_BT, generation_config=config)
+    return [_until(row, ends) for row in made_BT[:, 1:].tolist()]
+
+
 def _until(ids: list[int], ends: Sequence[int]) -> list[int]:
     for index, token in enumerate(ids):
         if token in ends:

@@ -18,6 +18,7 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoModelForTextEncoding,
     AutoModelForTokenClassification,
@@ -194,9 +195,14 @@ def open_decoder(base: Base) -> torch.nn.Module:
         raise ModelError(
             f"{base.found.name} ({base.config.model_type}) reads text but does not write it",
             where="model.base",
-            mend="`generate` needs a decoder such as Llama, Qwen or GPT-2; give its folder or hub name.",
+            mend="`generate` needs a decoder (Llama, Qwen, GPT-2) or an encoder-decoder (T5, BART); give its folder or hub name.",
         )
     return _open(AutoModelForCausalLM, base, base.config)
+
+
+def open_seq2seq(base: Base) -> torch.nn.Module:
+    """Return the encoder-decoder with its output layer."""
+    return _open(AutoModelForSeq2SeqLM, base, base.config)
 
 
 def open_masked(base: Base, *, where: str) -> torch.nn.Module:

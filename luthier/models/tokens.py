@@ -32,6 +32,12 @@ class Tokens:
     max_tokens: int
     limit: int | None
     decodes: bool
+    writes_from_encoder: bool = False
+
+    @property
+    def reads(self) -> str:
+        """What reads a text: an encoder, a decoder, or the encoder of a seq2seq."""
+        return "seq2seq" if self.writes_from_encoder else "decoder" if self.decodes else "encoder"
 
 
 def open_tokens(base: str, *, folder: Path | None, revision: str | None, max_tokens: int | None) -> Tokens:
@@ -51,8 +57,9 @@ def open_tokens(base: str, *, folder: Path | None, revision: str | None, max_tok
 
     opened = open_base(found, max_tokens=max_tokens)
     return Tokens(
-        found.name, opened.tokenizer, opened.max_tokens, _limit(opened.config, opened.tokenizer), opened.decodes
-    )
+        found.name, opened.tokenizer, opened.max_tokens, _limit(opened.config, opened.tokenizer), opened.decodes,
+        opened.writes_from_encoder,
+    )  # fmt: skip
 
 
 def _place(base: str, folder: Path | None, revision: str | None) -> Found:

@@ -7,18 +7,18 @@ predictions, and how it is saved. Training, evaluation and serving know nothing 
 from __future__ import annotations
 
 from luthier.objectives.classify import Classifier
-from luthier.objectives.generate import Generator
 from luthier.objectives.grade import Grader
 from luthier.objectives.learner import Learner
 from luthier.objectives.multilabel import MultiLabeller
 from luthier.objectives.prefer import Preferrer
 from luthier.objectives.text import Text
+from luthier.objectives.writer import Writer
 
 OBJECTIVES: dict[str, type[Learner]] = {
     "classify": Classifier,
     "multilabel": MultiLabeller,
     "grade": Grader,
-    "generate": Generator,
+    "generate": Writer,
     "prefer": Preferrer,
     "text": Text,
 }

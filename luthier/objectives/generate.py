@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,7 @@ class Generator(Learner):
     objective = "generate"
     writes = True
     measures = True
+    turns_kind: ClassVar[type[Turns]] = Turns
 
     @classmethod
     def inputs_of(cls, item: str | Mapping[str, Any]) -> Mapping[str, Any]:
@@ -48,14 +50,18 @@ class Generator(Learner):
         self.tokenizer = turns.tokenizer
         self.labels = ()
         self.max_tokens = turns.max_tokens
-        self._split = _splits(methods.plain(network))
+        self._split = self._splits()
 
     @classmethod
     def create(
         cls, base: Base, *, labels: tuple[str, ...] = (), model: ModelSection, known: Mapping[str, Any] | None = None
     ) -> Learner:
-        turns = Turns(base.tokenizer, style_for(base.tokenizer, model.template), base.max_tokens)
-        return cls(open_decoder(base), turns=turns)
+        turns = cls.turns_kind(base.tokenizer, style_for(base.tokenizer, model.template), base.max_tokens)
+        return cls(cls._open(base), turns=turns)
+
+    @staticmethod
+    def _open(base: Base) -> Any:
+        return open_decoder(base)
 
     @property
     def _plain(self) -> Any:
@@ -116,7 +122,10 @@ class Generator(Learner):
     @torch.inference_mode()
     def row_losses(self, encoded: Sequence[Encoded]) -> list[tuple[float, int]]:
         """Return each row's summed negative log-likelihood (nats) of what is learnt of it, and how many tokens that are."""
-        batch = self.collate(encoded, masked=False)
+        return self.batch_losses(self.collate(encoded, masked=False))
+
+    def batch_losses(self, batch: Batch) -> list[tuple[float, int]]:
+        """Return each row's loss and count, without ever holding all scores."""
         hidden_ND, targets_N = self._scored(batch)
         vocabulary = int(self._plain.config.vocab_size)
         rows = max(1, PIECE // vocabulary)
@@ -124,7 +133,7 @@ class Generator(Learner):
             F.cross_entropy(self._scores(hidden).float(), targets, reduction="none")
             for hidden, targets in zip(hidden_ND.split(rows), targets_N.split(rows), strict=True)
         ])  # fmt: skip
-        counts = [int(self.units(row)) for row in encoded]
+        counts = [int(self.units(row)) for row in batch.rows]
         return [(part.double().sum().item(), n) for part, n in zip(nll_N.split(counts), counts, strict=True)]
 
     def answer(self, encoded: Sequence[Encoded], *, max_new_tokens: int) -> list[Prediction]:
@@ -148,26 +157,38 @@ class Generator(Learner):
     @classmethod
     def restore(cls, folder: Path, facts: Mapping[str, Any]) -> Learner:
         base = open_base(Found(folder.name, folder / "network", ""), max_tokens=facts["max_tokens"])
-        network = methods.reopen(open_decoder(base), folder, facts.get("adapter"))
-        return cls(network, turns=Turns(base.tokenizer, facts["style"], base.max_tokens))
+        network = methods.reopen(cls._open(base), folder, facts.get("adapter"))
+        return cls(network, turns=cls.turns_kind(base.tokenizer, facts["style"], base.max_tokens))
+
+    @torch.inference_mode()
+    def _splits(self) -> bool:
+        """Whether the output layer applied to the base model's hidden vectors gives the model's own scores.
+
+        Some architectures scale or cap their scores; asking the model itself is surer than a list of them.
+        """
+        network = self._plain
+        base, output = getattr(network, "base_model", None), network.get_output_embeddings()
+        if base is None or base is network or output is None:
+            return False
+        with in_evaluation(network):
+            ids_BT = probe_ids(network)
+            mine = output(base(input_ids=ids_BT, use_cache=False).last_hidden_state)
+            own = network(input_ids=ids_BT, use_cache=False).logits
+        return bool(torch.allclose(mine, own, rtol=1e-4, atol=1e-5))
 
 
-@torch.inference_mode()
-def _splits(network: Any) -> bool:
-    """Whether the output layer applied to the base model's hidden vectors gives the model's own scores.
-
-    Some architectures scale or cap their scores; asking the model itself is surer than a list of them.
-    """
-    base, output = getattr(network, "base_model", None), network.get_output_embeddings()
-    if base is None or base is network or output is None:
-        return False
+@contextmanager
+def in_evaluation(network: Any) -> Iterator[None]:
+    """Put a network into evaluation mode and back: what is asked of it must not depend on chance."""
     was_training = network.training
     network.eval()
-    device = next(network.parameters()).device
-    ids_BT = torch.arange(4, device=device)[None] % int(network.config.vocab_size)
     try:
-        mine = output(base(input_ids=ids_BT, use_cache=False).last_hidden_state)
-        own = network(input_ids=ids_BT, use_cache=False).logits
-        return bool(torch.allclose(mine, own, rtol=1e-4, atol=1e-5))
+        yield
     finally:
         network.train(was_training)
+
+
+def probe_ids(network: Any) -> torch.Tensor:
+    """Return a few ids (1, 4) to ask a network with."""
+    device = next(network.parameters()).device
+    return torch.arange(4, device=device)[None] % int(network.config.vocab_size)

@@ -19,6 +19,7 @@ from luthier.models import methods, virtual
 from luthier.models.catalogue import Found
 from luthier.models.load import Base, open_base, open_masked
 from luthier.objectives.cut import micro_batches
+from luthier.objectives.generate import in_evaluation
 from luthier.objectives.learner import Batch, Learner
 from luthier.prompts.encode import special_ids
 from luthier.spec.model import ModelSection
@@ -188,17 +189,14 @@ def _selects(network: Any) -> bool:
     base = getattr(network, "base_model", None)
     if base is None or base is network:
         return False
-    was_training = network.training
-    network.eval()
     device = next(network.parameters()).device
     ids_BT = torch.arange(8, device=device).view(2, 4) % int(network.config.vocab_size)
     asked_BT = ids_BT % 3 == 1
     try:
-        own = network(input_ids=ids_BT).logits[asked_BT]
-        with _only(network, asked_BT):
-            mine = network(input_ids=ids_BT).logits
+        with in_evaluation(network):
+            own = network(input_ids=ids_BT).logits[asked_BT]
+            with _only(network, asked_BT):
+                mine = network(input_ids=ids_BT).logits
         return mine.shape[0] == 1 and torch.allclose(mine[0], own, rtol=1e-4, atol=1e-5)
     except (AttributeError, RuntimeError, IndexError, TypeError):  # a body that returns something else
         return False
-    finally:
-        network.train(was_training)

@@ -12,9 +12,9 @@ import torch
 from luthier.base.records import Encoded, Example, Prediction
 from luthier.models import methods, virtual
 from luthier.models.catalogue import Found
-from luthier.models.load import Base, open_base, open_decoder
+from luthier.models.load import Base, open_base
 from luthier.objectives.cut import micro_batches
-from luthier.objectives.generate import Generator
+from luthier.objectives.generate import Generator, in_evaluation
 from luthier.objectives.learner import Batch, Learner
 from luthier.objectives.masked_text import MaskedText
 from luthier.objectives.packing import pack, positions, windows
@@ -50,14 +50,14 @@ class Text(Generator):
     ) -> Learner:
         if not base.decodes:
             return MaskedText.create(base, labels=labels, model=model, known=known)
-        return cls(open_decoder(base), turns=Turns(base.tokenizer, "plain", base.max_tokens))
+        return cls(cls._open(base), turns=Turns(base.tokenizer, "plain", base.max_tokens))
 
     @classmethod
     def restore(cls, folder: Path, facts: Mapping[str, Any]) -> Learner:
         if facts.get("masked"):
             return MaskedText.restore(folder, facts)
         base = open_base(Found(folder.name, folder / "network", ""), max_tokens=facts["max_tokens"])
-        network = methods.reopen(open_decoder(base), folder, facts.get("adapter"))
+        network = methods.reopen(cls._open(base), folder, facts.get("adapter"))
         return cls(network, turns=Turns(base.tokenizer, "plain", base.max_tokens))
 
     def encode(self, example: Example) -> Encoded:
@@ -96,13 +96,9 @@ class Text(Generator):
         most = int(self._plain.config.vocab_size)
         documents = [Encoded(tuple((7 * i + n) % most for i in range(n)), (False,) + (True,) * (n - 1)) for n in (6, 5)]
         together, _ = pack(documents, 11)
-        was_training = self.training
-        self.eval()
-        try:
+        with in_evaluation(self):
             apart = sum(loss for loss, _ in self.row_losses(documents))
             return abs(self.row_losses(together)[0][0] - apart) <= 1e-4 * abs(apart)
-        finally:
-            self.train(was_training)
 
     def _more(self, batch: Batch) -> dict[str, Any]:
         positions_BT = positions(batch.rows, batch.ids_BT.shape[1])

@@ -172,11 +172,52 @@ def encode_judged(turns: Turns, example: Example) -> Encoded | None:
     return found and Encoded((), label=int(bool(target["desirable"])) if single else None, others=found)
 
 
+class TwoTexts(Turns):
+    """How conversations become tokens for an encoder-decoder: the prompt is one text, the answer another.
+
+    Each may have ``max_tokens``. Both are written as the tokenizer writes a text, so what is learnt of the answer is what
+    transformers learns of ``labels``: its opening token included where it has one (BART), and the end token.
+    """
+
+    __slots__ = ()
+
+    def encode(self, messages: Sequence[Message], answer: str, *, tools: Tools | None = None) -> Encoded | None:
+        """Encode the prompt, and the answer beside it; None where the answer does not fit."""
+        ids = tuple(self.tokenizer(text_target=answer)["input_ids"])
+        if not ids or ids[-1] != self.end_id:
+            ids = (*ids, self.end_id)
+        if len(ids) > self.max_tokens:
+            return None
+        asked = self.encode_prompt(messages, room=0, tools=tools)
+        return Encoded(asked.ids, others=(Encoded(ids, (True,) * len(ids)),))
+
+    def encode_prompt(self, messages: Sequence[Message], *, room: int, tools: Tools | None = None) -> Encoded:
+        """Encode a question. Of a long one the end is cut, of a conversation the oldest tokens; ``room`` is not needed."""
+        if self.style == "chat":
+            ids = self.prompt_ids(messages, tools)
+        else:
+            # The answer is another text, so nothing has to part it from the prompt.
+            ids = self.tokenizer(plain_text(messages, tools).rstrip())["input_ids"]
+        cut = _cut_inside(self.tokenizer, ids, self.max_tokens, oldest=len(messages) > 1)
+        return Encoded(tuple(cut) or (_filler(self.tokenizer),))
+
+
 def cut_left(ids: Sequence[int], room: int, *, keep_first: bool) -> list[int]:
     """Drop the oldest ids so that at most ``room`` are left."""
     if len(ids) <= room:
         return list(ids)
     return [ids[0], *ids[len(ids) - room + 1 :]] if keep_first and room > 1 else list(ids[len(ids) - room :])
+
+
+def _cut_inside(tokenizer: Any, ids: Sequence[int], room: int, *, oldest: bool) -> list[int]:
+    """Cut a text for an encoder to ``room`` ids, the tokens that open and close it kept: its end goes, or its ``oldest``."""
+    if len(ids) <= room:
+        return list(ids)
+    opening, closing = (len(part) for part in special_ids(tokenizer))
+    inner = list(ids[opening : len(ids) - closing])
+    keep = max(0, room - opening - closing)
+    kept = inner[len(inner) - keep :] if oldest else inner[:keep]
+    return [*ids[:opening], *kept, *ids[len(ids) - closing :]]
 
 
 def _without_end(tokenizer: Any, ids: list[int]) -> list[int]:

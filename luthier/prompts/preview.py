@@ -7,7 +7,15 @@ from functools import partial
 from typing import Any
 
 from luthier.base.records import Encoded, Example
-from luthier.prompts.encode import Turns, document_ids, encode_judged, encode_text, encode_windows, graded_text
+from luthier.prompts.encode import (
+    Turns,
+    TwoTexts,
+    document_ids,
+    encode_judged,
+    encode_text,
+    encode_windows,
+    graded_text,
+)
 from luthier.prompts.template import Style, style_for
 
 Encode = Callable[[Example], Encoded | None]
@@ -16,18 +24,19 @@ WHOLE = 1 << 30
 IN_WINDOWS = frozenset(("grade", "extract", "text"))
 
 
-def encoder(objective: str, tokenizer: Any, *, template: str, max_tokens: int, decodes: bool = True) -> Encode | None:
+def encoder(objective: str, tokenizer: Any, *, template: str, max_tokens: int, reads: str = "decoder") -> Encode | None:
     """Return what turns an example into ids for training, the objective's own way; None for one that is not known here.
 
-    ``max_tokens`` of :data:`WHOLE` cuts nothing; ``decodes`` is whether the model is a decoder. A test holds that the ids
-    are those of the objective's learner.
+    ``max_tokens`` of :data:`WHOLE` cuts nothing; ``reads`` is what reads: encoder, decoder or seq2seq. A test holds that
+    the ids are those of the objective's learner.
     """
     if objective in ("classify", "multilabel"):
         return lambda example: encode_text(tokenizer, str(example.inputs["text"]), max_tokens=max_tokens)
     if objective == "grade":
         return lambda example: encode_windows(tokenizer, graded_text(example.inputs), max_tokens=max_tokens)
     if objective == "generate":
-        turns = _Turns(tokenizer, style_for(tokenizer, template), max_tokens)
+        kind = TwoTexts if reads == "seq2seq" else _Turns
+        turns = kind(tokenizer, style_for(tokenizer, template), max_tokens)
         return lambda example: turns.encode(
             example.inputs["messages"], str(example.target), tools=example.inputs.get("tools")
         )
@@ -35,7 +44,7 @@ def encoder(objective: str, tokenizer: Any, *, template: str, max_tokens: int, d
         return partial(encode_judged, _Turns(tokenizer, style_for(tokenizer, template), max_tokens))
     if objective == "text":
         # Documents are cut into windows, so nothing of them is lost whatever the limit.
-        return lambda example: _document(tokenizer, str(example.inputs["text"]), decodes=decodes)
+        return lambda example: _document(tokenizer, str(example.inputs["text"]), decodes=reads == "decoder")
     return None
 
 
@@ -72,15 +81,19 @@ class _Turns(Turns):
 def pieces(tokenizer: Any, encoded: Encoded) -> list[dict[str, Any]]:
     """Return ``{text, id, learnt, special}`` of each token; ``text`` is what it stands for, leading space kept.
 
-    Answers to one prompt stand one after the other behind it.
+    Answers to one prompt stand one after the other behind it; other sequences (windows, a seq2seq's answer) follow.
     """
     encoded = joined(encoded)
     special = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
-    learn = encoded.learn or (False,) * len(encoded.ids)
-    names = tokenizer.convert_ids_to_tokens(list(encoded.ids))
     return [
         {"text": _shown(tokenizer, i, name, i in special), "id": i, "learnt": learnt, "special": i in special}
-        for i, name, learnt in zip(encoded.ids, names, learn, strict=True)
+        for part in (encoded, *encoded.others)
+        for i, name, learnt in zip(
+            part.ids,
+            tokenizer.convert_ids_to_tokens(list(part.ids)),
+            part.learn or (False,) * len(part.ids),
+            strict=True,
+        )
     ]
 
 

@@ -19,7 +19,16 @@ from luthier.train.loop import Plan
 # bitfit: 1e-4 to 1e-3 were tried by Ben Zaken et al. 2022; ia3: 3e-3 as in Liu et al. 2022 (T-Few).
 # adapters: 1e-3 lies in the middle of Houlsby et al. 2019's 3e-5 to 3e-3.
 # prompt: Lester et al. 2021 use 0.3 with Adafactor, whose steps are relative; prefix: 5e-3 to 3e-2 in P-Tuning v2 (Liu et al. 2021).
+# t5: "typically, 1e-4 and 3e-4 work well" with AdamW (https://huggingface.co/docs/transformers/model_doc/t5, training); its authors
+#   fine-tune at a constant 1e-3 with Adafactor, whose steps are relative (Raffel et al. 2020, section 3.1.2).
 _RATES = {
+    ("t5", "full"): 3e-4,
+    ("t5", "last-layers"): 5e-4,
+    ("t5", "gradual"): 3e-4,
+    ("t5", "bitfit"): 1e-3,
+    ("t5", "lora"): 1e-3,
+    ("t5", "qlora"): 5e-4,
+    ("t5", "adapters"): 1e-3,
     ("reads", "full"): 1e-4,
     ("reads", "last-layers"): 2e-4,
     ("reads", "gradual"): 1e-4,
@@ -58,8 +67,8 @@ _MICRO_TOKENS = {
 }
 
 
-def resolve(train: TrainSection, *, objective: str, rows: int) -> TrainSection:
-    """Return the section with every `auto` replaced by its value.
+def resolve(train: TrainSection, *, objective: str, rows: int, rates: str | None = None) -> TrainSection:
+    """Return the section with every `auto` replaced by its value; ``rates`` names those of a network that wants its own.
 
     A method is chosen before, by :func:`luthier.train.choose.choose_method`; where nobody did, the usual one is taken.
 
@@ -69,7 +78,7 @@ def resolve(train: TrainSection, *, objective: str, rows: int) -> TrainSection:
     method = _USUAL[_family(objective)] if train.method == "auto" else train.method
     chosen = {
         "method": method,
-        "rate": _rate(objective, method),
+        "rate": _rate(objective, method, rates),
         "layer_decay": _LAYER_DECAY.get(method, 1.0),
         "epochs": _epochs(objective, rows),
         "label_smoothing": _SMOOTHING,
@@ -84,9 +93,10 @@ def _family(objective: str) -> str:
     return "writes" if objective in WRITES else "reads"
 
 
-def _rate(objective: str, method: str) -> float:
-    # An objective with a rate of its own stands in the table beside its family.
-    found = _RATES.get((objective, method), _RATES.get((_family(objective), method)))
+def _rate(objective: str, method: str, rates: str | None) -> float:
+    # A network or an objective with a rate of its own stands in the table beside its family.
+    names = [name for name in (rates, objective, _family(objective)) if name is not None]
+    found = next((_RATES[name, method] for name in names if (name, method) in _RATES), None)
     if found is None:
         raise ModelError(
             f"`{objective}` has no head to train alone",
