@@ -120,6 +120,7 @@ def save(network: nn.Module, folder: Path) -> tuple[nn.Module, str | None]:
     """
     kind = None
     if isinstance(network, PeftModel):
+        _forget_place(network)
         network.save_pretrained(str(folder / "adapter"), safe_serialization=True)
         kind = "peft" if virtual.learns_input(network) else None
         network = merge(network)
@@ -129,6 +130,14 @@ def save(network: nn.Module, folder: Path) -> tuple[nn.Module, str | None]:
     bare: Any = plain(network)
     bare.save_pretrained(folder / "network", state_dict=adapters.bare_state(bare))
     return network, kind
+
+
+def _forget_place(network: PeftModel) -> None:
+    """Let the adapter's configuration name its base and not the folder that one machine keeps it in."""
+    for config in network.peft_config.values():
+        named = config.base_model_name_or_path
+        if named and Path(named).is_dir():
+            config.base_model_name_or_path = Path(named).name
 
 
 def reopen(network: nn.Module, folder: Path, kind: str | None) -> nn.Module:

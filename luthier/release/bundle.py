@@ -41,7 +41,9 @@ def write_bundle(
                 where=str(folder),
                 mend="For LoRA, a lower rate or rank usually keeps merging exact; please report this.",
             )
-        files = {name: digest for name, digest in hash_folder(building).items() if name.startswith(_WEIGHTS)}
+        # An adapter that was merged is in the network's weights; one that was not is part of the model.
+        weights = (*_WEIGHTS, "adapter/") if learned.get("adapter") else _WEIGHTS
+        files = {name: digest for name, digest in hash_folder(building).items() if name.startswith(weights)}
         bundle_id = stable_hash([learner.objective, learned, files], size=6)
         write_text(building / "README.md", model_card(facts, objective=learner.objective, bundle_id=bundle_id))
         write_manifest(building, bundle_id=bundle_id, reload_difference=difference)

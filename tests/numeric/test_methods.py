@@ -224,6 +224,7 @@ def test_a_learnt_input_loads_in_plain_peft(model, method, request, tmp_path: Pa
     examples = sums(16)
     settings = section("generate", 16, method=method, rate=5e-2, epochs=2.0, batch=8, prompt={"tokens": 5})
     folder, before = bundle(learner, examples, settings, tmp_path)
+    assert str(request.getfixturevalue(model).parent) not in (folder / "adapter" / "adapter_config.json").read_text()
     after = load_predictor(folder)
     for one, two in zip(before, after.measure(examples), strict=True):
         assert one.measured["nll_sum"] == pytest.approx(two.measured["nll_sum"], rel=1e-5)
