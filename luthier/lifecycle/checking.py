@@ -18,6 +18,7 @@ from luthier.lifecycle.staged import own_bars, stage_files
 from luthier.release.folder import bundle_folder
 from luthier.spec.evaluate import parse_bars
 from luthier.spec.load import TaskFile, load_task
+from luthier.spec.model import ModelSection
 from luthier.spec.prefer import Prefer, idle_keys
 from luthier.spec.task import Task
 
@@ -47,7 +48,18 @@ def _of_one(task: Task) -> list[Fault]:
         faults.append(
             Fault("there are bars to meet but no test rows", "data.split.test", "Give it a share, or name data.test.")
         )
-    return faults + augment_faults(task) + _of_preferences(task)
+    return faults + augment_faults(task) + _of_preferences(task) + _of_model(task)
+
+
+def _of_model(task: Task) -> list[Fault]:
+    """Return faults of a question that nobody asks."""
+    model, objective = task.model, task.task.objective
+    if model.pooling == "label-scoring" and objective != "classify":
+        what = f"labels are weighed as answers for `classify`, not for `{objective}`"
+        return [Fault(what, "model.pooling", "Set it to auto.")]
+    if model.pooling != "label-scoring" and model.question != ModelSection().question:
+        return [Fault("no question is asked of this model", "model.question", "Set model.pooling: label-scoring.")]
+    return []
 
 
 def _of_preferences(task: Task) -> list[Fault]:

@@ -18,8 +18,9 @@ from luthier.data.report import input_text
 from luthier.data.split import SIDES
 from luthier.models import catalogue
 from luthier.models.tokens import Tokens, open_tokens
-from luthier.prompts.preview import IN_WINDOWS, WHOLE, Encode, encoder, joined, pieces
+from luthier.prompts.preview import IN_WINDOWS, WHOLE, Encode, encoder, joined, label_encoder, pieces
 from luthier.spec.load import TaskFile
+from luthier.spec.task import Task
 
 MAX_ROWS = 20_000
 # A chat template is rendered three times a row: about 0.7 ms each, whatever the length.
@@ -49,10 +50,7 @@ def preview(file: TaskFile, data: Prepared, *, rows: int = 5) -> dict[str, Any]:
         if objective in WRITING and not (tokens.decodes or (objective == "generate" and tokens.reads == "seq2seq")):
             raise ModelError(f"{tokens.name} reads text but does not write it", where="model.base",
                              mend=f"`{objective}` needs a decoder such as Llama, Qwen or GPT-2.")  # fmt: skip
-        encode, whole = (
-            encoder(objective, tokens.tokenizer, template=task.model.template, max_tokens=limit, reads=tokens.reads)
-            for limit in (tokens.max_tokens, WHOLE)
-        )
+        encode, whole = (_encoder(task, data, tokens, limit) for limit in (tokens.max_tokens, WHOLE))
         if encode is None or whole is None:
             raise ModelError(f"rows of the objective {objective} are not shown as tokens yet")
         found = {
@@ -69,6 +67,13 @@ def preview(file: TaskFile, data: Prepared, *, rows: int = 5) -> dict[str, Any]:
     except LuthierError as problem:
         return {"unknown": problem.faults[0].as_dict()}
     return {**found, "seconds": round(time.monotonic() - began, 2)}
+
+
+def _encoder(task: Task, data: Prepared, tokens: Tokens, limit: int) -> Encode | None:
+    model = task.model
+    if model.pooling == "label-scoring":
+        return label_encoder(tokens.tokenizer, model.question, data.labels, template=model.template, max_tokens=limit)
+    return encoder(task.task.objective, tokens.tokenizer, template=model.template, max_tokens=limit, reads=tokens.reads)
 
 
 def _side(data: Prepared, side: Any) -> Sequence[Example]:

@@ -116,7 +116,7 @@ def baselines(round_: Round, data: Prepared, model: Model) -> dict[str, list[Pre
     found: dict[str, list[Prediction]] = {}
     if make := rivals_.RIVALS.get(task.task.objective):
         found |= make(data.train, data.test, data.labels)
-    if model.learner.writes or model.learner.measures:
+    if model.learner.writes or model.learner.measures or model.learner.ready:
         untuned = predict_rows(Predictor(model.learner), data.test, task)
         found |= rivals_.of_untuned(task.task.objective, untuned)
     round_.timed("baselines", began)

@@ -23,6 +23,7 @@ from luthier.objectives.cut import gathered
 from luthier.objectives.encoder import FEATURES, open_head, pooled, width
 from luthier.objectives.learner import Batch, Learner
 from luthier.objectives.linear import fit_head
+from luthier.objectives.score_labels import LabelScorer
 from luthier.prompts.encode import encode_text
 from luthier.spec.model import ModelSection
 from luthier.spec.train import TrainSection
@@ -56,7 +57,9 @@ class Classifier(Learner):
     @classmethod
     def create(
         cls, base: Base, *, labels: tuple[str, ...], model: ModelSection, known: Mapping[str, Any] | None = None
-    ) -> Classifier:
+    ) -> Learner:
+        if model.pooling == "label-scoring":
+            return LabelScorer.create(base, labels=labels, model=model, known=known)
         pooling = (base.pooling or "own") if model.pooling == "auto" else model.pooling
         if pooling == "own":
             network, head = open_classifier(base, labels), None
@@ -208,7 +211,9 @@ class Classifier(Learner):
         return facts
 
     @classmethod
-    def restore(cls, folder: Path, facts: Mapping[str, Any]) -> Classifier:
+    def restore(cls, folder: Path, facts: Mapping[str, Any]) -> Learner:
+        if facts["pooling"] == "label-scoring":
+            return LabelScorer.restore(folder, facts)
         labels = tuple(facts["labels"])
         base = open_base(Found(folder.name, folder / "network", ""), max_tokens=facts["max_tokens"])
         if facts["pooling"] == "own":

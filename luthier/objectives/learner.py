@@ -42,10 +42,11 @@ class Learner(torch.nn.Module, ABC):
 
     ``writes``: it answers by writing text. ``measures``: metrics need what it thinks of the true answer (:meth:`measure`).
     ``answers``: it predicts something of an input alone. ``asked``: rows that judge it are answered, and not only measured.
-    ``separable``: the loss of a batch is the sum of its rows' losses, so that a step may be cut into pieces. ``settles``:
-    something is chosen after training, by :meth:`settle`. ``windows``: a longer text is read in windows, and nothing of it
-    is cut. ``rates`` names the default rates where the objective's own do not suit the network. ``refers``: metrics
-    compare it with the network it was made of.
+    ``ready``: a base model answers before it has learnt, so it is measured untuned as well. ``separable``: the loss of a
+    batch is the sum of its rows' losses, so that a step may be cut into pieces. ``settles``: something is chosen after
+    training, by :meth:`settle`. ``windows``: a longer text is read in windows, and nothing of it is cut. ``refers``:
+    metrics compare it with the network it was made of. ``rates`` names the default rates where the objective's own do not
+    suit the network.
     """
 
     objective: ClassVar[str]
@@ -57,6 +58,7 @@ class Learner(torch.nn.Module, ABC):
     settles: ClassVar[bool] = False
     windows: ClassVar[bool] = False
     refers: ClassVar[bool] = False
+    ready: ClassVar[bool] = False
     rates: str | None = None
     network: Any
     tokenizer: Any

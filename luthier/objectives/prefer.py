@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import nn
 
 from luthier.base.records import Encoded, Example, Prediction
 from luthier.base.seeds import derive_seed
-from luthier.models import virtual
-from luthier.objectives.answers import Group, Layout, can_share, lay_out, prompt_length
-from luthier.objectives.cut import micro_batches
-from luthier.objectives.generate import Generator
+from luthier.objectives.answers import prompt_length
 from luthier.objectives.learner import Batch
-from luthier.objectives.log_probs import LinearLogProbs
 from luthier.objectives.preferring import (
     WITH_REFERENCE,
     Sums,
@@ -32,23 +26,13 @@ from luthier.objectives.preferring import (
     settled,
     simpo,
 )
-from luthier.objectives.scores import PIECE
+from luthier.objectives.weighing import AnswerBatch, Weigher
 from luthier.prompts.encode import encode_judged
 from luthier.spec.prefer import Prefer
 from luthier.spec.train import TrainSection
 
-# Tokens of one pass without gradients.
-_QUIET_TOKENS = 4096
 
-
-@dataclass(frozen=True, slots=True)
-class AnswerBatch(Batch):
-    """Rows whose judged answers are laid out as :class:`Layout` says; ``ids_BT`` is the layout's."""
-
-    layout: Layout | None = None
-
-
-class Preferrer(Generator):
+class Preferrer(Weigher):
     """A causal language model that learns which of two answers is better.
 
     An encoded row has no ids of its own. ``others`` are its judged answers behind their prompt: the better and the worse,
@@ -64,7 +48,6 @@ class Preferrer(Generator):
         self.seen: Mapping[str, Any] = {}
         self.prefer: Prefer | None = None
         self._point: float | None = None
-        self._shares: bool | None = None
 
     @classmethod
     def look(cls, rows: Iterable[Example]) -> dict[str, Any]:
@@ -130,15 +113,6 @@ class Preferrer(Generator):
             layout=layout,
         )  # fmt: skip
 
-    def _laid_out(self, groups: Sequence[Group]) -> Layout:
-        several = any(len(group) > 1 for group in groups)
-        return lay_out(groups, pad=self.pad_id, share=several and self._can_share()).to(self.device)
-
-    def _can_share(self) -> bool:
-        if self._shares is None:
-            self._shares = can_share(self._plain, self.turns.max_tokens)
-        return self._shares and not virtual.learns_input(self.network)
-
     def loss(self, batch: Batch, *, smoothing: float) -> tuple[torch.Tensor, int]:
         assert isinstance(batch, AnswerBatch) and batch.layout is not None and self.prefer is not None
         sums_S = self._sums(batch.layout)
@@ -159,47 +133,6 @@ class Preferrer(Generator):
         now = _pairs(sums_S, counts_S)
         losses = _pair_losses(asked, now, _pairs(_like(reference, sums_S), counts_S) if reference else now)
         return losses.sum().float(), len(losses)
-
-    def _sums(self, layout: Layout, *, bare: bool = False) -> torch.Tensor:
-        """Return each sequence's summed log-probability of its answer, (S,) in float64.
-
-        Args:
-            bare: leave out a learnt prompt, which changes the network from the start.
-        """
-        network = self._plain
-        part = network.base_model if self._split else network
-        given = {} if layout.positions_BT is None else {"position_ids": layout.positions_BT}
-        runs = network if bare else self.network
-        output = virtual.run(runs, layout.ids_BT, layout.mask, part=part, use_cache=False, **given)
-        found_BTX = output.last_hidden_state if self._split else output.logits
-        found_NX = found_BTX.reshape(-1, found_BTX.shape[-1])[layout.source_N]
-        sums_S = torch.zeros(layout.sequences, dtype=torch.float64, device=found_NX.device)
-        return sums_S.index_add(0, layout.sequence_N, self._log_probs(found_NX, layout.target_N).double())
-
-    def _log_probs(self, found_NX: torch.Tensor, target_N: torch.Tensor) -> torch.Tensor:
-        output = self._plain.get_output_embeddings()
-        if self._split and type(output) is nn.Linear:
-            log_probs: torch.Tensor = LinearLogProbs.apply(found_NX, output.weight, output.bias, target_N)
-            return log_probs
-        rows = max(1, PIECE // int(self._plain.config.vocab_size))
-        return torch.cat([
-            -F.cross_entropy(self._scores(found).float(), target, reduction="none")
-            for found, target in zip(found_NX.split(rows), target_N.split(rows), strict=True)
-        ])  # fmt: skip
-
-    @torch.no_grad()
-    def _quiet(self, groups: Sequence[Group], *, bare: bool = False) -> list[list[float]]:
-        """Return the sums of every sequence of every group, without gradients or dropout, a few groups at a time."""
-        was_training = self.training
-        self.eval()
-        found: list[list[float]] = [[] for _ in groups]
-        lengths = [sum(map(len, group)) for group in groups]
-        for piece in micro_batches(range(len(groups)), lengths, max_tokens=_QUIET_TOKENS):
-            sums = iter(self._sums(self._laid_out([groups[g] for g in piece]), bare=bare).tolist())
-            for group in piece:
-                found[group] = [next(sums) for _ in groups[group]]
-        self.train(was_training)
-        return found
 
     def measure(self, encoded: Sequence[Encoded]) -> list[Prediction]:
         """Return the summed negative log-likelihood (nats) and tokens of each judged answer, and how the loss weighs them.

@@ -169,7 +169,7 @@ def encode_judged(turns: Turns, example: Example) -> Encoded | None:
     single = "chosen" not in target
     said = [target["completion"]] if single else [target["chosen"], target["rejected"]]
     found = turns.encode_answers(example.inputs["messages"], list(map(str, said)), tools=example.inputs.get("tools"))
-    return found and Encoded((), label=int(bool(target["desirable"])) if single else None, others=found)
+    return None if found is None else Encoded((), label=int(bool(target["desirable"])) if single else None, others=found)
 
 
 class TwoTexts(Turns):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from luthier.prompts.encode import (
     encode_windows,
     graded_text,
 )
+from luthier.prompts.labels import LabelQuestion
 from luthier.prompts.template import Style, style_for
 
 Encode = Callable[[Example], Encoded | None]
@@ -46,6 +47,12 @@ def encoder(objective: str, tokenizer: Any, *, template: str, max_tokens: int, r
         # Documents are cut into windows, so nothing of them is lost whatever the limit.
         return lambda example: _document(tokenizer, str(example.inputs["text"]), decodes=reads == "decoder")
     return None
+
+
+def label_encoder(tokenizer: Any, question: str, labels: Sequence[str], *, template: str, max_tokens: int) -> Encode:
+    """Return what turns a text into the question that a decoder is asked of it; all labels stand behind it."""
+    asked = LabelQuestion.of(Turns(tokenizer, style_for(tokenizer, template), max_tokens), question, labels)
+    return lambda example: asked.encode(str(example.inputs["text"]))
 
 
 def _document(tokenizer: Any, text: str, *, decodes: bool) -> Encoded:

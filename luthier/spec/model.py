@@ -17,10 +17,17 @@ class ModelSection(Section):
         description="`embedded` (comes with the installation), a folder, or a hub name such as `roberta-base`.",
     )
     revision: str | None = Field(None, description="Commit or tag of a hub model, to fix it for ever.")
-    pooling: Literal["auto", "mean", "cls", "own"] = Field(
+    pooling: Literal["auto", "mean", "cls", "own", "label-scoring"] = Field(
         "auto",
         description="How an encoder's tokens become one vector: `own` is the model's own classification head; "
-        "`auto` follows the model's sentence-transformers configuration and else its own head.",
+        "`auto` follows the model's sentence-transformers configuration and else its own head; `label-scoring` lets a decoder "
+        "weigh each label as the answer to `question`.",
+    )
+    question: str = Field(
+        "{text}\nLabel:",
+        pattern=r"\{text\}",
+        description="For `label-scoring`: what a decoder is asked, with `{text}` where the text stands and `{labels}` for the "
+        "names of all labels.",
     )
     max_tokens: int | None = Field(
         None,

@@ -21,6 +21,7 @@ from luthier.models.methods import Counted, count, load_trained_state
 from luthier.objectives.classify import Classifier
 from luthier.objectives.joined import Joined
 from luthier.objectives.learner import Learner
+from luthier.objectives.score_labels import LabelScorer
 from luthier.spec.train import TrainSection
 from luthier.train import checkpoint
 from luthier.train.checkpoint import Progress, copy_state
@@ -118,7 +119,7 @@ def encode_all(learner: Learner, examples: Sequence[Example], emit: Emit) -> tup
 def _balance(learner: Learner, rows: Sequence[Encoded], balance: Balance | None) -> list[float] | None:
     """Set the learner's weights, if rows weigh; return each row's weight, or how often it is drawn."""
     learner = learner.current if isinstance(learner, Joined) else learner
-    if not isinstance(learner, Classifier):
+    if not isinstance(learner, Classifier | LabelScorer):
         if balance:
             raise TrainError(
                 f"{learner.objective} has no labels to balance", where="data.balance", mend="Set it to none."
