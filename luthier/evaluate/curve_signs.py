@@ -62,7 +62,7 @@ class Signs:
 
 def read(evaluations: Sequence[Mapping[str, Any]]) -> Signs | None:
     """Read the evaluations of a run; None where they do not hold the losses of rows."""
-    told = [e for e in evaluations if (e.get("rows") or {}).get("valid") and e["rows"].get("train")]
+    told = [e for e in evaluations if all((e.get("rows") or {}).get(side, {}).get("loss") for side in ("valid", "train"))]
     if not told:
         return None
     valid = [np.asarray(e["rows"]["valid"]["loss"], dtype=float) for e in told]

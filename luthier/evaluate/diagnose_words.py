@@ -130,7 +130,7 @@ _NEXT: dict[str, tuple[str, ...]] = {
     "overfits": (
         "The weights of the best validation score are delivered, so the harm is small; the time after it was wasted.",
         "Train less: fewer train.epochs, a lower train.rate, a smaller train.patience.",
-        "Hold it back: train.weight_decay, train.label_smoothing, dropout, or a method that trains less, such as lora.",
+        "Hold it back: train.weight_decay, train.label_smoothing, train.dropout, or a method that trains less, such as lora.",
         "More rows help most: see `luthier curve`.",
     ),
     "data-limited": (

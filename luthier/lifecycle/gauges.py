@@ -50,8 +50,8 @@ class Gauge:
         if not self.watched:
             return found
         rows = {"valid": self._rows("valid", self.valid, predictions)}
-        predictions = self.predict(self.watched)
-        train_score = self._score(self.watched, predictions, missing=None)
+        predictions, scored = self._weigh(self.watched)
+        train_score = self._score(self.watched, predictions, missing=None) if scored else None
         rows["train"] = self._rows("train", self.watched, predictions)
         found |= {} if train_score is None else {"train_score": round(train_score, 6)}
         found |= {f"{side}_loss": round(fmean(r["loss"]), 6) for side, r in rows.items() if r["loss"]}
@@ -62,6 +62,12 @@ class Gauge:
         if self.predictor.measures and self.task.train.metric in measures.MEASURED:
             return with_reference(self.predictor.measure(rows), self._untuned.get(id(rows)))
         return predict_rows(self.predictor, rows, self.task)
+
+    def _weigh(self, rows: Sequence[Example]) -> tuple[Sequence[Prediction], bool]:
+        """Return predictions of train rows, and whether they can be scored: answers are not written for looking only."""
+        if self.predictor.measures:
+            return self.predictor.measure(rows), self.task.train.metric in measures.MEASURED
+        return self.predict(rows), True
 
     def _score(self, rows: Sequence[Example], predictions: Sequence[Prediction], *, missing: Any) -> Any:
         value = figures(self.task.task.objective, rows, predictions, self.labels).get(self.task.train.metric)
