@@ -62,6 +62,19 @@ def graded(count: int, *, seed: int = 0) -> list[Example]:
     return found
 
 
+def documents(count: int, *, seed: int = 0) -> list[Example]:
+    """Return documents of one to nine sentences, some in several windows; the summary is the one about refunds, and more."""
+    rng = random.Random(seed)
+    found = []
+    for i in range(count):
+        topics = [rng.choice(["delivery", "account"]) for _ in range(rng.randint(0, 8))]
+        topics.insert(rng.randint(0, len(topics)), "billing")
+        lines = [" ".join(rng.choice(TOPICS[t]) for _ in range(rng.randint(1, 9))) for t in topics]
+        summary = lines[topics.index("billing")] + " now"
+        found.append(Example(f"d{i}", {"document": "\n".join(lines)}, [summary], Source("made.csv", i + 2)))
+    return found
+
+
 def sums(count: int, *, seed: int = 0) -> list[Example]:
     """Return little additions as prompts, with answers of different lengths."""
     rng = random.Random(seed)

@@ -77,8 +77,9 @@ class Encoded:
     """Token ids of one example and, for each, whether the loss learns to predict it.
 
     ``label`` is a class number; ``values`` are targets that are numbers (one 0 or 1 a label, a score a trait, one 0 or 1 a
-    sentence), NaN where one is unknown. ``places`` are the positions that are read (where sentences start). ``others``
+    sentence), NaN where one is unknown. ``places`` are the positions that are read (where sentences start, and where the last one ends). ``others``
     are further sequences of the row: a seq2seq's answer, the chosen and the rejected answer, the item of a query.
+    ``texts`` are the pieces of the input that an answer is made of, as they stand there.
     """
 
     ids: tuple[int, ...]
@@ -87,6 +88,7 @@ class Encoded:
     values: tuple[float, ...] = ()
     places: tuple[int, ...] = ()
     others: tuple[Encoded, ...] = ()
+    texts: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Tokens of all its sequences: what the row costs."""

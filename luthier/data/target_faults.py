@@ -11,6 +11,7 @@ from luthier.data.divide import Divided
 from luthier.data.gather import Gathered
 from luthier.data.shapes.scores import NOT_A_NUMBER, OUTSIDE
 from luthier.data.split import Side
+from luthier.prompts.sentences import split_sentences
 from luthier.spec.data import DataSection
 
 
@@ -91,7 +92,18 @@ def _dropped(gathered: Gathered, reason: str, mend: str) -> Fault | None:
     return Fault(f"{reason}: {first.detail}; rows like it: {count}.", str(first.source), mend)
 
 
+def _extract(gathered: Gathered, divided: Divided, data: DataSection) -> list[Fault]:
+    first = ""
+    for example in _rows(gathered, divided, "train"):
+        if len(split_sentences(str(example.inputs["document"]))) > 1:
+            return []
+        first = first or str(example.source)
+    what = "every train document is one sentence: there is nothing to choose from."
+    return [Fault(what, first, "Is data.columns.text the document, and data.columns.summary the summary?")]
+
+
 TARGET_FAULTS: dict[str, Callable[[Gathered, Divided, DataSection], list[Fault]]] = {
     "multilabel": _multilabel,
     "grade": _grade,
+    "extract": _extract,
 }

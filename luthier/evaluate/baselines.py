@@ -12,6 +12,7 @@ import numpy as np
 
 from luthier.base.records import Example, Prediction
 from luthier.evaluate.baselines_scores import for_scores
+from luthier.evaluate.baselines_sentences import for_documents
 from luthier.evaluate.baselines_sets import for_sets
 from luthier.evaluate.ngrams import for_text
 from luthier.evaluate.tfidf import features_of, text_of
@@ -117,6 +118,7 @@ RIVALS: dict[str, Rivals] = {
     "classify": _for_labels,
     "multilabel": for_sets,
     "grade": for_scores,
+    "extract": for_documents,
     "text": for_text,
     "prefer": by_length,
 }

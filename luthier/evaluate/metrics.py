@@ -88,8 +88,8 @@ def check_metric(metric: str, objective: str, labels: Sequence[str] | None, *, w
     if metric in FAMILIES[objective].by_label:
         example = f"{metric}[{labels[0] if labels else 'label'}]"
         return Fault(f'"{metric}" is measured label by label', where, f"Write {example} or macro_{metric}.")
-    other = next((o for o in DEFAULT if o != objective and metric in names(o)), None)
-    what = f'"{metric}" is a metric of {other}, not of {objective}' if other else f'unknown metric "{metric}"'
+    others = " and ".join(o for o in DEFAULT if o != objective and metric in names(o))
+    what = f'"{metric}" is a metric of {others}, not of {objective}' if others else f'unknown metric "{metric}"'
     per_label = names(objective, labels or ())
     return Fault(what, where, did_you_mean(metric, per_label) or f"Known for {objective}: {', '.join(known)}.")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from luthier.evaluate import report_plots
-from luthier.evaluate.report_html import Column, Html, count, plot, table, tag
+from luthier.evaluate.report_html import Column, Html, count, decimal, plot, table, tag
 from luthier.evaluate.report_plots import Figure
 
 
@@ -36,6 +36,10 @@ def chosen(record: Mapping[str, Any], plots: dict[str, Figure]) -> list[Html]:
     """Return documents sentence by sentence, those that were chosen marked, beside a summary by a person."""
     del plots
     parts: list[Html] = []
+    if record.get("ceiling"):
+        best = ", ".join(f"{name} {decimal(value)}" for name, value in record["ceiling"].items())
+        said = f"No choice of sentences gets far beyond {best}: that is what the sentences reach that share most with the summaries."
+        parts.append(tag("p", said))
     for row in record.get("chosen") or []:
         taken = set(row["taken"])
         sentences = [tag("li", tag("mark", text) if i in taken else text) for i, text in enumerate(row["sentences"])]

@@ -1,15 +1,17 @@
-"""How alike two texts are: SQuAD's exact match and token F1, and ROUGE."""
+"""How alike two texts are: SQuAD's exact match and token F1. ROUGE stands in :mod:`luthier.base.overlap`."""
 
 from __future__ import annotations
 
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+
+from luthier.base.overlap import f_measure, longest_common, rouge_l, rouge_n, rouge_tokens
+
+__all__ = ["exact_match", "longest_common", "rouge_l", "rouge_n", "rouge_tokens", "squad_normalise", "token_f1"]
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
-_NOT_ROUGE = re.compile(r"[^a-z0-9]+")
 
 
 def squad_normalise(text: str) -> str:
@@ -30,44 +32,4 @@ def token_f1(target: str, text: str) -> float:
     wanted, given = squad_normalise(target).split(), squad_normalise(text).split()
     if not wanted or not given:
         return float(wanted == given)
-    return _f_measure(sum((Counter(wanted) & Counter(given)).values()), len(wanted), len(given))
-
-
-def rouge_tokens(text: str) -> list[str]:
-    """Cut a text as ROUGE does: lower case, runs of a-z and 0-9; other scripts therefore count for nothing."""
-    return [word for word in _NOT_ROUGE.split(text.lower()) if word]
-
-
-def rouge_n(target: Sequence[str], text: Sequence[str], n: int) -> float:
-    """Return ROUGE-N's F-measure of two token lists (Lin 2004, https://aclanthology.org/W04-1013)."""
-    wanted, given = _ngrams(target, n), _ngrams(text, n)
-    return _f_measure(sum((wanted & given).values()), wanted.total(), given.total())
-
-
-def rouge_l(target: Sequence[str], text: Sequence[str]) -> float:
-    """Return ROUGE-L's F-measure: by the longest common subsequence of two token lists (Lin 2004)."""
-    return _f_measure(longest_common(target, text), len(target), len(text))
-
-
-def longest_common(first: Sequence[str], second: Sequence[str]) -> int:
-    """Return the length of the longest common subsequence.
-
-    Bit-parallel over Python's long integers (Hyyrö 2004), some hundred times faster than the table of the textbook.
-    """
-    places: dict[str, int] = {}
-    for position, token in enumerate(first):
-        places[token] = places.get(token, 0) | (1 << position)
-    full = (1 << len(first)) - 1
-    open_places = full
-    for token in second:
-        hits = open_places & places.get(token, 0)
-        open_places = ((open_places + hits) | (open_places - hits)) & full
-    return len(first) - open_places.bit_count()
-
-
-def _ngrams(tokens: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
-    return Counter(tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1))
-
-
-def _f_measure(shared: int, wanted: int, given: int) -> float:
-    return 2 * shared / (wanted + given) if shared else 0.0
+    return f_measure(sum((Counter(wanted) & Counter(given)).values()), len(wanted), len(given))

@@ -29,7 +29,7 @@ from luthier.lifecycle.staged import stage_files
 from luthier.spec.evaluate import parse_bars
 from luthier.spec.load import TaskFile, dump_task, load_task
 
-TRAINED = ("classify", "multilabel", "grade", "generate", "prefer", "text")
+TRAINED = ("classify", "multilabel", "grade", "extract", "generate", "prefer", "text")
 
 
 def run(

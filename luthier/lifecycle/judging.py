@@ -12,6 +12,7 @@ from luthier.data.prepare import Prepared
 from luthier.evaluate import compare, curves, intervals, mistakes, predict, preferences, verdict
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.evidence_scores import of_scores
+from luthier.evaluate.evidence_sentences import of_sentences
 from luthier.evaluate.evidence_sets import of_sets
 from luthier.evaluate.rewards import with_reference
 from luthier.lifecycle.round import Round
@@ -90,6 +91,7 @@ EVIDENCE: dict[str, Evidence] = {
     "classify": _of_labels,
     "multilabel": of_sets,
     "grade": of_scores,
+    "extract": of_sentences,
     "generate": _of_answers,
     "prefer": _of_preferences,
 }

@@ -7,6 +7,7 @@ predictions, and how it is saved. Training, evaluation and serving know nothing 
 from __future__ import annotations
 
 from luthier.objectives.classify import Classifier
+from luthier.objectives.extract import Extractor
 from luthier.objectives.grade import Grader
 from luthier.objectives.learner import Learner
 from luthier.objectives.multilabel import MultiLabeller
@@ -18,6 +19,7 @@ OBJECTIVES: dict[str, type[Learner]] = {
     "classify": Classifier,
     "multilabel": MultiLabeller,
     "grade": Grader,
+    "extract": Extractor,
     "generate": Writer,
     "prefer": Preferrer,
     "text": Text,

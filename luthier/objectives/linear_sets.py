@@ -29,22 +29,30 @@ class SetsFit:
     out_of_fold_NL: np.ndarray | None
 
 
-def fit_sets(features_ND: torch.Tensor, truth_NL: torch.Tensor, *, seed: int) -> SetsFit:
+def fit_sets(
+    features_ND: torch.Tensor, truth_NL: torch.Tensor, *, seed: int, groups_N: np.ndarray | None = None
+) -> SetsFit:
     """Fit one logistic regression a label; of all strengths the one with the least out-of-fold log loss is taken.
 
     A label that every row has, or none, gets zero weights and a bias of plus or minus ten.
+
+    Args:
+        groups_N: numbers of what stays together in a fold (a document's sentences); default: each row is its own.
     """
     X, Y = features_ND.numpy().astype(np.float64), truth_NL.numpy().astype(np.float64)
-    strength, rows, scores = _choose(X, Y, seed)
+    strength, rows, scores = _choose(X, Y, seed, np.arange(len(X)) if groups_N is None else groups_N)
     weight, bias = _fit(X, Y, strength)
     return SetsFit(torch.from_numpy(weight).float(), torch.from_numpy(bias).float(), strength, rows, scores)
 
 
-def _choose(X: np.ndarray, Y: np.ndarray, seed: int) -> tuple[float, np.ndarray | None, np.ndarray | None]:
+def _choose(
+    X: np.ndarray, Y: np.ndarray, seed: int, groups: np.ndarray
+) -> tuple[float, np.ndarray | None, np.ndarray | None]:
     if len(X) < _FEWEST_ROWS:
         return STRENGTHS[1], None, None
-    rows = np.random.default_rng(seed).permutation(len(X))[:_MOST_ROWS]
-    folds = np.arange(len(rows)) % FOLDS
+    order = np.random.default_rng(seed).permutation(int(groups.max()) + 1)[groups]
+    rows = np.argsort(order, kind="stable")[:_MOST_ROWS]
+    folds = order[rows] % FOLDS
     best: tuple[float, float, np.ndarray] = (float("inf"), STRENGTHS[1], np.empty(0))
     for strength in STRENGTHS:
         scores = np.empty((len(rows), Y.shape[1]))

@@ -17,6 +17,7 @@ from luthier.prompts.encode import (
     graded_text,
 )
 from luthier.prompts.labels import LabelQuestion
+from luthier.prompts.sentences import encode_document
 from luthier.prompts.template import Style, style_for
 
 Encode = Callable[[Example], Encoded | None]
@@ -33,6 +34,8 @@ def encoder(objective: str, tokenizer: Any, *, template: str, max_tokens: int, r
     """
     if objective in ("classify", "multilabel"):
         return lambda example: encode_text(tokenizer, str(example.inputs["text"]), max_tokens=max_tokens)
+    if objective == "extract":
+        return lambda example: encode_document(tokenizer, str(example.inputs["document"]), max_tokens=max_tokens)
     if objective == "grade":
         return lambda example: encode_windows(tokenizer, graded_text(example.inputs), max_tokens=max_tokens)
     if objective == "generate":

@@ -11,6 +11,7 @@ _TAGS = {
     "classify": "text-classification",
     "multilabel": "text-classification",
     "grade": "text-classification",
+    "extract": "summarization",
     "generate": "text-generation",
     "prefer": "text-generation",
     "text": "text-generation",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -28,6 +28,10 @@ class ModelSection(Section):
         pattern=r"\{text\}",
         description="For `label-scoring`: what a decoder is asked, with `{text}` where the text stands and `{labels}` for the "
         "names of all labels.",
+    )
+    sentences: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto",
+        description="How many sentences are taken of a document (extract); `auto` chooses on the validation rows.",
     )
     max_tokens: int | None = Field(
         None,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from making import LABELS, graded, learner_of, section, tagged
+from making import LABELS, documents, graded, learner_of, section, tagged
 
 from luthier.base.errors import Interrupted
 from luthier.base.interrupt import Stopper
@@ -20,7 +20,7 @@ from luthier.release.bundle import write_bundle
 from luthier.release.predictor import Predictor, load_predictor
 from luthier.train.run import encode_all, fit
 
-MAKERS = {"multilabel": tagged, "grade": graded}
+MAKERS = {"multilabel": tagged, "grade": graded, "extract": documents}
 EACH = pytest.mark.parametrize("objective", list(MAKERS))
 FACTS = {"task": {"name": "t", "objective": "x", "goal": ""}, "name": "t", "base": {"name": "tiny", "sha256": "x"}}
 
@@ -246,3 +246,59 @@ def test_the_scores_head_equals_scikit_learns_ridge() -> None:
         np.testing.assert_allclose(found.weight_TD[k].numpy(), theirs.coef_, rtol=0, atol=1e-4)
         np.testing.assert_allclose(found.bias_T[k].item(), theirs.intercept_, rtol=0, atol=1e-4)
     assert 0.5 < found.error < 2
+
+
+def test_extract_reads_each_sentence_where_it_stands(tiny_bert: Path) -> None:
+    """Features against a plain walk over windows and sentences."""
+    examples, learner = made(tiny_bert, "extract", 12)
+    rows, _ = encode_all(learner.eval(), examples, lambda *a, **k: None)
+    assert any(row.others for row in rows), "some documents take several windows"
+    with torch.no_grad():
+        found = learner.features(learner.collate(rows))
+        at = 0
+        for row in rows:
+            parts = (row, *row.others)
+            hidden = [learner.network(input_ids=torch.tensor([p.ids])).last_hidden_state[0] for p in parts]
+            document = F.normalize(torch.cat(hidden).mean(0), dim=0)
+            spans = [
+                (h, a, b)
+                for h, p in zip(hidden, parts, strict=True)
+                for a, b in zip(p.places, p.places[1:], strict=False)
+            ]
+            assert len(spans) == len(row.texts) == len(row.values)
+            for k, (h, start, end) in enumerate(spans):
+                sentence = F.normalize(h[start:end].mean(0), dim=0)
+                width = len(sentence)
+                torch.testing.assert_close(found[at, :width], sentence, rtol=1e-4, atol=1e-5)
+                torch.testing.assert_close(
+                    found[at, width : 2 * width], sentence * document * width**0.5, rtol=1e-4, atol=1e-5
+                )
+                assert found[at, 2 * width].item() == pytest.approx(1 / (1 + k))
+                assert found[at, 2 * width + 1].item() == pytest.approx(1 / (len(spans) - k))
+                at += 1
+    assert at == len(found)
+
+
+def test_extract_learns_which_sentence_is_told_and_how_many(tiny_bert: Path) -> None:
+    examples, learner = made(tiny_bert, "extract", 60)
+    fit(learner, examples, section("extract", 60, rate=3e-3, epochs=3.0, batch=8), score=None)
+    predictions = Predictor(learner).measure(examples)
+    settled = learner.settle(examples, predictions)
+    assert settled["sentences"] == learner.known["sentences"] == 1
+    answers = Predictor(learner).predict([e.inputs for e in examples])
+    right = [answer.sentences[0] + " now" == e.target[0] for e, answer in zip(examples, answers, strict=True)]
+    assert np.mean(right) > 0.8
+    for example, answer in zip(examples, answers, strict=True):
+        assert all(sentence in example.inputs["document"] for sentence in answer.sentences), "word for word"
+
+
+def test_the_number_of_sentences_can_be_told(tiny_bert: Path) -> None:
+    examples = documents(40)
+    learner = learner_of(tiny_bert, "extract", known={"sentences": 1}, sentences=3)
+    learner.settle(examples, Predictor(learner).measure(examples))
+    answers = Predictor(learner).predict([e.inputs for e in examples])
+    for example, answer in zip(examples, answers, strict=True):
+        lines = example.inputs["document"].split("\n")
+        assert len(answer.sentences) == min(3, len(lines))
+        places = [lines.index(s) for s in answer.sentences]
+        assert len(set(places)) < len(places) or places == sorted(places), "in the order of the document"

@@ -211,7 +211,7 @@ def test_names_are_what_the_metrics_return() -> None:
         ("recall[urgnt]", 0.8, 'Did you mean "urgent"?'),
         ("recall[zzz]", 0.8, "Labels: account, billing, delivery, urgent."),
         ("recall", 0.8, "recall[account] or macro_recall"),
-        ("rougeL", 0.8, "is a metric of generate"),
+        ("rougeL", 0.8, "is a metric of extract and generate"),
         ("macro_f1", 80, 'Write ">= 0.8" or ">= 80 %".'),
         ("accuracy", -0.5, "between 0 and 1"),
     ],

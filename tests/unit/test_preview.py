@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from making import graded, labelled, learner_of, sums, tagged
+from making import documents, graded, labelled, learner_of, sums, tagged
 
 from luthier.base.errors import ModelError
 from luthier.base.records import Example, Source
@@ -25,7 +25,7 @@ from luthier.prompts.encode import encode_text
 from luthier.prompts.preview import WHOLE, encoder, pieces
 from luthier.spec.load import load_task
 
-HEADS = {"multilabel": tagged, "grade": graded}
+HEADS = {"multilabel": tagged, "grade": graded, "extract": documents}
 
 
 class Data:
@@ -236,10 +236,10 @@ def test_an_objective_not_known_here_is_said(tmp_path: Path) -> None:
         open_tokens("not a folder!", folder=None, revision=None, max_tokens=None)
 
 
-@pytest.mark.parametrize("objective", ["multilabel", "grade"])
+@pytest.mark.parametrize("objective", ["multilabel", "grade", "extract"])
 def test_judged_texts_show_the_ids_that_training_encodes(objective: str, tiny_bert: Path, tmp_path: Path) -> None:
     rows = HEADS[objective](6)
-    labels = tuple(sorted({label for e in rows for label in e.target}))
+    labels = tuple(sorted({label for e in rows for label in e.target})) if objective != "extract" else ()
     learner = learner_of(tiny_bert, objective, labels, known=OBJECTIVES[objective].look(rows))
     found = preview(task_file(tmp_path, objective, tiny_bert), Data(train=rows), rows=7)
     for row, shown in zip(rows, found["sides"]["train"], strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from luthier.data.shapes.documents import extract_scheme
 from luthier.data.shapes.label_sets import multilabel_scheme
 from luthier.data.shapes.labelled_rows import classify_scheme, text_scheme
 from luthier.data.shapes.layout import Layout, Scheme
@@ -15,6 +16,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "classify": ("text", "label", "annotator"),
     "multilabel": ("text", "label"),
     "grade": ("text", "score", "rubric"),
+    "extract": ("text", "summary"),
     "generate": _TALK,
     "prefer": _TALK,
     "text": ("text",),
@@ -23,9 +25,10 @@ SCHEMES: dict[str, Callable[[Layout], Scheme | None]] = {
     "classify": classify_scheme,
     "multilabel": multilabel_scheme,
     "grade": grade_scheme,
+    "extract": extract_scheme,
     "generate": answer_scheme,
     "prefer": prefer_scheme,
     "text": text_scheme,
 }
-# What may stand in several columns: one for each annotator, for each label, for each trait.
-SEVERAL = {("classify", "label"), ("multilabel", "label"), ("grade", "score")}
+# What may stand in several columns: one for each annotator, for each label, for each trait, for each summary.
+SEVERAL = {("classify", "label"), ("multilabel", "label"), ("grade", "score"), ("extract", "summary")}

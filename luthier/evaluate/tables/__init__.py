@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from luthier.base.records import Prediction
-from luthier.evaluate.tables import classify, generate, grade, multilabel, prefer, text
+from luthier.evaluate.tables import classify, extract, generate, grade, multilabel, prefer, text
 from luthier.evaluate.tables.common import Family, Floats, Ints, Table
 
 FAMILIES: dict[str, Family] = {
     "classify": classify.FAMILY,
     "multilabel": multilabel.FAMILY,
     "grade": grade.FAMILY,
+    "extract": extract.FAMILY,
     "generate": generate.FAMILY,
     "prefer": prefer.FAMILY,
     "text": text.FAMILY,
