@@ -20,9 +20,15 @@ _BARS = {
     "grade": '  qwk: ">= 0.60"',
     "generate": '  token_f1: ">= 0.20"',
     "prefer": '  preference_accuracy: ">= 0.60"',
+    "text": '  bits_per_byte: "< 1.5"        # a masked model has none: then perplexity',
 }
 # What the embedded model cannot do: it reads and does not write.
-_WRITES = ("generate", "prefer", "text")
+_BASES = {
+    "generate": "            # generate needs a decoder: name its folder or hub name",
+    "prefer": "            # prefer needs a decoder: name its folder or hub name",
+    "text": "            # text needs a decoder or a masked language model: name its folder or hub name",
+}
+_ANSWERS = ("generate", "prefer")
 
 
 def write_task(data: str, out: Path, *, force: bool, query: str | None = None) -> dict[str, Any]:
@@ -81,11 +87,9 @@ def _task_text(found: Any, source: str, *, name: str, query: str | None) -> str:
         f"  columns: {flow(found.columns)}",
         f"  split: {{valid: 0.1, test: 0.2{by}}}",
         "model:",
-        "  base: embedded            # generate needs a decoder: name its folder or hub name"
-        if found.objective in _WRITES
-        else "  base: embedded",
+        f"  base: embedded{_BASES.get(found.objective, '')}",
         "train:",
-        f"  method: {'lora' if found.objective in _WRITES else 'full'}",
+        f"  method: {'lora' if found.objective in _ANSWERS else 'full'}",
     ]
     if found.objective in _BARS:
         lines += [

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SENTENCES
 from making import learner_of, section
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+from words import SENTENCES
 
 from luthier.base.errors import Interrupted, ModelError
 from luthier.base.interrupt import Stopper
