@@ -204,9 +204,8 @@ def verdict(record: Mapping[str, Any], *, names: Sequence[str]) -> None:
 
     if "sequence" in record:
         table(*forgetting.matrix_in_words(record["sequence"]))
-    say("\n".join(forgetting.in_words(record)))
-    for line in record.get("notes", []):
-        say(f"note: {line}")
+    for line in [*forgetting.in_words(record), *(f"note: {line}" for line in record.get("notes", []))]:
+        say(line)
     for line in record.get("reasons", []):
         say(f"missed: {line}")
     say(f"verdict: {record['verdict']}")

@@ -143,7 +143,7 @@ def _go_round(round_: Round, identity: str, judge: bool) -> Run:
     if file.task.stages:
         from luthier.lifecycle.staged_round import go_stages
 
-        record, bundle = go_stages(round_, judge=judge, identity=identity)
+        record, bundle = go_stages(round_, judge=judge)
         return _finish(round_, record, bundle, identity, judge)
     data = prepare_data(round_)
     bars, _ = parse_bars(file.task.accept)

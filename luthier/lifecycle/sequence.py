@@ -27,7 +27,9 @@ from luthier.objectives import probe
 from luthier.objectives.joined import Joined
 from luthier.objectives.learner import Learner
 from luthier.release.predictor import Predictor
+from luthier.spec.evaluate import EvaluateSection
 from luthier.spec.load import TaskFile
+from luthier.spec.stages import Keep
 from luthier.spec.task import Task
 from luthier.train import blend, stages
 from luthier.train.penalty import STRENGTHS, Pull, fisher
@@ -73,8 +75,8 @@ def stage_rounds(round_: Round, files: Sequence[TaskFile]) -> list[Round]:
 class Walk:
     """The way through all stages; :meth:`train` does it, or takes it up where it was left."""
 
-    def __init__(self, round_: Round, all_stages: Sequence[Stage], identity: str) -> None:
-        self.round_, self.stages, self.identity = round_, list(all_stages), identity
+    def __init__(self, round_: Round, all_stages: Sequence[Stage]) -> None:
+        self.round_, self.stages = round_, list(all_stages)
         self.keep = round_.file.task.keep
         self.trail = Trail(self.keep)
         self.valid: list[list[float | None]] = []
@@ -86,7 +88,7 @@ class Walk:
             said = f"stage    {stage.place + 1} of {len(self.stages)}: {stage.name}"
             self.round_.emit("stage", name=stage.name, number=stage.place + 1, of=len(self.stages), said=said)
             self._open(stage)
-            settings = stable_hash([self.identity, stage.name, stage.place])
+            settings = self._settings(stage)
             facts = stages.facts_of(stage.trained, settings=settings)
             if facts is None:
                 facts = self._learn(stage)
@@ -101,6 +103,16 @@ class Walk:
             self.valid.append(list(facts["valid"]))
             self.probes.append(facts["probed"])
             self._tell(stage)
+
+    def _settings(self, stage: Stage) -> str:
+        """Return a hash of all that decides where things stand after a stage: it and those before it, nothing later."""
+        from luthier.lifecycle.circle import inputs_hash
+
+        aside = {"accept": {}, "evaluate": EvaluateSection(), "keep": Keep()}
+        so_far = [s.round_.file for s in self.stages[: stage.place + 1]]
+        files = [inputs_hash(replace(f, task=f.task.model_copy(update=aside))) for f in so_far]
+        keep = self.keep.model_dump(mode="json") if stage.place else {"columns": self.keep.columns}
+        return stable_hash([files, keep])
 
     def _open(self, stage: Stage) -> None:
         data = self.data_of(stage)
@@ -127,7 +139,7 @@ class Walk:
         kept = self._remembered(stage)
         began = time.monotonic()
         outcome = steps.train(
-            stage.round_, data, extended, model, resolved, stable_hash([self.identity, stage.name]),
+            stage.round_, data, extended, model, resolved, self._settings(stage),
             beside=(self._joined(stage, kept), kept) if kept or stage.place else None,
             pull=functools.partial(self._pull, stage) if self._pulls(stage) else None,
         )  # fmt: skip

@@ -24,7 +24,7 @@ from luthier.spec.load import dump_task
 from luthier.train import stages
 
 
-def go_stages(round_: Round, *, judge: bool, identity: str) -> tuple[dict[str, Any], Path]:
+def go_stages(round_: Round, *, judge: bool) -> tuple[dict[str, Any], Path]:
     """Do the round of a task with stages; return its record and the bundle of its last stage."""
     file = round_.file
     files = staged.stage_files(file)
@@ -33,7 +33,7 @@ def go_stages(round_: Round, *, judge: bool, identity: str) -> tuple[dict[str, A
     if faults := staged.data_faults(file.task, files, data):
         raise TaskError.of(Fault(f.what, f"{file.path}: {f.where}", f.mend) for f in faults)
     names = [stage.name for stage in file.task.stages]
-    walk = Walk(round_, [Stage(n, i, rounds[i], data[i]) for i, n in enumerate(names)], identity)
+    walk = Walk(round_, [Stage(n, i, rounds[i], data[i]) for i, n in enumerate(names)])
     walk.train()
     write_text(round_.folder / "resolved.yaml", dump_task(_resolved(walk)))
     bundles = [_release(walk, stage) for stage in walk.stages]
