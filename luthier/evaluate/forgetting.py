@@ -19,6 +19,11 @@ from luthier.spec.evaluate import Bar
 
 Matrix = Sequence[Sequence[float | None]]
 NAMES = ("forgetting", "mean_forgetting", "backward_transfer")
+WORDS = {
+    "forgetting": "most that an earlier stage lost from its best score to the end: 0 is nothing",
+    "mean_forgetting": "mean of what the earlier stages lost: 0 is nothing",
+    "backward_transfer": "mean change of the earlier stages' scores since they were learnt: below 0 is loss",
+}
 _OF_STAGE = re.compile(r"^forgetting\[(.+)\]$")
 
 

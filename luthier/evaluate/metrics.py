@@ -16,9 +16,10 @@ from luthier.spec.evaluate import Bar
 DEFAULT = {name: family.default for name, family in FAMILIES.items()}
 # Which weights are delivered: the same metric, or a smoother one where validation rows are few.
 CHOOSES = {name: family.chooses or family.default for name, family in FAMILIES.items()}
-LOWER_IS_BETTER = frozenset(name for family in FAMILIES.values() for name in family.lower_is_better)
+# What a sequence of tasks forgot (evaluate/forgetting.py) is no metric of an objective, and is read like one.
+LOWER_IS_BETTER = frozenset(name for family in FAMILIES.values() for name in family.lower_is_better) | {"forgetting", "mean_forgetting"}
 NEITHER_IS_BETTER = frozenset(name for family in FAMILIES.values() for name in family.neither_is_better)
-UNBOUNDED = frozenset(name for family in FAMILIES.values() for name in family.unbounded)
+UNBOUNDED = frozenset(name for family in FAMILIES.values() for name in family.unbounded) | {"backward_transfer"}
 # What follows from :meth:`Learner.measure` alone, without an answer being written.
 MEASURED = frozenset(name for family in FAMILIES.values() for name in family.measured)
 WORDS = {name: words for family in FAMILIES.values() for name, words in family.words.items()}

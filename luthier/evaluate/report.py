@@ -24,6 +24,7 @@ from luthier.evaluate.report_judged import agreement, chosen
 from luthier.evaluate.report_plots import Figure, plotly_script
 from luthier.evaluate.report_preferences import preferences
 from luthier.evaluate.report_script import SCRIPT
+from luthier.evaluate.report_stages import stages
 from luthier.evaluate.report_style import DARK, LIGHT, style_sheet
 
 Part = Callable[[Mapping[str, Any], dict[str, Figure]], list[Html]]
@@ -40,6 +41,7 @@ PARTS: dict[str, tuple[str, Part]] = {
     "curves": ("Curves and calibration", engineer.curves),
     "training": ("Training", training_.training),
     "learning": ("Learning curve", training_.learning_curve),
+    "stages": ("Stages and forgetting", stages),
     "data": ("Data", data),
     "settings": ("Model and settings", engineer.settings),
 }

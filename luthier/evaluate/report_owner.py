@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from luthier.evaluate import forgetting
 from luthier.evaluate.advice import main_metric, measured_on_test, next_steps
 from luthier.evaluate.metrics import LOWER_IS_BETTER, UNBOUNDED, WORDS, split_name
 from luthier.evaluate.report_html import Cell, Column, Html, interval, number, plain_number, plot, table, tag
@@ -143,8 +144,10 @@ def what_next(record: Mapping[str, Any]) -> Html | None:
 
 def in_words(metric: str) -> str:
     """Return what a metric means, for those who do not live with it."""
-    kind, _ = split_name(metric)
-    return WORDS.get(kind, "")
+    plain, at, stage = metric.rpartition("@") if "@" in metric else (metric, "", "")
+    kind, _ = split_name(plain)
+    words = WORDS.get(kind) or forgetting.WORDS.get(plain.partition("[")[0], "")
+    return f"{words}, on the rows of {stage} after the last stage" if at and words else words
 
 
 def _met(row: Mapping[str, Any]) -> Cell:

@@ -10,9 +10,10 @@ from typing import Any
 
 from luthier.base.errors import Fault, TaskError
 from luthier.base.files import write_json, write_text
-from luthier.data.prepare import Watch, prepare, stops, survey
+from luthier.data.prepare import Prepared, Watch, prepare, stops, survey
 from luthier.evaluate import metrics as measures
 from luthier.lifecycle.augmenting import faults as augment_faults
+from luthier.lifecycle.staged import data_faults as staged_data_faults
 from luthier.lifecycle.staged import faults as staged_faults
 from luthier.lifecycle.staged import own_bars, stage_files
 from luthier.release.folder import bundle_folder
@@ -86,16 +87,25 @@ def check_data(
     Raises:
         TaskError: of the task file. DataError: of files and columns. Leaks that stop a run are in the result.
     """
-    from luthier.lifecycle.preview import preview
-
     file = load_task(task, overrides)
     check_task(file)
-    data = survey(file.task.data, file.task.task.objective, base=file.folder, watch=watch)
+    inner = stage_files(file)
+    if not inner:
+        found = _survey(file, survey(file.task.data, file.task.task.objective, base=file.folder, watch=watch), watch)
+    else:
+        found = _survey_stages(file, inner, watch)
+    return found if out is None else {**found, **_write(found, out)}
+
+
+def _survey(file: TaskFile, data: Prepared, watch: Watch | None) -> dict[str, Any]:
+    """Return what was found in one task's data; all that would stop a run stands under ``stops``."""
+    from luthier.lifecycle.preview import preview
+
     bars, _ = parse_bars(file.task.accept)
     faults = [*stops(data, file.task.data), *measures.check_bars(bars, file.task.task.objective, data.labels)]
     if watch:
         watch("tokens")
-    found = {
+    return {
         **data.report.as_dict(),
         "task": file.task.task.name,
         "objective": file.task.task.objective,
@@ -104,7 +114,20 @@ def check_data(
         "preview": preview(file, data),
         "stops": [f.as_dict() for f in faults],
     }
-    return found if out is None else {**found, **_write(found, out)}
+
+
+def _survey_stages(file: TaskFile, inner: Sequence[TaskFile], watch: Watch | None) -> dict[str, Any]:
+    """Return what was found in the last stage's data, with the counts of every stage and what would stop any of them."""
+    names = [stage.name for stage in file.task.stages]
+    read = [survey(f.task.data, f.task.task.objective, base=file.folder, watch=watch) for f in inner]
+    each = [_survey(one, data, watch) for one, data in zip(inner, read, strict=True)]
+    found = [{**fault, "where": f"stage {name}: {fault['where']}"}
+             for name, one in zip(names, each, strict=True) for fault in one["stops"]]  # fmt: skip
+    found += [fault.as_dict() for fault in staged_data_faults(file.task, inner, read)]
+    kept = ("objective", "rows", "splits", "labels", "leaks", "problems")
+    return {**each[-1], "stops": found, "stages": [
+        {"name": name, **{key: one[key] for key in kept}} for name, one in zip(names, each, strict=True)
+    ]}  # fmt: skip
 
 
 def _write(found: Mapping[str, Any], out: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from luthier.base.errors import Fault
+from luthier.data import dedupe
 from luthier.data.prepare import Prepared
 from luthier.evaluate import forgetting
 from luthier.spec.evaluate import Bar, parse_bars
@@ -153,6 +154,39 @@ def data_faults(task: Task, files: Sequence[TaskFile], data: Sequence[Prepared])
                     "Rename them in one of the two, set keep.head: own, or give both stages the same set of labels.",
                 ))  # fmt: skip
     return found
+
+
+def apart(
+    names: Sequence[str], files: Sequence[TaskFile], data: Sequence[Prepared]
+) -> tuple[list[Prepared], dict[str, int], list[Fault]]:
+    """Keep the test rows of every stage out of the training rows of all others, as each one's ``data.leaks`` says.
+
+    Returns the data, with such training rows left out under ``fix``; how many each stage has of them under ``allow``; and a
+    fault for each stage that they stop. Two rows are the same where their normalised inputs are.
+    """
+    tested = {dedupe.key(e): (i, e.source) for i, one in enumerate(data) for e in one.test}
+    kept, allowed, found = list(data), {}, []
+    for j, one in enumerate(data):
+        shared = {
+            n: there
+            for n, e in enumerate(one.train)
+            if (there := tested.get(dedupe.key(e))) is not None and there[0] != j
+        }
+        if not shared:
+            continue
+        policy, first = files[j].task.data.leaks, min(shared)
+        if policy == "fix":
+            kept[j] = replace(one, train=[e for n, e in enumerate(one.train) if n not in shared])
+        elif policy == "allow":
+            allowed[names[j]] = len(shared)
+        else:
+            stage, source = shared[first]
+            found.append(Fault(
+                f"{len(shared)} training rows of stage {names[j]} are test rows of another; the first is {source}, which tests "
+                f"{names[stage]}", str(one.train[first].source),
+                "Divide both stages by one column and seed, set data.leaks: fix to leave them out, or allow to be told.",
+            ))  # fmt: skip
+    return kept, allowed, found
 
 
 def labels_so_far(data: Sequence[Prepared], stage: int) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from luthier.base.errors import Fault, TaskError
+from luthier.base.errors import DataError, Fault, TaskError
 from luthier.base.files import new_folder, write_json, write_text
 from luthier.base.records import Prediction
 from luthier.evaluate import compare, forgetting, verdict
@@ -33,13 +33,22 @@ def go_stages(round_: Round, *, judge: bool) -> tuple[dict[str, Any], Path]:
     if faults := staged.data_faults(file.task, files, data):
         raise TaskError.of(Fault(f.what, f"{file.path}: {f.where}", f.mend) for f in faults)
     names = [stage.name for stage in file.task.stages]
+    data, crossed, faults = staged.apart(names, files, data)
+    if faults:
+        raise DataError.of(faults)
     walk = Walk(round_, [Stage(n, i, rounds[i], data[i]) for i, n in enumerate(names)])
     walk.train()
     write_text(round_.folder / "resolved.yaml", dump_task(_resolved(walk)))
     bundles = [_release(walk, stage) for stage in walk.stages]
     record = _record(walk)
+    record["sequence"]["crossed"] = crossed
     if judge:
-        record |= Judge(walk, bundles).judge()
+        judged = Judge(walk, bundles).judge()
+        judged["sequence"] = {**record["sequence"], **judged["sequence"]}
+        judged["notes"] += [
+            f"{n} training rows of stage {name} are test rows of another stage" for name, n in crossed.items()
+        ]
+        record |= judged
     else:
         record |= {"verdict": "not judged", "reasons": [], "notes": ["The test rows were not opened."]}
     with new_folder(round_.folder / "bundle") as building:
@@ -182,14 +191,13 @@ class Judge:
              "baselines": {n: v.get(stage.metric) for n, v in one["baselines"].items()}}
             for stage, one in zip(self.walk.stages, found, strict=True)
         ]  # fmt: skip
-        self.walk.round_.emit("stages_judged", **{k: sequence[k] for k in ("stages", "test", "forgetting")})
+        self.walk.round_.emit("stages_judged", test=matrix, forgetting=sequence["forgetting"])
         return {**last, **whole, "notes": [*whole["notes"], *notes], "metrics": {"test": test}, "sequence": sequence,
                 "stages": per_stage}  # fmt: skip
 
     def _sequence(self, matrix: Any, lost: Any, spans: Any) -> dict[str, Any]:
-        before = _record(self.walk)["sequence"]
         intervals = {name: list(span) if span else None for name, span in spans.items()}
-        return {**before, "test": matrix, **lost, "intervals": intervals}
+        return {"test": matrix, **lost, "intervals": intervals}
 
 
 def _with_labels(stage: Stage, walk: Walk) -> Any:

@@ -61,10 +61,19 @@ def blend(
 
 
 def best(curve: Sequence[Mapping[str, Any]], lower: Sequence[str] = ()) -> float:
-    """Return the share with the best mean score; scores are compared as they are, so they must be of one kind."""
+    """Return the share with the best mean score, each taken as a part of the best that it has on the curve.
+
+    So an accuracy and a perplexity weigh alike. Of equals the weights nearest to those now are taken.
+    """
+    tops = {n: (min if n in lower else max)(p["scores"][n] for p in curve) for n in curve[0]["scores"]}
+
+    def part(name: str, score: float) -> float:
+        top = tops[name]
+        if score == top:
+            return 1.0
+        return top / score if name in lower and score else score / top if top else 0.0
 
     def mean(point: Mapping[str, Any]) -> float:
-        scores = point["scores"]
-        return sum(-v if name in lower else v for name, v in scores.items()) / len(scores)
+        return sum(part(name, score) for name, score in point["scores"].items()) / len(point["scores"])
 
     return float(max(curve, key=lambda point: (round(mean(point), 9), -point["share"]))["share"])

@@ -189,6 +189,27 @@ def test_what_cannot_be_is_told_before_the_first_step(staged: Path, sets: list[s
     assert not events.exists() or '"kind": "step"' not in events.read_text()
 
 
+def test_test_rows_of_one_stage_stay_out_of_the_training_of_another(staged: Path) -> None:
+    rows = (staged / "messages.csv").read_text().splitlines()[1:]
+    words = [row.rsplit(",", 2)[0] for row in rows]
+    extra = "".join(f"{text},{'van' if i % 2 else 'desk'}\n" for i, text in enumerate(words))
+    with (staged / "technical.csv").open("a") as file:
+        file.write(extra)
+    policy = ["--set", "data.split.seed=3"]  # another division of the second stage: some rows change sides
+    stop = luthier("run", "task.yaml", "--out", "a", *policy, "--set", "data.leaks=allow",
+                   "--set", "stages.technical.data.leaks=stop", "--set", "stages.technical.data.near=1.0", cwd=staged)  # fmt: skip
+    refused(stop, "are test rows of another", "data.leaks: fix")
+    fixed = only_object(luthier("train", "task.yaml", "--out", "b", "--json", "--set", "data.leaks=fix", cwd=staged))
+    assert fixed["sequence"]["crossed"] == {}
+    folders = [next((staged / "b/stages" / name / "prepared").iterdir()) for name in ("general", "technical")]
+    tested = {json.loads(line)["inputs"]["text"] for line in (folders[0] / "test.jsonl").open()}
+    trained = {json.loads(line)["inputs"]["text"] for line in (folders[1] / "train.jsonl").open()}
+    assert tested & trained, "the rows of this test must overlap"
+    told = only_object(luthier("run", "task.yaml", "--out", "c", "--json", cwd=staged))
+    assert told["sequence"]["crossed"]["technical"] >= len(tested & trained)
+    assert any("test rows of another stage" in note for note in told["notes"])
+
+
 def test_nothing_to_keep_and_labels_that_clash_are_told(staged: Path) -> None:
     text = (staged / "task.yaml").read_text()
     alone = text[: text.index("  - name: technical")] + text[text.index("keep:") :]

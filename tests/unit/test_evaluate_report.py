@@ -261,3 +261,39 @@ def test_the_fit_is_told_and_both_curves_are_drawn(record: dict[str, Any]) -> No
     assert drawn["train rows"]["y"] == [0.88, 0.4, 0.2, 0.11]
     assert [shape["x0"] for shape in figure["layout"]["shapes"]] == [135]
     assert "overfits" not in plain(page({**record, "diagnosis": {"verdict": "fits", "evidence": [], "next": []}}))
+
+
+SEQUENCE = {
+    "stages": ["general", "<b>new</b>"], "metrics": ["macro_f1", "accuracy"], "test": [[0.91234, None], [0.61234, 0.87]],
+    "valid": [[0.9], [0.6, 0.8]], "forgetting": 0.3, "mean_forgetting": 0.3, "by_stage": {"general": 0.3},
+    "backward_transfer": -0.3, "intervals": {"general": [0.25, 0.36]}, "probes": [0.8, 0.7],
+    "blends": {"<b>new</b>": {"share": 0.4, "curve": [
+        {"share": s / 10, "scores": {"general": 0.6 + s / 50, "<b>new</b>": 0.9 - s / 100}} for s in range(11)]}},
+}  # fmt: skip
+PROBE = {"kind": "paraphrases", "before": 0.81, "after": 0.42, "change": -0.39, "words": "share of paraphrases found"}
+
+
+def test_a_sequence_shows_its_matrix_its_losses_and_its_curve() -> None:
+    stage = {"name": "general", "objective": "classify", "method": "full", "splits": {"train": 1234}, "trained": 99,
+             "steps": 7, "rehearsed": {}, "seconds": 3.0}  # fmt: skip
+    later = {**stage, "name": "<b>new</b>", "rehearsed": {"general": 61}}
+    text = page({**classify_record(), "sequence": SEQUENCE, "stages": [stage, later], "probe": PROBE})
+    Reader(text)
+    shown = plain(text)
+    for words in ("0.912", "0.612", "0.870", "0.300", "0.250 to 0.360", "−0.390", "61", "1,234", "40% of the weights before"):
+        assert words in shown or words.replace("40%", "40 %") in shown, words
+    assert "<b>new</b>" not in text
+    drawn = json.loads(re.search(r'id="plots">(.*?)</script>', text, re.DOTALL)[1])
+    assert [trace["y"] for trace in drawn["stages"]["data"]] == [[0.91234, 0.61234], [0.87]]
+    assert drawn["blend-0"]["layout"]["shapes"][0]["x0"] == 0.4
+    alone = page({**classify_record(), "probe": PROBE})
+    assert "General ability before and after tuning" in alone
+    assert "blend-0" not in alone
+
+
+def test_bars_on_stages_are_in_words() -> None:
+    from luthier.evaluate.report_owner import in_words
+
+    assert "lost" in in_words("forgetting[general]")
+    assert in_words("macro_f1@general").endswith("on the rows of general after the last stage")
+    assert in_words("accuracy@a").startswith(in_words("accuracy"))
