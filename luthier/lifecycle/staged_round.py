@@ -107,7 +107,7 @@ def _stage_facts(stage: Stage) -> dict[str, Any]:
     facts = stage.facts
     return {
         "name": stage.name, "objective": stage.objective, "metric": stage.metric, "method": facts["method"],
-        "splits": dict(facts["data"]["splits"]), "trained": facts["model"]["trained"], "steps": facts["training"]["steps"],
+        "splits": {**facts["data"]["splits"], "train": facts["rows"]}, "trained": facts["model"]["trained"], "steps": facts["training"]["steps"],
         "best_step": facts["training"]["best_step"], "rehearsed": facts["rehearsed"], "seconds": facts["stage_seconds"],
         "bundle": str(Path("stages") / stage.name / "bundle"),
     }  # fmt: skip
