@@ -63,10 +63,10 @@ class Gauge:
             return with_reference(self.predictor.measure(rows), self._untuned.get(id(rows)))
         return predict_rows(self.predictor, rows, self.task)
 
-    def _weigh(self, rows: Sequence[Example]) -> tuple[Sequence[Prediction], bool]:
+    def _weigh(self, rows: Sequence[Example]) -> tuple[list[Prediction], bool]:
         """Return predictions of train rows, and whether they can be scored: answers are not written for looking only."""
         if self.predictor.measures:
-            return self.predictor.measure(rows), self.task.train.metric in measures.MEASURED
+            return list(self.predictor.measure(rows)), self.task.train.metric in measures.MEASURED
         return self.predict(rows), True
 
     def _score(self, rows: Sequence[Example], predictions: Sequence[Prediction], *, missing: Any) -> Any:
