@@ -28,7 +28,6 @@ _BASES = {
     "prefer": "            # prefer needs a decoder: name its folder or hub name",
     "text": "            # text needs a decoder or a masked language model: name its folder or hub name",
 }
-_ANSWERS = ("generate", "prefer")
 
 
 def write_task(data: str, out: Path, *, force: bool, query: str | None = None) -> dict[str, Any]:
@@ -89,7 +88,7 @@ def _task_text(found: Any, source: str, *, name: str, query: str | None) -> str:
         "model:",
         f"  base: embedded{_BASES.get(found.objective, '')}",
         "train:",
-        f"  method: {'lora' if found.objective in _ANSWERS else 'full'}",
+        "  method: auto              # chosen by objective, rows and memory; the run says why",
     ]
     if found.objective in _BARS:
         lines += [
