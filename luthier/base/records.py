@@ -35,7 +35,8 @@ class Example:
     - classify: ``{"text"}`` and a label; multilabel: ``{"text"}`` and a sorted list of labels, which may be empty;
     - grade: ``{"text"}``, with ``rubric`` where there is one, and ``{trait: score}``;
     - extract: ``{"document"}`` and a list of summaries people wrote of it;
-    - rank: ``{"query"}`` or ``{"user"}`` and an item, ``relevance`` and the time standing in ``extra``;
+    - rank: ``{"query"}`` or ``{"user"}`` and an item, ``relevance`` and ``time`` standing in ``extra``; where rankings are measured,
+      all items that are right as ``{item: gain}`` (:mod:`luthier.data.ranking`);
     - generate: ``{"messages": [{"role", "content"}, ...]}`` (all turns before the answer) and the answer;
     - prefer: as generate, and ``{"chosen", "rejected"}`` or ``{"completion", "good"}``; text: ``{"text"}`` and "".
 
@@ -106,7 +107,7 @@ class Prediction:
 
     classify: ``label`` and ``scores``; multilabel: ``labels`` and ``scores``; grade: ``grades``, a score a trait; extract:
     ``sentences`` in the order of the document, and ``scores`` of all of them by their number; rank: ``items``, the best
-    first, with their scores; the others: ``text``.
+    first, with their scores, and their ``names`` where items have ids; the others: ``text``.
 
     ``measured`` carries sums needed by metrics that no label or text can give, such as ``nll_sum`` (nats) and
     ``token_count`` of the true answer for perplexity.
@@ -121,6 +122,7 @@ class Prediction:
     grades: Mapping[str, float] | None = None
     sentences: tuple[str, ...] | None = None
     items: tuple[tuple[str, float], ...] | None = None
+    names: tuple[str, ...] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the public form: only what this objective predicts."""
@@ -135,7 +137,13 @@ class Prediction:
         if self.sentences is not None:
             return {"sentences": list(self.sentences), "text": " ".join(self.sentences)}
         if self.items is not None:
-            return {"items": [{"item": item, "score": round(float(score), 6)} for item, score in self.items]}
+            named = [{"name": name} for name in self.names] if self.names else [{}] * len(self.items)
+            return {
+                "items": [
+                    {"item": item, **name, "score": round(float(score), 6)}
+                    for (item, score), name in zip(self.items, named, strict=True)
+                ]
+            }
         return {"text": self.text, **({"finish": self.finish} if self.finish else {})}
 
 

@@ -13,6 +13,7 @@ from luthier.data.divide import Divided
 from luthier.data.findings import Closer
 from luthier.data.gather import Gathered
 from luthier.data.leaks import KINDS, Leaks, as_dict
+from luthier.data.rank_faults import rank_problems
 from luthier.data.report import DataReport
 from luthier.data.split import SIDES, Side
 from luthier.spec.data import DataSection
@@ -31,7 +32,7 @@ def build_report(
     counts = gathered.dropped.counts
     conflicting = counts[OTHER_LABEL] + counts[OTHER_ANSWER]
     return DataReport(
-        rows=sum(f["rows"] for f in gathered.files if f["role"] != "held_out"),
+        rows=sum(f["rows"] for f in gathered.files if f["role"] not in ("held_out", "items")),
         splits=splits,
         labels=closer.label_table(),
         dropped=dict(counts.most_common()),
@@ -44,7 +45,10 @@ def build_report(
         leaks=found.counts(),
         stopping={kind: count for kind, count in stopping.items() if count},
         leak_examples=examples_of(found, gathered.board),
-        problems=tuple(problems(gathered, splits, found, closer, data, objective)),
+        problems=(
+            *problems(gathered, splits, found, closer, data, objective),
+            *(rank_problems(gathered, divided) if objective == "rank" else ()),
+        ),
         personal=dict(closer.personal),
         recognised_as=gathered.recognised_as,
         lengths=closer.lengths(),

@@ -16,6 +16,7 @@ from luthier.base.seeds import stable_fraction
 from luthier.data.dedupe import key, normalise, one_text, twin_key
 from luthier.data.likeness.near import Marker, Marks
 from luthier.data.rows import Lines, spool_examples
+from luthier.data.shapes.ranked_rows import relevance_of
 from luthier.prompts.template import spoken as said
 
 ROLES = ("source", "valid", "test", "held_out")
@@ -30,7 +31,7 @@ def spoken(example: Example) -> str:
     """Return what is compared for likeness: the text, or the turns without the system prompt, which all rows share."""
     turns = example.inputs.get("messages")
     if turns is None:
-        return one_text(example)
+        return str(example.inputs["query"]) if "query" in example.inputs else one_text(example)
     return "\n".join(said(t) for t in turns if t["role"] != "system")
 
 
@@ -39,6 +40,7 @@ class Board:
     """Numbers of N rows in the order they were read, source first; the rows themselves lie in ``rows`` on disk.
 
     ``key``, ``said`` (the words alone, whoever says them), ``target`` and ``group`` are 64-bit hashes (group 0: none); ``fraction`` in [0, 1) decides a row's side;
+    ``owner`` is a hash of the user whose interaction it is (0: none) and ``gain`` what its item is worth;
     ``label`` is an index into ``labels``; ``moment`` is in seconds since 1970, NaN where there is no date; ``role``
     is an index into :data:`ROLES`.
     """
@@ -56,6 +58,8 @@ class Board:
     role: np.ndarray
     file: np.ndarray
     line: np.ndarray
+    owner: np.ndarray
+    gain: np.ndarray
     marks: Marks
 
     def __len__(self) -> int:
@@ -82,11 +86,12 @@ class BoardMaker:
         self._labels: dict[str, int] = {}
         self._files: dict[str, int] = {}
         self._first: dict[int, int] = {}
+        self._queries: set[int] = set()
         self._latest: tuple[Example | None, str, int, int] = (None, "", 0, 0)
         self._columns: dict[str, array[Any]] = {
             name: array(kind)
             for name, kind in {
-                "key": "Q", "said": "Q", "target": "Q", "group": "Q", "fraction": "d", "label": "l", "moment": "d", "role": "b", "file": "l", "line": "q",
+                "key": "Q", "said": "Q", "target": "Q", "group": "Q", "fraction": "d", "label": "l", "moment": "d", "role": "b", "file": "l", "line": "q", "owner": "Q", "gain": "f",
             }.items()
         }  # fmt: skip
 
@@ -132,7 +137,9 @@ class BoardMaker:
         label = stratum(example)
         of = self._columns
         of["key"].append(hashed)
-        of["said"].append(hashed if is_text else hash64(normalise(words)))
+        of["said"].append(self._said(example, hashed, words) if is_text else hash64(normalise(words)))
+        of["owner"].append(hash64(str(example.inputs["user"])) or 1 if "user" in example.inputs else 0)
+        of["gain"].append(relevance_of(example.extra))
         of["target"].append(hash64(target_text(example)))
         of["group"].append(0 if example.group is None else hash64(example.group) or 1)
         of["fraction"].append(stable_fraction(same if example.group is None else example.group, seed=self._seed))
@@ -142,8 +149,24 @@ class BoardMaker:
         of["file"].append(self._files.setdefault(example.source.file, len(self._files)))
         of["line"].append(example.source.line)
         # Long texts are read back to be compared, so their marks are those of what is kept.
-        self._marker.add(spoken(stored) if stored is not None else words)
+        self._marker.add(self._compared(spoken(stored) if stored is not None else words, example, role))
         return index
+
+    def _said(self, example: Example, hashed: int, words: str) -> int:
+        if "user" in example.inputs:  # a user's name is not said
+            return 0
+        return hash64(normalise(words)) if "query" in example.inputs else hashed
+
+    def _compared(self, words: str, example: Example, role: str) -> str:
+        """Return what likeness is looked for in: nothing of a user, and a query in the first of its rows alone."""
+        if "user" in example.inputs:
+            return ""
+        if "query" in example.inputs:
+            said = hash64(f"{role} {normalise(words)}")
+            if said in self._queries:
+                return ""
+            self._queries.add(said)
+        return words
 
     def set_moment(self, index: int, moment: float) -> None:
         self._columns["moment"][index] = moment
@@ -153,7 +176,7 @@ class BoardMaker:
         names = np.dtype
         kinds: dict[str, Any] = {
             "key": np.uint64, "said": np.uint64, "target": np.uint64, "group": np.uint64, "fraction": np.float64, "label": np.int32, "moment": np.float64,
-            "role": np.int8, "file": np.int32, "line": np.int64,
+            "role": np.int8, "file": np.int32, "line": np.int64, "owner": np.uint64, "gain": np.float32,
         }  # fmt: skip
         columns = {name: np.array(values, dtype=names(kinds[name])) for name, values in self._columns.items()}
         rows = self._spool.lines()

@@ -11,7 +11,7 @@ from luthier.data.board import ROLES, Board
 from luthier.data.leaks import HELD_OUT, MOST_COPIES, many_items
 from luthier.data.likeness.items import shared_passages
 from luthier.data.likeness.near import clusters, near_pairs
-from luthier.data.split import SIDES, Side, by_time, divide, shares_of
+from luthier.data.split import SIDES, Side, by_owner, by_time, divide, shares_of
 from luthier.spec.data import DataSection
 
 _ROLE_SIDES = {"source": 0, "valid": 1, "test": 2, "held_out": HELD_OUT}
@@ -63,7 +63,11 @@ def divide_rows(board: Board, data: DataSection, *, fix: bool = False) -> Divide
         links = dict(zip(pairs.i.tolist(), pairs.j.tolist(), strict=True))
         together = _attach(board, len(rows), units, fractions, links, most=MOST_COPIES)
     sides[rows] = divide(units, labels, fractions, shares)
-    if data.split.time:
+    if board.owner[rows].any() and not data.split.test_from:
+        sides[rows] = by_owner(
+            board.owner[rows], board.moment[rows], data.split, has_test=has_test, has_valid=has_valid
+        )
+    elif data.split.time:
         sides[rows] = by_time(board.moment[rows], sides[rows], data.split, has_test=has_test, has_valid=has_valid)
     elif fix and not has_test and (items := _items(board, sides)):
         together += _attach(board, len(rows), units, fractions, items, most=len(rows))

@@ -103,7 +103,7 @@ def stops(prepared: Prepared, data: DataSection) -> list[Fault]:
     found = {kind: n for kind, n in prepared.report.stopping.items() if n}
     if data.leaks != "stop" or not found:
         return []
-    parts = [f"{n} {_SHARED[kind].format(by=data.split.by)}" for kind, n in found.items()]
+    parts = [f"{n} {_SHARED[kind].format(by=data.split.by or 'their query')}" for kind, n in found.items()]
     mend = "Set data.leaks: fix to leave out the train side, or allow to go on and have it told in the report."
     if "item" in found and data.split.by is None:
         mend += " If a column says which item a row is made of, name it in data.split.by."

@@ -7,7 +7,7 @@ import statistics
 from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,8 @@ def look_closer(
     masked = data.personal == "mask"
     for side in SIDES:
         for number, example in enumerate(sides[side]):
+            if "user" in example.inputs:  # what is read of an interaction is its item
+                example = _of_item(example, gathered)
             text = input_text(example)
             closer.is_text = is_labelled(example)
             _count(closer, example, text, side, masked=masked)
@@ -107,6 +109,11 @@ def look_closer(
     return closer
 
 
+def _of_item(example: Example, gathered: Gathered) -> Example:
+    name, text = gathered.items.get(str(example.target), ("", ""))
+    return replace(example, inputs={"query": text}, target=name)
+
+
 def labels_of(example: Example, objective: str) -> list[str]:
     """Return the labels a row has: one for classify, any number for multilabel, traits for grade, none for the others."""
     if objective == "classify":
@@ -122,7 +129,7 @@ def _count(closer: Closer, example: Example, text: str, side: Side, *, masked: b
         closer.firsts.setdefault("train", str(example.source))
     if masked:
         return
-    texts = [text] if is_labelled(example) else [text, str(example.target)]
+    texts = [text] if is_labelled(example) or "user" in example.inputs else [text, str(example.target)]
     for kind, _, _ in (hit for part in texts for hit in find(part)):
         closer.personal[kind] += 1
         closer.firsts.setdefault("personal", str(example.source))

@@ -13,6 +13,7 @@ from luthier.base.records import Example, Row
 from luthier.base.seeds import stable_hash
 from luthier.data import dedupe
 from luthier.data.board import Board, BoardMaker
+from luthier.data.catalogue import UNKNOWN_ITEM, Item, named, open_items, read_items
 from luthier.data.cleaning.clean import BoilerplateFinder, Cleaner
 from luthier.data.labels.decisions import apply, read_decisions
 from luthier.data.personal import Masker, find
@@ -21,6 +22,7 @@ from luthier.data.rows import Drops
 from luthier.data.shapes.columns import Dropped, map_rows
 from luthier.data.shapes.dates import is_missing, moment
 from luthier.data.shapes.layout import cell_settings
+from luthier.data.shapes.ranked_rows import TIME, is_number
 from luthier.data.sources import Origin, open_sources
 from luthier.spec.data import DataSection
 
@@ -39,6 +41,7 @@ class Gathered:
     recognised_as: str
     notes: list[Fault]
     files: list[dict[str, Any]]
+    items: Mapping[str, Item]
 
 
 class _Reader:
@@ -59,6 +62,9 @@ class _Reader:
         self.corrected: dict[str, Example] = {}
         self.conflicts: list[tuple[Example, int]] = []
         self.grouped: Counter[str] = Counter()
+        self.items: dict[str, Item] = {}
+        # What holds the time of a row: interactions have one of their own.
+        self.timed = data.split.time or (TIME if objective == "rank" else None)
 
     def examples(
         self, origins: Sequence[Origin], counts: Counter[str], *, optional: bool
@@ -125,7 +131,27 @@ class _Reader:
                 example = replace(example, target=stored.target)
             yield example, stored
 
+    def learn_items(self, base: Path) -> None:
+        """Read the table of the items, where there is one."""
+        origins = open_items(self.data, base)
+        counts: dict[str, int] = {}
+        if origins:
+            self.items = read_items(origins, self.data, self.notes, counts)
+            self.items = {key: (name, self.cleaner.text(text)) for key, (name, text) in self.items.items()}
+        self.files += [
+            {"name": o.shown, "sha256": o.digest(), "rows": counts.get(o.shown, 0), "role": "items"} for o in origins
+        ]
+
+    def _is_known(self, example: Example) -> bool:
+        """Whether there is such an item; without a table of items, each is its own text."""
+        if self.data.items.source is None:
+            self.items.setdefault(str(example.target), named(str(example.target)))
+        return str(example.target) in self.items
+
     def _take(self, example: Any, stored: Example, role: str, *, keep_all: bool) -> None:
+        if self.objective == "rank" and not self._is_known(stored):
+            self.dropped.add(Dropped(example.source, UNKNOWN_ITEM, f'"{example.target}"'))
+            return
         if role == "source" and dedupe.is_said(example):
             self.corrected[dedupe.key(example)] = example
         if example.group is not None:
@@ -141,7 +167,10 @@ class _Reader:
             self.conflicts.append((example, first))
 
     def _add(self, example: Example, stored: Example, role: str) -> None:
-        value = example.extra.get(self.data.split.time) if self.data.split.time else None
+        value = example.extra.get(self.timed) if self.timed else None
+        if self.timed == TIME and is_number(value):
+            self.maker.add(example, role, moment=float(str(value)), stored=stored)
+            return
         found = moment(value) if value is not None else None
         when = found.timestamp() if found else float("nan")
         index = self.maker.add(example, role, moment=when, stored=stored)
@@ -191,6 +220,8 @@ def gather(data: DataSection, objective: str, base: Path) -> Gathered:
     """
     reader = _Reader(data, objective, base)
     origins = _open_all(data, base, reader)
+    if objective == "rank":
+        reader.learn_items(base)
     if data.clean.boilerplate:
         reader.learn_boilerplate(origins["source"])
     for role in ("source", "valid", "test"):
@@ -203,6 +234,7 @@ def gather(data: DataSection, objective: str, base: Path) -> Gathered:
     return Gathered(
         board, reader.dropped, reader.cleaner, dict(reader.masker.counts) if reader.masker else {},
         " + ".join(reader.recognised), reader.notes + _ungrouped(data, reader.grouped), reader.files,
+        reader.items,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,7 @@ def load_prepared(folder: Path, *, verified: bool = False) -> Prepared:
         raise BundleError("this is not a folder of prepared data", where=str(folder), mend="Run the preparation again.")
     facts = read_json(folder / "data.json")
     sides = {side: open_lines(folder / f"{side}.jsonl", Example.from_dict) for side in SIDES}
+    items = folder / "items.jsonl"
     own = ("objective", "label_order", "clean", "twins")
     return Prepared(
         sides["train"], sides["valid"], sides["test"],
@@ -98,6 +99,7 @@ def load_prepared(folder: Path, *, verified: bool = False) -> Prepared:
         DataReport.from_dict({name: value for name, value in facts.items() if name not in own}),
         open_lines(folder / "dropped.jsonl", dropped_of),
         folder, facts["clean"], frozenset(facts["twins"]),
+        dict(open_lines(items, _item_of)) if items.is_file() else {},
     )  # fmt: skip
 
 
@@ -109,7 +111,7 @@ def divided_rows(data: DataSection, objective: str, *, base: Path) -> dict[Side,
     """
     gathered = gather(data, objective, base)
     divided = divide_rows(gathered.board, data, fix=data.leaks == "fix")
-    return {side: gathered.board.rows.take(divided.of(side)) for side in SIDES}
+    return {side: gathered.board.rows.take(_in_order(gathered, divided, side)) for side in SIDES}
 
 
 def read_examples(
@@ -131,6 +133,11 @@ def read_examples(
     return mapped
 
 
+def _item_of(values: Mapping[str, Any]) -> tuple[str, tuple[str, str]]:
+    name, text = values["item"]
+    return values["id"], (name, text)
+
+
 def _nothing(step: str) -> None:
     return None
 
@@ -148,17 +155,25 @@ def _look(data: DataSection, objective: str, base: Path, watch: Watch, *, fix: b
         divided, found = _fix(gathered, divided, found)
         raise_all(faults_of(gathered, divided, data, objective))
     watch("looking closer")
-    sides = {side: gathered.board.rows.take(divided.of(side)) for side in SIDES}
+    sides = {side: gathered.board.rows.take(_in_order(gathered, divided, side)) for side in SIDES}
     closer = look_closer(sides, gathered, data, objective, tested=divided.of("test"),
                          vectors=None if vectors is None else vectors[divided.of("train")])  # fmt: skip
     fingerprint = _fingerprint(gathered, sides, data, objective)
     report = build_report(gathered, divided, sides, found, closer, data, objective, fingerprint=fingerprint)
     labels = tuple(sorted(label for label, n in report.labels.items() if n["train"] or n["valid"]))
+    if objective == "rank":
+        labels = tuple(sorted(gathered.items))
     clean = gathered.cleaner.as_dict()
     return Prepared(
         sides["train"], sides["valid"], sides["test"], labels, report, gathered.dropped, None, clean,
-        _twins(gathered, found),
+        _twins(gathered, found), dict(gathered.items),
     )  # fmt: skip
+
+
+def _in_order(gathered: Gathered, divided: Divided, side: Side) -> np.ndarray:
+    """Return the indices of a side's rows: as they were read, interactions by their time."""
+    rows, board = divided.of(side), gathered.board
+    return rows[np.argsort(board.moment[rows], kind="stable")] if board.owner.any() else rows
 
 
 def _vectors(gathered: Gathered, divided: Divided, data: DataSection) -> np.ndarray | None:
@@ -206,11 +221,24 @@ def _twins(gathered: Gathered, found: leaks_.Leaks) -> frozenset[str]:
 
 def _fingerprint(gathered: Gathered, sides: dict[Any, Any], data: DataSection, objective: str) -> str:
     """Hash what went in and what came out; where the files lie on this machine does not matter, their order does."""
-    section = data.model_dump(mode="json", exclude={"source", "test", "valid", "held_out", "augment", "balance"})
+    section = data.model_dump(
+        mode="json",
+        exclude={
+            "source": True,
+            "test": True,
+            "valid": True,
+            "held_out": True,
+            "augment": True,
+            "balance": True,
+            "items": {"source"},
+        },
+    )
     files = [(f["role"], Path(f["name"]).name, f["sha256"]) for f in gathered.files]
     digest = hashlib.sha256()
     for part in _parts([FORMAT, objective, section, files], sides):
         digest.update(part.encode("utf-8"))
+    for item in sorted(gathered.items.items()):
+        digest.update(repr(item).encode("utf-8", "replace"))
     return digest.hexdigest()
 
 
@@ -233,6 +261,8 @@ def _write(prepared: Prepared, folder: Path, objective: str, previous: Path | No
     for side in SIDES:
         write_lines(folder / f"{side}.jsonl", prepared.side(side), Example.as_dict)
     write_lines(folder / "dropped.jsonl", prepared.dropped, Dropped.as_dict)
+    if prepared.items:
+        write_lines(folder / "items.jsonl", list(prepared.items.items()), lambda item: {"id": item[0], "item": item[1]})
     facts = prepared.report.as_dict() | {
         "objective": objective, "label_order": list(prepared.labels), "clean": dict(prepared.clean), "twins": sorted(prepared.twins),
     }  # fmt: skip

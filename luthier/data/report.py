@@ -76,7 +76,9 @@ class Prepared:
     """Divided examples, read from disk, with the ``labels`` of train and valid, sorted.
 
     ``folder`` is None where nothing was written. ``clean`` holds the cleaning that a service has to repeat. ``twins``
-    are the places of test rows that have a near or semantic twin in train or valid.
+    are the places of test rows that have a near or semantic twin in train or valid. ``items`` are those to be ranked,
+    ``{id: (name, text)}``, and their ids are then the labels; ``known`` is what a model of them starts with
+    (:mod:`luthier.data.ranking`).
     """
 
     train: Sequence[Example]
@@ -88,6 +90,8 @@ class Prepared:
     folder: Path | None = None
     clean: Mapping[str, Any] = field(default_factory=dict)
     twins: frozenset[str] = frozenset()
+    items: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    known: Mapping[str, Any] = field(default_factory=dict)
 
     def side(self, name: Side) -> Sequence[Example]:
         return {"train": self.train, "valid": self.valid, "test": self.test}[name]

@@ -111,6 +111,35 @@ def by_time(moments: np.ndarray, sides: np.ndarray, split: Split, *, has_test: b
     return moved
 
 
+def by_owner(owners: np.ndarray, moments: np.ndarray, split: Split, *, has_test: bool, has_valid: bool) -> np.ndarray:
+    """Return the sides of interactions: of each user's rows the newest are tested on, those before them validated on.
+
+    So no row of a user is learnt from that is newer than one of his test rows; rows of other users may be. At least one
+    row stays in train, and a user with fewer rows than sides gives none to validation, then none to test. Rows without a
+    time count as older than all others, and rows of one time are in the order of the file. New rows push old ones out
+    of test: what is newest cannot stay so.
+    """
+    order = np.lexsort((np.arange(len(owners)), np.nan_to_num(moments, nan=-np.inf), owners))
+    _, starts, counts = np.unique(owners[order], return_index=True, return_counts=True)
+    test = _newest(counts, split.test, split.newest, none=has_test)
+    test = np.minimum(test, counts - 1)
+    valid = np.minimum(_newest(counts, split.valid, split.newest, none=has_valid), np.maximum(0, counts - test - 1))
+    place = np.arange(len(order)) - np.repeat(starts, counts)
+    left = np.repeat(counts, counts) - place  # 1 for the newest
+    tested, validated = np.repeat(test, counts), np.repeat(test + valid, counts)
+    sides = np.zeros(len(owners), dtype=np.int8)
+    sides[order] = np.where(left <= tested, _TEST, np.where(left <= validated, _VALID, _TRAIN))
+    return sides
+
+
+def _newest(counts: np.ndarray, share: float, rows: int | None, *, none: bool) -> np.ndarray:
+    if none or share == 0:
+        return np.zeros_like(counts)
+    if rows is not None:
+        return np.full_like(counts, rows)
+    return np.maximum(1, np.rint(share * counts).astype(counts.dtype))
+
+
 def seconds(day: str) -> float:
     """Return a date of the task file as seconds since 1970, in UTC."""
     moment = datetime.fromisoformat(day)

@@ -9,6 +9,7 @@ from luthier.base.errors import Fault, did_you_mean
 from luthier.base.records import Example
 from luthier.data.divide import Divided
 from luthier.data.gather import Gathered
+from luthier.data.rank_faults import rank_faults
 from luthier.data.shapes.scores import NOT_A_NUMBER, OUTSIDE
 from luthier.data.split import Side
 from luthier.prompts.sentences import split_sentences
@@ -106,4 +107,5 @@ TARGET_FAULTS: dict[str, Callable[[Gathered, Divided, DataSection], list[Fault]]
     "multilabel": _multilabel,
     "grade": _grade,
     "extract": _extract,
+    "rank": rank_faults,
 }

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from luthier.base.records import Example, Prediction
+from luthier.evaluate.baselines_rank import rank_rivals
 from luthier.evaluate.baselines_scores import for_scores
 from luthier.evaluate.baselines_sentences import for_documents
 from luthier.evaluate.baselines_sets import for_sets
@@ -112,13 +113,15 @@ def of_untuned(objective: str, predictions: Sequence[Prediction]) -> dict[str, l
     return found
 
 
-Rivals = Callable[[Sequence[Example], Sequence[Example], Sequence[str]], dict[str, list[Prediction]]]
+# Handed the train rows, the rows to answer, and the labels (of rank, the items: {id: (name, text)}).
+Rivals = Callable[[Sequence[Example], Sequence[Example], Any], dict[str, list[Prediction]]]
 # The simple rivals of each objective, on the same rows.
 RIVALS: dict[str, Rivals] = {
     "classify": _for_labels,
     "multilabel": for_sets,
     "grade": for_scores,
     "extract": for_documents,
+    "rank": rank_rivals,
     "text": for_text,
     "prefer": by_length,
 }

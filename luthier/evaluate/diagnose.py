@@ -6,6 +6,7 @@ validation rows could have made by chance is no sign. docs/guides/overfitting.md
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -68,13 +69,20 @@ class Diagnosis:
     def as_dict(self) -> dict[str, Any]:
         return {
             "verdict": self.verdict, "from_step": self.from_step, "evidence": list(self.evidence), "next": list(self.next),
-            "also": list(self.also), "figures": dict(self.figures),
+            "also": list(self.also), "figures": _finite(dict(self.figures)),
         }  # fmt: skip
 
     @property
     def words(self) -> str:
         """The verdict as people say it."""
         return f"{self.verdict} from step {self.from_step}" if self.from_step is not None else self.verdict
+
+
+def _finite(value: Any) -> Any:
+    """Return figures as JSON can hold them: of one measured row, an interval has no ends."""
+    if isinstance(value, Mapping):
+        return {name: _finite(inner) for name, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def diagnose(evaluations: Sequence[Mapping[str, Any]], context: Context) -> Diagnosis:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from luthier.base.inputs import text_name
+from luthier.base.ranks import ndcg
 from luthier.base.records import Example, Prediction
+from luthier.data.ranking import LATEST, RIGHT
 from luthier.evaluate.metrics import classification
 from luthier.evaluate.tables.classify import ClassifyTable
 from luthier.evaluate.text_scores import token_f1
@@ -62,6 +64,32 @@ def samples(examples: Sequence[Example], predictions: Sequence[Prediction], n: i
         | {"file": e.source.file, "line": e.source.line}
         for e, p in answered
     ]
+
+
+def rankings(examples: Sequence[Example], predictions: Sequence[Prediction], n: int) -> list[dict[str, Any]]:
+    """Return ``n`` lists from the worst to the best, evenly spread, as ``prompt, target, text, score, file, line``."""
+    order = sorted(range(len(examples)), key=lambda i: (_ndcg(examples[i], predictions[i]), i))
+    picked = [order[int(k * len(order) / n)] for k in range(n)] if len(order) > n else order
+    return [_ranking(examples[i], predictions[i]) for i in picked]
+
+
+def _ndcg(example: Example, prediction: Prediction) -> float:
+    return ndcg(example.target, [item for item, _ in prediction.items or ()])
+
+
+def _ranking(example: Example, prediction: Prediction) -> dict[str, Any]:
+    wanted = example.extra.get(RIGHT) or list(example.target)
+    latest = example.extra.get(LATEST) or []
+    given = prediction.names or [item for item, _ in prediction.items or ()]
+    who = f"{asked(example)}: {', '.join(latest)}" if latest else asked(example)
+    return {
+        "prompt": start_of(who),
+        "target": start_of("; ".join(wanted)),
+        "text": start_of("; ".join(f"{n}. {name}" for n, name in enumerate(given, 1))),
+        "score": round(_ndcg(example, prediction), 4),
+        "file": example.source.file,
+        "line": example.source.line,
+    }
 
 
 def asked(example: Example) -> str:

@@ -18,6 +18,7 @@ _BARS = {
     "classify": '  macro_f1: ">= 0.80"',
     "multilabel": '  micro_f1: ">= 0.70"',
     "grade": '  qwk: ">= 0.60"',
+    "rank": '  ndcg@10: ">= 0.10"',
     "generate": '  token_f1: ">= 0.20"',
     "prefer": '  preference_accuracy: ">= 0.60"',
     "text": '  bits_per_byte: "< 1.5"        # a masked model has none: then perplexity',

@@ -11,6 +11,7 @@ from luthier.base.errors import DataError, Fault, TaskError
 from luthier.base.inputs import ONE_TEXT
 from luthier.base.records import Example
 from luthier.data.prepare import read_examples
+from luthier.data.ranking import questions
 from luthier.evaluate import compare as compare_
 from luthier.evaluate import metrics as measures
 from luthier.evaluate import predict
@@ -44,6 +45,12 @@ def rows_of(predictor: Predictor, source: str, columns: Mapping[str, str], *, ne
     return list(mapped.examples)
 
 
+def judged_rows(predictor: Predictor, source: str, columns: Mapping[str, str]) -> list[Example]:
+    """Read a labelled file; of pairs with items, as questions: what the bundle knows of a user comes before them."""
+    rows = rows_of(predictor, source, columns, need_target=True)
+    return questions(rows) if predictor.objective == "rank" else rows
+
+
 def predict_rows(
     predictor: Predictor, rows: Sequence[Example], *, max_new_tokens: int | None = None
 ) -> Iterator[dict[str, Any]]:
@@ -57,6 +64,8 @@ def predict_rows(
 def input_rows(predictor: Predictor, lines: Sequence[str]) -> list[Mapping[str, Any]]:
     """Turn standard input into inputs: each line a text, or a JSON object with the bundle's text column."""
     asked = "prompt" if predictor.writes else "text"
+    if predictor.objective == "rank":
+        return _wanted(lines)
     columns = predictor.facts.get("columns", {})
     names = [n for n in (*(columns.get(what) for what in (asked, *ONE_TEXT)), *ONE_TEXT, "prompt", "messages") if n]
     found: list[Mapping[str, Any]] = []
@@ -83,6 +92,31 @@ def input_rows(predictor: Predictor, lines: Sequence[str]) -> list[Mapping[str, 
     return found
 
 
+def _wanted(lines: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Turn lines into what items are wanted for: a text, or an object with ``query``, ``user``, ``history`` or ``text``."""
+    found: list[Mapping[str, Any]] = []
+    faults: list[Fault] = []
+    for number, line in enumerate(lines, 1):
+        where = f"standard input:{number}"
+        try:
+            values = json.loads(line) if line.lstrip().startswith("{") else {"text": line.strip()}
+        except ValueError as error:
+            faults.append(Fault(f"this line starts like JSON and is not ({error})", where))
+            continue
+        asked = {name: values[name] for name in ("query", "user", "history", "text") if name in values}
+        if len(asked) != 1:
+            faults.append(Fault("one of query, user, history and text is needed here", where))
+        elif not isinstance(asked.get("history", []), list):
+            faults.append(
+                Fault("a history is a list of items by id, name or text", where, 'As in {"history": ["..."]}.')
+            )
+        else:
+            found.append(asked)
+    if faults:
+        raise DataError.of(faults)
+    return found
+
+
 def evaluate(
     bundle: str | Path, source: str, *, columns: Mapping[str, str], accept: Mapping[str, str] | None, out: Path | None
 ) -> dict[str, Any]:
@@ -93,7 +127,7 @@ def evaluate(
     faults += measures.check_bars(bars, predictor.objective, predictor.labels)
     if faults:
         raise TaskError.of(faults)
-    rows = rows_of(predictor, source, columns, need_target=True)
+    rows = judged_rows(predictor, source, columns)
     if not rows:
         raise DataError("no labelled rows are left to measure on", where=source)
     predictions = predict.run(predictor, rows, max_new_tokens=task.evaluate.max_new_tokens,
@@ -112,7 +146,7 @@ def compare(first: str | Path, second: str | Path, source: str, *, columns: Mapp
     one, two = load_predictor(first), load_predictor(second)
     if one.objective != two.objective:
         raise TaskError(f"{first} predicts by {one.objective}, {second} by {two.objective}: they cannot be compared")
-    rows = rows_of(one, source, columns, need_target=True)
+    rows = judged_rows(one, source, columns)
     settings = task_of(one, source, columns).evaluate
     found = [
         predict.run(p, rows, max_new_tokens=settings.max_new_tokens, generate_rows=settings.generate_rows)

@@ -21,6 +21,7 @@ from luthier.base.records import Example
 from luthier.base.seeds import stable_hash
 from luthier.data.leaks import clash_finder
 from luthier.data.prepare import Prepared, prepare
+from luthier.data.ranking import united
 from luthier.data.sources import digest_all
 from luthier.evaluate import metrics as measures
 from luthier.lifecycle.checking import check_task, write_suspects
@@ -29,7 +30,7 @@ from luthier.lifecycle.staged import stage_files
 from luthier.spec.evaluate import parse_bars
 from luthier.spec.load import TaskFile, dump_task, load_task
 
-TRAINED = ("classify", "multilabel", "grade", "extract", "generate", "prefer", "text")
+TRAINED = ("classify", "multilabel", "grade", "extract", "rank", "generate", "prefer", "text")
 
 
 def run(
@@ -89,6 +90,8 @@ def inputs_hash(file: TaskFile) -> str:
     for data in [stage.data for stage in task.stages] or [task.data]:
         named = (data.source, data.test, data.valid, data.held_out)
         hashes += [digest_all(source, file.folder, data) for source in named if source is not None]
+        if data.items.source is not None:
+            hashes += [digest_all(data.items.source, file.folder, data)]
         if data.corrections:
             hashes.append([sha256_file(file.resolve(data.corrections))])
     aside = {"checkpoint_s", "threads"}
@@ -146,6 +149,8 @@ def _go_round(round_: Round, identity: str, judge: bool) -> Run:
         record, bundle = go_stages(round_, judge=judge)
         return _finish(round_, record, bundle, identity, judge)
     data = prepare_data(round_)
+    if file.task.task.objective == "rank":
+        data = united(data)
     bars, _ = parse_bars(file.task.accept)
     faults = measures.check_bars(bars, file.task.task.objective, data.labels)
     if faults:

@@ -10,6 +10,7 @@ import numpy as np
 
 from luthier.base.records import Encoded, Example, Prediction
 from luthier.base.seeds import derive_seed
+from luthier.data import ranking
 from luthier.data.prepare import Prepared
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.rewards import with_reference
@@ -38,7 +39,8 @@ class Gauge:
         self.learner, self.task, self.labels = learner, task, data.labels
         self.predictor = Predictor(learner)
         self.valid: Sequence[Example] = data.valid
-        self.watched = watched(data.train, valid=len(data.valid), most=task.train.watched_rows, seed=task.train.seed)
+        train = ranking.watched(data.train) if task.task.objective == "rank" else data.train
+        self.watched = watched(train, valid=len(data.valid), most=task.train.watched_rows, seed=task.train.seed)
         self._encoded: dict[str, list[Encoded]] = {}
         # Nothing has been learnt yet: what the network says now is what it is compared with later.
         refers, sides = learner.refers, (self.valid, self.watched)

@@ -77,6 +77,12 @@ def _of_answers(
     return {"samples": mistakes.samples(rows, predictions, worst)}
 
 
+def _of_lists(
+    rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str], worst: int
+) -> dict[str, Any]:
+    return {"samples": mistakes.rankings(rows, predictions, worst)}
+
+
 def _of_preferences(
     rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str], worst: int
 ) -> dict[str, Any]:
@@ -92,6 +98,7 @@ EVIDENCE: dict[str, Evidence] = {
     "multilabel": of_sets,
     "grade": of_scores,
     "extract": of_sentences,
+    "rank": _of_lists,
     "generate": _of_answers,
     "prefer": _of_preferences,
 }

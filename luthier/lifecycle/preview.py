@@ -73,7 +73,14 @@ def _encoder(task: Task, data: Prepared, tokens: Tokens, limit: int) -> Encode |
     model = task.model
     if model.pooling == "label-scoring":
         return label_encoder(tokens.tokenizer, model.question, data.labels, template=model.template, max_tokens=limit)
-    return encoder(task.task.objective, tokens.tokenizer, template=model.template, max_tokens=limit, reads=tokens.reads)
+    return encoder(
+        task.task.objective,
+        tokens.tokenizer,
+        template=model.template,
+        max_tokens=limit,
+        reads=tokens.reads,
+        items=data.items,
+    )
 
 
 def _side(data: Prepared, side: Any) -> Sequence[Example]:

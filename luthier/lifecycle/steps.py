@@ -70,7 +70,8 @@ def open_model(round_: Round, data: Prepared) -> Model:
     base = open_base(found, max_tokens=task.model.max_tokens)
     kind = OBJECTIVES[task.task.objective]
     told = {"told_scale": task.data.scale} if task.data.scale else {}
-    learner = kind.create(base, labels=data.labels, model=task.model, known=kind.look(data.train) | told)
+    known = {**kind.look(data.train), **told, **data.known}
+    learner = kind.create(base, labels=data.labels, model=task.model, known=known)
     learner.to(device())
     round_.emit(
         "model", base=found.name, architecture=base.config.model_type, max_tokens=base.max_tokens, device=str(device())
@@ -115,7 +116,7 @@ def baselines(round_: Round, data: Prepared, model: Model) -> dict[str, list[Pre
         return {}
     found: dict[str, list[Prediction]] = {}
     if make := rivals_.RIVALS.get(task.task.objective):
-        found |= make(data.train, data.test, data.labels)
+        found |= make(data.train, data.test, data.items or data.labels)
     if model.learner.writes or model.learner.measures or model.learner.ready:
         untuned = predict_rows(Predictor(model.learner), data.test, task)
         found |= rivals_.of_untuned(task.task.objective, untuned)

@@ -12,6 +12,7 @@ from luthier.objectives.grade import Grader
 from luthier.objectives.learner import Learner
 from luthier.objectives.multilabel import MultiLabeller
 from luthier.objectives.prefer import Preferrer
+from luthier.objectives.rank import Ranker
 from luthier.objectives.text import Text
 from luthier.objectives.writer import Writer
 
@@ -20,6 +21,7 @@ OBJECTIVES: dict[str, type[Learner]] = {
     "multilabel": MultiLabeller,
     "grade": Grader,
     "extract": Extractor,
+    "rank": Ranker,
     "generate": Writer,
     "prefer": Preferrer,
     "text": Text,

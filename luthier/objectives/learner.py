@@ -121,6 +121,10 @@ class Learner(torch.nn.Module, ABC):
         """
         return {}
 
+    def choose(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Return the train rows to learn from; what the others say is known by :meth:`look`."""
+        return examples
+
     def resumed(self, facts: Mapping[str, Any]) -> None:
         """Put back what :meth:`begin` found and no checkpoint holds, from the facts that it returned."""
 

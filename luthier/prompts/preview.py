@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,11 +26,19 @@ WHOLE = 1 << 30
 IN_WINDOWS = frozenset(("grade", "extract", "text"))
 
 
-def encoder(objective: str, tokenizer: Any, *, template: str, max_tokens: int, reads: str = "decoder") -> Encode | None:
+def encoder(
+    objective: str,
+    tokenizer: Any,
+    *,
+    template: str,
+    max_tokens: int,
+    reads: str = "decoder",
+    items: Mapping[str, tuple[str, str]] | None = None,
+) -> Encode | None:
     """Return what turns an example into ids for training, the objective's own way; None for one that is not known here.
 
-    ``max_tokens`` of :data:`WHOLE` cuts nothing; ``reads`` is what reads: encoder, decoder or seq2seq. A test holds that
-    the ids are those of the objective's learner.
+    ``max_tokens`` of :data:`WHOLE` cuts nothing; ``reads`` is what reads: encoder, decoder or seq2seq; ``items`` are those
+    of rank. A test holds that the ids are those of the objective's learner.
     """
     if objective in ("classify", "multilabel"):
         return lambda example: encode_text(tokenizer, str(example.inputs["text"]), max_tokens=max_tokens)
@@ -46,6 +54,8 @@ def encoder(objective: str, tokenizer: Any, *, template: str, max_tokens: int, r
         )
     if objective == "prefer":
         return partial(encode_judged, _Turns(tokenizer, style_for(tokenizer, template), max_tokens))
+    if objective == "rank":
+        return lambda example: encode_text(tokenizer, _wanted(example, items or {}), max_tokens=max_tokens)
     if objective == "text":
         # Documents are cut into windows, so nothing of them is lost whatever the limit.
         return lambda example: _document(tokenizer, str(example.inputs["text"]), decodes=reads == "decoder")
@@ -56,6 +66,13 @@ def label_encoder(tokenizer: Any, question: str, labels: Sequence[str], *, templ
     """Return what turns a text into the question that a decoder is asked of it; all labels stand behind it."""
     asked = LabelQuestion.of(Turns(tokenizer, style_for(tokenizer, template), max_tokens), question, labels)
     return lambda example: asked.encode(str(example.inputs["text"]))
+
+
+def _wanted(example: Example, items: Mapping[str, tuple[str, str]]) -> str:
+    """Return what a ranker reads of a row: its query, or of a user's row the item's text."""
+    if "query" in example.inputs:
+        return str(example.inputs["query"])
+    return items.get(str(example.target), ("", str(example.target)))[1]
 
 
 def _document(tokenizer: Any, text: str, *, decodes: bool) -> Encoded:

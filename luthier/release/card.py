@@ -12,6 +12,7 @@ _TAGS = {
     "multilabel": "text-classification",
     "grade": "text-classification",
     "extract": "summarization",
+    "rank": "sentence-similarity",
     "generate": "text-generation",
     "prefer": "text-generation",
     "text": "text-generation",

@@ -23,7 +23,7 @@ _BYTES_PER_CHAR = 12
 # larger than so many limits is cut off.
 _PATIENCE = 4
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_BRANCHES = frozenset({"as_text", "as_item", "as_messages", "as_list"})
+_BRANCHES = frozenset({"as_text", "as_item", "as_messages", "as_wanted", "as_list"})
 
 _DICTIONARY = re.compile(r"a valid dictionary( or instance of \w+)?")
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 MAX_NAME = 200
+_WANTED = {"query", "user", "history"}
 
 
 class Message(BaseModel):
@@ -31,7 +32,10 @@ def _shape(value: Any) -> str:
     if isinstance(value, str):
         return "as_text"
     talks = isinstance(value, MessagesItem) or (isinstance(value, dict) and "messages" in value)
-    return "as_messages" if talks else "as_item"
+    if talks:
+        return "as_messages"
+    wants = isinstance(value, WantedItem) or (isinstance(value, dict) and bool(_WANTED & value.keys()))
+    return "as_wanted" if wants else "as_item"
 
 
 # Naming the branch by the value's shape gives one clear error instead of one for every branch of the union.
@@ -62,8 +66,28 @@ class MessagesItem(Message):
     messages: list[Turn] = Field(min_length=1)
 
 
+class WantedItem(Message):
+    """For a ranker: a query, a user it knows, or what somebody chose so far by id, name or text."""
+
+    query: str | None = None
+    user: str | None = None
+    history: list[str] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> WantedItem:
+        if (self.query is None) + (self.user is None) + (self.history is None) != 2:
+            raise ValueError('give one of "query", "user" and "history"')
+        return self
+
+    def inputs(self) -> dict[str, Any]:
+        return {name: value for name, value in self.model_dump().items() if value is not None}
+
+
 Item = Annotated[
-    Annotated[str, Tag("as_text")] | Annotated[TextItem, Tag("as_item")] | Annotated[MessagesItem, Tag("as_messages")],
+    Annotated[str, Tag("as_text")]
+    | Annotated[TextItem, Tag("as_item")]
+    | Annotated[MessagesItem, Tag("as_messages")]
+    | Annotated[WantedItem, Tag("as_wanted")],
     Discriminator(_shape),
 ]
 
@@ -71,7 +95,11 @@ Item = Annotated[
 class PredictRequest(Message):
     """``POST /v1/predict``: one ``input`` or a list of ``inputs``."""
 
-    input: Item | None = Field(None, description='One input: a text, {"text": ...} or {"messages": [...]}.')
+    input: Item | None = Field(
+        None,
+        description='One input: a text, {"text": ...} or {"messages": [...]}; for a ranker also {"query": ...}, {"user": ...} '
+        'or {"history": [...]}.',
+    )
     inputs: list[Item] | None = Field(None, min_length=1, description="Several inputs; the answers keep their order.")
     max_new_tokens: int | None = Field(None, ge=1, le=100_000, description="Longest generated answer, in tokens.")
 
@@ -133,8 +161,10 @@ class CompletionRequest(_OpenAI):
     prompt: Texts
 
 
-def to_inputs(item: str | TextItem | MessagesItem) -> dict[str, Any]:
-    """Return an item as the inputs of an example: ``{"text": ...}`` or ``{"messages": [...]}``."""
+def to_inputs(item: str | TextItem | MessagesItem | WantedItem) -> dict[str, Any]:
+    """Return an item as the inputs of an example: ``{"text": ...}``, ``{"messages": [...]}`` or what items are wanted for."""
+    if isinstance(item, WantedItem):
+        return item.inputs()
     if isinstance(item, MessagesItem):
         return {"messages": [turn.plain() for turn in item.messages]}
     return {"text": item if isinstance(item, str) else item.text}

@@ -65,7 +65,14 @@ class Service:
             )
         if turns is not None and turns[-1]["role"] not in ("user", "tool"):
             return Fault("the last turn is the assistant's or the system's", place, "End with the turn to be answered.")
-        text = "".join(turn["content"] for turn in turns) if turns is not None else values["text"]
+        wanted = next((name for name in ("query", "user", "history") if name in values), None)
+        if wanted is not None and self.predictor.objective != "rank":
+            return Fault(f"a model for {self.predictor.objective} reads no {wanted}", place, 'Send {"text": "..."}.')
+        if turns is not None:
+            text = "".join(turn["content"] for turn in turns)
+        else:
+            value = values[wanted or "text"]
+            text = "\n".join(value) if isinstance(value, list) else value
         if not text.strip():
             return Fault("the text is empty", place, "Send at least one character.")
         if len(text) > self.settings.max_chars:

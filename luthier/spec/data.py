@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from luthier.spec.augment import Augment
 from luthier.spec.common import Section, Switch
+from luthier.spec.rank import Items
 
 
 def _written(value: Any) -> Any:
@@ -53,6 +54,12 @@ class Split(Section):
     valid_from: Day = Field(
         None, pattern=_DATE, description="First day of the validation rows; without it, their share of the days before."
     )
+    newest: int | None = Field(
+        None,
+        ge=1,
+        description="For rank by users: test on so many of each user's newest rows, validate on as many before them; "
+        "without it, the shares above are taken of each user's newest rows.",
+    )
     seed: int = Field(0, ge=0, description="Another seed gives another division; the same seed never moves a row.")
 
 
@@ -95,6 +102,12 @@ class DataSection(Section):
         None,
         description="Lowest score, highest score and step (grade), for all traits or by trait, as `[1, 5, 0.5]`; without it "
         "they are those of the train rows.",
+    )
+    items: Items = Field(default_factory=Items, description="For rank: what the items are.")
+    min_relevance: float | None = Field(
+        None,
+        description="For rank: relevance (a rating, say) from which an item counts as relevant, and all such alike; without it, "
+        "relevance is graded, and 0 is a known negative.",
     )
     test: str | list[str] | None = Field(None, description="An official test file; it is never split or trained on.")
     valid: str | list[str] | None = Field(None, description="An official validation file.")

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from luthier.spec.common import Section
 from luthier.spec.prefer import Prefer
+from luthier.spec.rank import Rank
 
 Auto = Literal["auto"]
 
@@ -74,6 +75,7 @@ class TrainSection(Section):
         default_factory=Prefer,
         description="For the objective `prefer`: how a better answer is weighed against a worse one.",
     )
+    rank: Rank = Field(default_factory=Rank, description="For rank: how queries, users and items are compared.")
     dropout: float | None = Field(
         None, ge=0, lt=1, description="Dropout of the network's layers and attention; default: the model's own."
     )

@@ -32,6 +32,7 @@ _RATES = {
     ("reads", "full"): 1e-4,
     ("reads", "last-layers"): 2e-4,
     ("reads", "gradual"): 1e-4,
+    ("rank", "full"): 5e-5,
     ("reads", "head"): 1e-2,
     ("reads", "bitfit"): 1e-3,
     ("reads", "lora"): 1e-3,

@@ -70,7 +70,7 @@ def fit(
         torch.set_num_threads(section.threads)
     torch.manual_seed(derive_seed(section.seed, "weights"))
     learner.prepare_training(section)
-    rows, names = encode_all(learner, examples, emit)
+    rows, names = encode_all(learner, learner.choose(examples), emit)
     plan = make_plan(section, rows=len(rows))
     with precision(learner, plan):
         rows = learner.refer(rows)

@@ -33,6 +33,7 @@ class Data:
 
     def __init__(self, **sides: list[Example]) -> None:
         self._sides = sides
+        self.items: dict[str, tuple[str, str]] = {}
 
     def side(self, name: str) -> list[Example]:
         return self._sides.get(name, [])
@@ -231,7 +232,7 @@ def test_the_commonest_check_needs_no_torch() -> None:
 
 
 def test_an_objective_not_known_here_is_said(tmp_path: Path) -> None:
-    assert encoder("rank", SimpleNamespace(), template="auto", max_tokens=8) is None
+    assert encoder("dance", SimpleNamespace(), template="auto", max_tokens=8) is None
     with pytest.raises(ModelError):
         open_tokens("not a folder!", folder=None, revision=None, max_tokens=None)
 

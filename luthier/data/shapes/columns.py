@@ -30,6 +30,7 @@ from luthier.data.shapes.cells import (
 from luthier.data.shapes.dates import DateOrder, is_missing
 from luthier.data.shapes.kinds import COLUMNS, SCHEMES, SEVERAL
 from luthier.data.shapes.layout import Columns, Layout, Scheme, no_column
+from luthier.data.shapes.ranked_rows import NO_ITEM, group_of, is_number
 from luthier.data.shapes.votes import join_votes
 
 __all__ = [
@@ -89,7 +90,9 @@ class MappedRows:
         self._by, self._time, self._need_target, self._optional = by, time, need_target, by_optional
         self.faults = faults
         self._names: dict[str, None] = {}
-        self._dates = DateOrder(time) if time else None
+        # The times of interactions order them, whether or not rows are divided by date.
+        self._dated = time or (str(columns["time"]) if objective == "rank" and "time" in columns else None)
+        self._dates = DateOrder(self._dated) if self._dated else None
 
     @property
     def recognised_as(self) -> str:
@@ -123,7 +126,7 @@ class MappedRows:
             if scheme is None or len(self.faults) - known >= _FAULTS:
                 continue
             self._names.setdefault(scheme.name)
-            dated = self._time if self._time in keys else None
+            dated = self._dated if self._dated in keys else None
             yield from self._map(itertools.chain(head, group), scheme, dated)  # noqa: B031 - head came off group
         # Files harvested from a service have no such column; a name that no file has is a slip.
         for found in missing.values():
@@ -145,17 +148,20 @@ class MappedRows:
                 yield Dropped(source, TOO_DEEP)
                 continue
             if target is None and need_target:
-                yield Dropped(source, NO_LABEL if "text" in inputs else EMPTY_ANSWER)
+                yield Dropped(source, _lacking(inputs))
                 continue
             if dated and self._dates:
                 if is_missing(values.get(dated)):
                     yield Dropped(source, NO_DATE, f'"{dated}" is empty')
                     continue
-                self._dates.see(values[dated], source)
+                # The times of interactions may be mere numbers, counted in whatever way.
+                if self._objective != "rank" or not is_number(values[dated]):
+                    self._dates.see(values[dated], source)
             extra = {_key(k): plain(v) for k, v in values.items() if k not in used}
             if more:
                 extra.update(more)
-            yield Example(ident, inputs, target, source, word_of(values.get(by)) if by else None, extra)
+            group = word_of(values.get(by)) if by else group_of(inputs)
+            yield Example(ident, inputs, target, source, group, extra)
 
 
 def map_rows(
@@ -210,6 +216,13 @@ def to_examples(
     for item in stream:
         mapped.examples.append(item) if isinstance(item, Example) else mapped.dropped.append(item)
     return Mapped(mapped.examples, mapped.dropped, stream.recognised_as, mapped.faults)
+
+
+def _lacking(inputs: Mapping[str, Any]) -> str:
+    """Return why a row without a target is left out."""
+    if "query" in inputs or "user" in inputs:
+        return NO_ITEM
+    return NO_LABEL if "text" in inputs else EMPTY_ANSWER
 
 
 def _file_of(row: Row) -> str:

@@ -12,6 +12,7 @@ from luthier.base.errors import DataError, Fault
 from luthier.base.records import Row
 from luthier.data.shapes.guess_columns import LABEL, TEXT, Found, Shape, best_of, shapes_of
 from luthier.data.shapes.guess_judged import judged
+from luthier.data.shapes.guess_ranked import ranked
 from luthier.data.sources import kind_of, read_rows
 from luthier.data.sources.origins import Origin
 
@@ -64,7 +65,9 @@ def guess(sources: Sequence[Path | Origin]) -> Guess:
         raise DataError.of(faults or [Fault("there are no rows to look at", ", ".join(names))])
     shapes = {shape.name: shape for shape in shapes_of(rows)}
     plain = all(kind_of(Path(name)) in (".txt", ".md") for name in names)
-    found = None if plain else _talk(shapes) or judged(rows, shapes) or _named(shapes) or _shaped(shapes)
+    found = (
+        None if plain else ranked(shapes) or _talk(shapes) or judged(rows, shapes) or _named(shapes) or _shaped(shapes)
+    )
     found = found or _plain(shapes, plain=plain)
     if found is None:
         listed = ", ".join(list(shapes)[:20])
@@ -77,7 +80,8 @@ def guess(sources: Sequence[Path | Origin]) -> Guess:
     label = columns.get("label")
     counts = _count(rows, label) if objective == "classify" and isinstance(label, str) else {}
     used = {name for told in columns.values() for name in ([told] if isinstance(told, str) else told)}
-    by = _group(shapes, used)
+    # A query's rows stay together anyway, and a user's are divided by time.
+    by = None if objective == "rank" else _group(shapes, used)
     if by:
         reasons.append(f'"{by}" repeats: its rows stay on one side of the split')
     return Guess(objective, columns, by, counts, reasons, len(rows), faults)

@@ -9,6 +9,7 @@ from luthier.data.shapes.label_sets import multilabel_scheme
 from luthier.data.shapes.labelled_rows import classify_scheme, text_scheme
 from luthier.data.shapes.layout import Layout, Scheme
 from luthier.data.shapes.pairs import answer_scheme, prefer_scheme
+from luthier.data.shapes.ranked_rows import rank_scheme
 from luthier.data.shapes.scores import grade_scheme
 
 _TALK = ("prompt", "completion", "messages", "input", "system", "history", "tools", "chosen", "rejected", "label")
@@ -17,6 +18,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "multilabel": ("text", "label"),
     "grade": ("text", "score", "rubric"),
     "extract": ("text", "summary"),
+    "rank": ("query", "user", "item", "relevance", "time"),
     "generate": _TALK,
     "prefer": _TALK,
     "text": ("text",),
@@ -26,6 +28,7 @@ SCHEMES: dict[str, Callable[[Layout], Scheme | None]] = {
     "multilabel": multilabel_scheme,
     "grade": grade_scheme,
     "extract": extract_scheme,
+    "rank": rank_scheme,
     "generate": answer_scheme,
     "prefer": prefer_scheme,
     "text": text_scheme,

@@ -76,8 +76,8 @@ class Layout:
 
 
 def cell_settings(data: DataSection) -> dict[str, Any]:
-    """Return what the data section says of how cells are read: what parts labels, the scale of scores."""
-    return {"label_separator": data.label_separator, "scale": data.scale}
+    """Return what the data section says of how cells are read: what parts labels, the scale of scores, what is relevant."""
+    return {"label_separator": data.label_separator, "scale": data.scale, "min_relevance": data.min_relevance}
 
 
 def no_column(name: str, keys: Sequence[str], where: str, key: str) -> Fault:

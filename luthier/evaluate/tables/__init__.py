@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from luthier.base.records import Prediction
-from luthier.evaluate.tables import classify, extract, generate, grade, multilabel, prefer, text
+from luthier.evaluate.tables import classify, extract, generate, grade, multilabel, prefer, rank, text
 from luthier.evaluate.tables.common import Family, Floats, Ints, Table
 
 FAMILIES: dict[str, Family] = {
@@ -17,6 +17,7 @@ FAMILIES: dict[str, Family] = {
     "generate": generate.FAMILY,
     "prefer": prefer.FAMILY,
     "text": text.FAMILY,
+    "rank": rank.FAMILY,
 }
 
 __all__ = ["FAMILIES", "Family", "Floats", "Ints", "Table", "tabulate"]
