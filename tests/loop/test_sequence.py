@@ -225,3 +225,33 @@ def test_nothing_to_keep_and_labels_that_clash_are_told(staged: Path) -> None:
     done = luthier("run", "task.yaml", "--out", "out", "--set", "keep.head=shared", cwd=staged)
     refused(done, "general and technical both have", '"billing"', "keep.head: own")
     assert luthier("train", "task.yaml", "--out", "own", cwd=staged).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("care", ["rehearse", "ewc"])
+def test_a_decoder_goes_from_text_to_answers(chat_project: Path, care: str) -> None:
+    """Stages of different objectives share one decoder; the earlier one is rehearsed with its own loss, or pulled back to."""
+    texts = [f"The {a} stands {b} the {c}." for a in ("lamp", "box", "cup", "dog") for b in ("near", "on", "by")
+             for c in ("table", "door", "shelf", "wall", "bed")]  # fmt: skip
+    (chat_project / "texts.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in texts))
+    task = (chat_project / "task.yaml").read_text().replace(
+        "data: {source: sums.jsonl, semantic: off}\n",
+        "data: {semantic: off, leaks: allow}\nstages:\n"
+        "  - {name: prose, objective: text, data: {source: texts.jsonl, columns: {text: text}}, train: {method: full}}\n"
+        "  - {name: sums, data: {source: sums.jsonl}, train: {method: full}}\n",
+    )  # fmt: skip
+    keep = "keep: {rehearse: {share: 0.2}}\n" if care == "rehearse" else "keep: {penalty: {kind: ewc, rows: 8}, blend: 0.5}\n"
+    (chat_project / "task.yaml").write_text(task + keep)
+    done = luthier("run", "task.yaml", "--json", "--out", "out", "--set", "train.max_steps=6", cwd=chat_project)
+    result = only_object(done)
+    assert done.returncode in (0, 1), done.stderr
+    assert [stage["objective"] for stage in result["stages"]] == ["text", "generate"]
+    found = result["sequence"]
+    assert found["test"][1][0] is not None and found["test"][1][1] is not None
+    assert result["probe"]["kind"] == "bits_per_byte"
+    if care == "rehearse":
+        assert result["stages"][1]["rehearsed"]["prose"] > 0
+    else:
+        assert found["blends"]["sums"]["share"] == 0.5
+    answer = luthier("predict", "out", "-", cwd=chat_project, text="3 + 4\n")
+    assert set(json.loads(answer.stdout)) == {"text", "finish"}
