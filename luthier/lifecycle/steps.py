@@ -17,7 +17,7 @@ import torch
 import transformers
 
 import luthier
-from luthier.base.errors import Fault, ModelError, TaskError
+from luthier.base.errors import Fault, ModelError, TaskError, did_you_mean
 from luthier.base.files import read_json, write_json
 from luthier.base.records import Example, Prediction
 from luthier.base.seeds import stable_hash
@@ -35,11 +35,13 @@ from luthier.models import catalogue
 from luthier.models.load import Base, device, open_base
 from luthier.objectives import OBJECTIVES, Learner
 from luthier.objectives import probe as probes
+from luthier.objectives.classify import Classifier
 from luthier.release.bundle import write_bundle
 from luthier.release.predictor import Predictor
 from luthier.spec.task import Task
 from luthier.train import defaults
 from luthier.train.choose import Choice, choose_method
+from luthier.train.few.contest import temper
 from luthier.train.penalty import Penalty
 from luthier.train.run import Outcome, fit
 
@@ -72,11 +74,30 @@ def open_model(round_: Round, data: Prepared) -> Model:
     told = {"told_scale": task.data.scale} if task.data.scale else {}
     known = {**kind.look(data.train), **told, **data.known}
     learner = kind.create(base, labels=data.labels, model=task.model, known=known)
+    _describe(round_, data, learner)
     learner.to(device())
     round_.emit(
         "model", base=found.name, architecture=base.config.model_type, max_tokens=base.max_tokens, device=str(device())
     )
     return Model(base, learner)
+
+
+def _describe(round_: Round, data: Prepared, learner: Learner) -> None:
+    """Hand the labels' descriptions to the learner."""
+    given = round_.file.task.data.descriptions
+    if not given:
+        return
+    where = f"{round_.file.path}: data.descriptions"
+    if not isinstance(learner, Classifier):
+        raise TaskError(f"`{learner.objective}` has no labels to describe", where=where, mend="Leave it out.")
+    faults = [
+        Fault(f'no train row has the label "{label}"', where, did_you_mean(label, data.labels) or "Leave it out.")
+        for label in given
+        if label not in data.labels
+    ]
+    if faults:
+        raise TaskError.of(faults)
+    learner.describe(given)
 
 
 def resolve(round_: Round, data: Prepared, model: Model) -> Task:
@@ -105,7 +126,16 @@ def _choose(round_: Round, data: Prepared, model: Model) -> Choice:
     write_json(kept, {"method": choice.method, "why": choice.why, "facts": dict(choice.facts)})
     said = f"method   {choice.method}: {choice.why}"
     round_.emit("method", method=choice.method, why=choice.why, said=said)
+    if "contest" in choice.facts:
+        round_.emit("contest", **choice.facts["contest"])
     return choice
+
+
+def _chosen(round_: Round) -> dict[str, Any]:
+    """Return why the method was chosen, and the contest where there was one."""
+    kept = read_json(round_.folder / "choice.json")
+    held = kept["facts"].get("contest")
+    return {"why": kept["why"], **({"contest": held} if held else {})}
 
 
 def baselines(round_: Round, data: Prepared, model: Model) -> dict[str, list[Prediction]]:
@@ -183,6 +213,7 @@ def train(
         if settled:
             outcome.facts["settled"] = settled
             round_.emit("settled", **settled)
+    temper(model.learner, _choose(round_, data, model))
     round_.timed("train", began)
     return outcome
 
@@ -213,7 +244,7 @@ def facts(
         },
         "training": {
             "steps": outcome.steps, "planned_steps": outcome.planned_steps, "best_step": outcome.best_step,
-            "why": read_json(round_.folder / "choice.json")["why"], "metric": resolved.train.metric, "best_score": outcome.best_score, "stopped_early": outcome.stopped_early,
+            **_chosen(round_), "metric": resolved.train.metric, "best_score": outcome.best_score, "stopped_early": outcome.stopped_early,
             **outcome.facts,
         },
         "curve": {"steps": outcome.losses, "evaluations": without_rows(outcome.evaluations)},

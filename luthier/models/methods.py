@@ -25,7 +25,7 @@ _WRAPPERS: dict[str, Callable[[nn.Module, TrainSection, tuple[str, ...]], nn.Mod
     "prefix": tuners.prefix,
 }
 # Methods without parameters of their own in each layer: rates by layer mean nothing for them.
-_NO_LAYERS = frozenset(("head", "prompt", "prefix"))
+_NO_LAYERS = frozenset(("head", "prototypes", "neighbours", "prompt", "prefix"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def apply(
         freeze.set_dropout(network, train.dropout)
     if train.method in _WRAPPERS:
         return _WRAPPERS[train.method](network, train, head_names)
-    whole = train.method in ("full", "gradual")
+    whole = train.method in ("full", "gradual", "contrastive")
     for parameter in network.parameters():
         parameter.requires_grad_(whole)
     if whole and freeze_embeddings:
@@ -65,7 +65,7 @@ def apply(
     elif train.method == "adapters":
         adapters.add(network, train.adapters.width)
         freeze.heads(network, head_names)
-    elif train.method == "head":
+    elif train.method in ("head", "prototypes", "neighbours"):
         freeze.heads(network, head_names)
     return network
 

@@ -9,18 +9,19 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import nn
 
 from luthier.base.errors import ModelError
-from luthier.base.files import write_json
 from luthier.base.records import Encoded, Example, Prediction
 from luthier.base.seeds import derive_seed
 from luthier.models import methods, virtual
 from luthier.models.catalogue import Found
 from luthier.models.load import Base, open_base, open_classifier, open_encoder
+from luthier.objectives.contrast import contrastive_loss
 from luthier.objectives.cut import gathered
-from luthier.objectives.encoder import FEATURES, open_head, pooled, width
+from luthier.objectives.encoder import pooled, width
+from luthier.objectives.heads import use
+from luthier.objectives.heads.stored import load_head, save_head
 from luthier.objectives.learner import Batch, Learner
 from luthier.objectives.linear import fit_head
 from luthier.objectives.score_labels import LabelScorer
@@ -37,7 +38,7 @@ class Classifier(Learner):
     def __init__(
         self,
         network: nn.Module,
-        head: nn.Linear | None,
+        head: nn.Module | None,
         *,
         pooling: str,
         tokenizer: Any,
@@ -53,6 +54,11 @@ class Classifier(Learner):
         self.max_tokens = max_tokens
         self._index = {label: index for index, label in enumerate(labels)}
         self._weights: tuple[float, ...] | None = None
+        self.descriptions: Mapping[str, str] = {}
+        # What was chosen already, so that a contest and the run after it choose once.
+        self.known_heads: dict[Any, Any] = {}
+        self._chosen: Mapping[str, Any] = {}
+        self._contrast = False
 
     @classmethod
     def create(
@@ -73,23 +79,51 @@ class Classifier(Learner):
         names = _own_head_names(self.network) if self.pooling == "own" else ()
         self.network = methods.apply(self.network, train, freeze_embeddings=freeze, head_names=names)
         self.max_tokens = virtual.room(self.network, self.max_tokens)
+        use.check(train.method, pooling=self.pooling)
+        self._contrast = train.method == "contrastive"
+        # Rows of a step are compared with each other.
+        self.separable = not self._contrast  # type: ignore[misc]
 
     def begin(
         self, rows: Sequence[Encoded], *, train: TrainSection, weights: Sequence[float] | None = None
     ) -> dict[str, Any]:
-        """Fit the head on the frozen features, if the task asks for it."""
-        if train.head != "linear-fit":
+        """Fit the head on the frozen features, if the task asks for it; some methods are nothing else."""
+        if train.head != "linear-fit" and train.method not in use.ENDS and not self._contrast:
             return {}
+        if len(rows) <= use.FEW or train.method in use.ENDS:
+            self._chosen = use.begin(self, rows, method=train.method, seed=train.seed, weights=weights)
+            return {"head": self._chosen}
         began = time.monotonic()
         labels = [int(row.label) for row in rows if row.label is not None]
         self.eval()
         fit = fit_head(gathered(rows, self.head_features), labels, len(self.labels),
                        seed=derive_seed(train.seed, "head"), weights_N=weights)  # fmt: skip
         self.set_head(fit.weight_CD, fit.bias_C)
-        facts = {"strength": fit.strength, "seconds": round(time.monotonic() - began, 2)}
+        self._chosen = {"strength": fit.strength, "text_weight": 0.0, "seconds": round(time.monotonic() - began, 2)}
         if fit.accuracy == fit.accuracy:
-            facts["held_out_accuracy"] = round(fit.accuracy, 4)
-        return {"head": facts}
+            self._chosen["held_out_accuracy"] = round(fit.accuracy, 4)
+        return {"head": self._chosen}
+
+    def resumed(self, facts: Mapping[str, Any]) -> None:
+        self._chosen = facts.get("head", {})
+
+    def refit(self, rows: Sequence[Encoded], *, weights: Sequence[float] | None = None) -> None:
+        """Fit the head again where the body alone has learnt from the loss."""
+        if self._contrast:
+            use.refit(self, rows, facts=self._chosen, weights=weights)
+
+    def describe(self, descriptions: Mapping[str, str]) -> None:
+        """Say what labels mean, in words: evidence for heads that are fitted to few rows."""
+        self.descriptions = dict(descriptions)
+
+    def temper(self, scale: float) -> None:
+        """Multiply all scores, which changes probabilities and no label."""
+        layer = self.last_linear
+        self.set_head(layer.weight * scale, layer.bias * scale if layer.bias is not None else layer.weight[:, 0])
+
+    @property
+    def groups_rows(self) -> bool:
+        return self._contrast
 
     def encode(self, example: Example) -> Encoded | None:
         encoded = self.encode_input(example.inputs, room=0)
@@ -138,10 +172,25 @@ class Classifier(Learner):
         """
         if batch.labels_B is None:
             raise ValueError("a training row has no label")
+        if self._contrast:
+            return self._contrastive(batch, batch.labels_B), len(batch.labels_B)
         logits_BC = self.logits(batch).float()
         weight_C = None if self._weights is None else torch.tensor(self._weights, device=logits_BC.device)
         loss = F.cross_entropy(logits_BC, batch.labels_B, weight=weight_C, reduction="sum", label_smoothing=smoothing)
         return loss, len(batch.labels_B) if weight_C is None else float(weight_C[batch.labels_B].double().sum())
+
+    def _contrastive(self, batch: Batch, labels_B: torch.Tensor) -> torch.Tensor:
+        """Return the summed contrastive loss of a batch; texts of its labels join it where they were found to be telling."""
+        vectors_BD, anchors = self.pooled(batch), len(labels_B)
+        texts: list[Encoded] = []
+        if self._chosen.get("text_weight"):
+            present = set(labels_B.tolist())
+            texts = [row for row, label in zip(*use.encoded_texts(self), strict=True) if label in present]
+        if texts:
+            joined = self.collate(texts)
+            vectors_BD = torch.cat([vectors_BD, self.pooled(joined)])
+            labels_B = torch.cat([labels_B, labels_B.new_tensor([row.label for row in texts])])
+        return contrastive_loss(F.normalize(vectors_BD.float(), dim=-1), labels_B, anchors=anchors)
 
     @torch.inference_mode()
     def answer(self, encoded: Sequence[Encoded], *, max_new_tokens: int = 0) -> list[Prediction]:
@@ -175,7 +224,7 @@ class Classifier(Learner):
     @property
     def last_linear(self) -> nn.Linear:
         """The layer whose outputs are the labels' scores."""
-        if self.head is not None:
+        if isinstance(self.head, nn.Linear):
             return self.head
         found = [m for m in self.network.modules() if isinstance(m, nn.Linear) and m.out_features == len(self.labels)]
         if not found:
@@ -200,14 +249,7 @@ class Classifier(Learner):
             "adapter": adapter,
         }
         if self.head is not None:
-            (folder / "head").mkdir()
-            save_file({"weight": self.head.weight.detach().contiguous(), "bias": self.head.bias.detach().contiguous()},
-                      folder / "head" / "head.safetensors")  # fmt: skip
-            write_json(folder / "head" / "head.json", {
-                "kind": "linear", "pooling": self.pooling, "labels": list(self.labels), "in_features": self.head.in_features,
-                "features": FEATURES[self.pooling],
-                "scores": "softmax(features @ weight.T + bias)",
-            })  # fmt: skip
+            save_head(self.head, folder / "head", pooling=self.pooling, labels=self.labels)
         return facts
 
     @classmethod
@@ -221,7 +263,7 @@ class Classifier(Learner):
             return cls(network, None, pooling="own", tokenizer=base.tokenizer, labels=labels,
                        max_tokens=base.max_tokens)  # fmt: skip
         network = methods.reopen(open_encoder(base), folder, facts.get("adapter"))
-        return cls(network, open_head(folder), pooling=facts["pooling"], tokenizer=base.tokenizer, labels=labels,
+        return cls(network, load_head(folder / "head"), pooling=facts["pooling"], tokenizer=base.tokenizer, labels=labels,
                    max_tokens=base.max_tokens)  # fmt: skip
 
 

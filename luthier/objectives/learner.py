@@ -136,6 +136,13 @@ class Learner(torch.nn.Module, ABC):
             predictions: of these rows, by :meth:`measure`.
         """
         return {}
+    def refit(self, rows: Sequence[Encoded], *, weights: Sequence[float] | None = None) -> None:
+        """Compute again, before a score and at the end, what rests on parameters that have learnt meanwhile."""
+
+    @property
+    def groups_rows(self) -> bool:
+        """Whether a step must hold several rows of each of its labels."""
+        return False
 
     @abstractmethod
     def encode(self, example: Example) -> Encoded | None:

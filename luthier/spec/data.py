@@ -109,6 +109,10 @@ class DataSection(Section):
         description="For rank: relevance (a rating, say) from which an item counts as relevant, and all such alike; without it, "
         "relevance is graded, and 0 is a known negative.",
     )
+    descriptions: dict[str, str] = Field(
+        default_factory=dict,
+        description="What labels mean, as `label: a sentence`; with few rows it is evidence where cross-validation finds it so.",
+    )
     test: str | list[str] | None = Field(None, description="An official test file; it is never split or trained on.")
     valid: str | list[str] | None = Field(None, description="An official validation file.")
     held_out: str | list[str] | None = Field(

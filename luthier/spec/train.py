@@ -16,6 +16,7 @@ Auto = Literal["auto"]
 # One entry per way to choose what learns; luthier/models/methods.py has the function of each, docs/guides/methods.md says when.
 MethodName = Literal[
     "full", "last-layers", "gradual", "head", "bitfit", "lora", "ia3", "adapters", "prompt", "prefix", "qlora",
+    "contrastive", "prototypes", "neighbours",
 ]  # fmt: skip
 
 

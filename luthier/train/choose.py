@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,9 +10,12 @@ import torch
 from luthier.base.errors import ModelError
 from luthier.base.records import Example
 from luthier.models import memory, methods, quantised
+from luthier.objectives.classify import Classifier
 from luthier.objectives.learner import Learner
 from luthier.spec.train import TrainSection
 from luthier.train import defaults
+from luthier.train.choice import Choice
+from luthier.train.few.contest import contest
 
 # Decoders follow instructions from few rows best when little of them may move: low-rank updates reach full tuning there
 # (Schulman et al. 2025, "LoRA without regret") and forget less (Biderman et al. 2024, https://arxiv.org/abs/2405.09673);
@@ -22,13 +24,8 @@ _ANSWERS = frozenset(("generate", "prefer"))
 _MANY_ROWS = 200_000
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A method with the reason for it; ``facts`` are figures that a report shows (memory, a contest's scores)."""
-
-    method: str
-    why: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
+# Methods that compare the vectors of rows.
+_BY_VECTORS = frozenset(("contrastive", "prototypes", "neighbours"))
 
 
 def choose_method(
@@ -49,16 +46,22 @@ def choose_method(
     if train.method != "auto":
         if train.method == "qlora":
             quantised.check()
+        if train.method in _BY_VECTORS and not isinstance(learner, Classifier):
+            raise ModelError(
+                f"`{train.method}` classifies by an encoder's vectors, which this task has none of",
+                where="train.method",
+                mend="Leave it out, or use lora, last-layers or full.",
+            )
         return Choice(train.method, "the task asks for it")
     found = _by_size(learner, examples, train)
-    contest = CONTESTS.get(learner.objective)
-    won = contest(learner, examples, train, train.seed if seed is None else seed, found) if contest else None
+    hold = CONTESTS.get(learner.objective)
+    won = hold(learner, examples, train, train.seed if seed is None else seed, found) if hold else None
     return won or found
 
 
 # Contests for few labels, one per objective: handed the learner, the rows, the section, a seed and the choice by size, they
 # return the winner, or None where there are too many rows for a contest to be worth its time.
-CONTESTS: dict[str, Any] = {}
+CONTESTS: dict[str, Any] = {"classify": contest}
 
 
 def _by_size(learner: Learner, examples: Sequence[Example], train: TrainSection) -> Choice:

@@ -34,6 +34,9 @@ _RATES = {
     ("reads", "gradual"): 1e-4,
     ("rank", "full"): 5e-5,
     ("reads", "head"): 1e-2,
+    ("classify", "prototypes"): 1e-2,
+    ("classify", "neighbours"): 1e-2,
+    ("classify", "contrastive"): 1e-4,
     ("reads", "bitfit"): 1e-3,
     ("reads", "lora"): 1e-3,
     ("reads", "qlora"): 1e-3,
@@ -98,6 +101,12 @@ def _rate(objective: str, method: str, rates: str | None) -> float:
     # A network or an objective with a rate of its own stands in the table beside its family.
     names = [name for name in (rates, objective, _family(objective)) if name is not None]
     found = next((_RATES[name, method] for name in names if (name, method) in _RATES), None)
+    if found is None and method != "head":
+        raise ModelError(
+            f"`{method}` is for classify, not for {objective}",
+            where="train.method",
+            mend="Leave it out, or use lora, last-layers or full.",
+        )
     if found is None:
         raise ModelError(
             f"`{objective}` has no head to train alone",

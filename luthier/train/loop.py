@@ -54,6 +54,7 @@ def train(
         TrainError: a loss or gradient that is not finite; the weights are those of the step before.
     """
     lengths = [len(r) for r in rows]
+    labels = [r.label for r in rows] if learner.groups_rows else None
     per_epoch = -(-len(rows) // plan.batch)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     stages = freeze.stages(learner) if plan.gradual else None
@@ -63,7 +64,8 @@ def train(
         if step // per_epoch != epoch:
             epoch = step // per_epoch
             learner.start_epoch(epoch, seed=plan.seed)
-            batches = epoch_batches(lengths, batch=plan.batch, seed=plan.seed, epoch=epoch, draws=draws)
+            batches = epoch_batches(lengths, batch=plan.batch, seed=plan.seed, epoch=epoch, draws=draws,
+                                    labels=labels)  # fmt: skip
         picked = batches[step % per_epoch]
         factor = rate_at(step, steps=plan.steps, warmup=plan.warmup, schedule=plan.schedule)
         set_rate(optimizer, plan.rate * factor)

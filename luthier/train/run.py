@@ -19,6 +19,8 @@ from luthier.data.augment.balance import Balance
 from luthier.models import freeze
 from luthier.models.methods import Counted, count, load_trained_state
 from luthier.objectives.classify import Classifier
+from luthier.objectives.heads.near import NearestRows
+from luthier.objectives.heads.use import ENDS
 from luthier.objectives.joined import Joined
 from luthier.objectives.learner import Learner
 from luthier.objectives.score_labels import LabelScorer
@@ -174,8 +176,10 @@ class _Run:
 
     def _is_fitted(self) -> bool:
         """Whether all that learns is a head that was computed in one go: no step could better it."""
-        if self.section.method != "head" or "head" not in self.progress.facts:
+        if self.section.method not in ENDS or "head" not in self.progress.facts:
             return False
+        if isinstance(getattr(self.learner, "head", None), NearestRows):
+            return True
         layer = getattr(self.learner, "last_linear", None)
         fitted = {id(p) for p in layer.parameters()} if layer is not None else set()
         return all(id(p) in fitted for p in self.learner.parameters() if p.requires_grad)
@@ -214,6 +218,8 @@ class _Run:
         progress = self.progress
         if self.score is None or (progress.evaluations and progress.evaluations[-1]["step"] == progress.step):
             return
+        if progress.step:
+            self.learner.refit(self.rows, weights=self.by_row)
         self.learner.eval()
         found = self.score()
         figures = dict(found) if isinstance(found, Mapping) else {"score": found}
@@ -252,6 +258,8 @@ class _Run:
         """Put the best weights back and say how it went."""
         if self.best is not None and self.progress.best_step != self.progress.step:
             load_trained_state(self.learner, self.best)
+        elif self.score is None and self.progress.step:
+            self.learner.refit(self.rows, weights=self.by_row)
         self.learner.eval()
         progress = self.progress
         return Outcome(

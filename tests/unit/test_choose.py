@@ -63,3 +63,9 @@ def test_free_memory_is_known_here() -> None:
     assert found is None or found > 100 << 20
     assert memory.gigabytes(2.5e9) == "2.5 GB"
     assert memory.gigabytes(3e6) == "3 MB"
+
+
+def test_methods_of_an_encoders_vectors_are_refused_elsewhere(tiny_llama: Path) -> None:
+    for method in ("contrastive", "prototypes", "neighbours"):
+        with pytest.raises(ModelError, match=r"train\.method: .* an encoder's vectors"):
+            choose_method(learner_of(tiny_llama, "generate"), sums(8), TrainSection(method=method))

@@ -1,0 +1,42 @@
+"""How good held-out scores are, and the temperature that makes probabilities of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luthier.objectives.heads.sample import Ints
+
+Doubles = NDArray[np.float64]
+
+
+def log_softmax(scores_NC: Doubles) -> Doubles:
+    shifted = scores_NC - scores_NC.max(1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
+
+
+def log_loss(scores_NC: Doubles, labels_N: Ints, scale: float = 1.0) -> float:
+    """Return the mean negative log-likelihood, in nats, of scores that are multiplied by ``scale``."""
+    return float(each_log_loss(scores_NC, labels_N, scale).mean())
+
+
+def each_log_loss(scores_NC: Doubles, labels_N: Ints, scale: float = 1.0) -> Doubles:
+    """Return the negative log-likelihood of each row, (N,) in nats."""
+    return np.asarray(-log_softmax(scores_NC * scale)[np.arange(len(labels_N)), labels_N])
+
+
+def temperature(scores_NC: Doubles, labels_N: Ints) -> float:
+    """Return the factor of the scores with the least log loss (Guo et al. 2017, https://arxiv.org/abs/1706.04599).
+
+    It is shrunk towards 1 as if eight further rows had voted for 1: two rows that happen to be right would ask for
+    infinite certainty.
+    """
+    from scipy.optimize import minimize_scalar
+
+    n = len(labels_N)
+
+    def loss(log_scale: float) -> float:
+        return log_loss(scores_NC, labels_N, float(np.exp(log_scale))) * n + 8 * 0.5 * log_scale**2
+
+    found = minimize_scalar(loss, bounds=(-4.0, 4.0), method="bounded", options={"xatol": 0.01})
+    return float(np.exp(found.x))

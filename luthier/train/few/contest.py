@@ -1,0 +1,115 @@
+"""The contest: prototypes, neighbours, linear fits and tuned bodies on the train rows alone; the winner and the reason."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luthier.base.records import Encoded, Example
+from luthier.base.seeds import derive_seed
+from luthier.objectives.classify import Classifier
+from luthier.objectives.heads.judge import each_log_loss
+from luthier.objectives.heads.sample import Sample, deal
+from luthier.objectives.heads.use import FEW, chosen, sample_of
+from luthier.spec.train import TrainSection
+from luthier.train.choice import Choice
+from luthier.train.few.contenders import FROZEN, TUNED, Entry, tuned
+
+# Both tuned contenders are trained for the contest up to so many rows, one up to FEW: they score alike (docs/experiments.md).
+_BOTH = 200
+# From so many rows on that can be held out, a body is tuned for the contest at all.
+_LEAST = 2
+
+
+def contest(learner: Any, examples: Sequence[Example], train: TrainSection, seed: int, found: Choice) -> Choice | None:
+    """Return the winner with every contender's held-out figures, or None where there are too many rows for a contest.
+
+    Frozen heads compete by log loss at their best temperature: with few rows accuracies are mostly equal. The best of
+    them then stands against a tuned body on the same held-out rows. Tuning wins unless it is clearly worse there (by a
+    standard error): on the data where both were measured to the end it was better on average, and a quarter of few
+    rows is too small to show it anew each time.
+
+    Args:
+        found: the choice by memory; where it is not `full`, bodies are not tuned.
+    """
+    if not isinstance(learner, Classifier) or learner.pooling == "own" or train.head == "random":
+        return None
+    rows, kept = _encoded(learner, examples)
+    if len(rows) > FEW:
+        return None
+    began = time.perf_counter()
+    sample, _ = sample_of(learner, rows)
+    ground = derive_seed(seed, "head")
+    entries = [_frozen(method, kind, learner, rows, sample, ground) for method, kind in FROZEN.items()]
+    folds = deal(sample.labels_N, seed=ground)
+    if not folds:
+        why = f"{len(rows)} rows, one a label: nothing can be held out to judge by"
+        return _won(entries[0], entries, why, found, began, len(rows))
+    best = min(entries, key=lambda entry: entry.log_loss if entry.log_loss is not None else np.inf)
+    held = _quarter(folds, len(rows))
+    rivals: list[Entry] = []
+    if found.method == "full" and len(held) >= _LEAST:
+        methods = TUNED if len(rows) <= _BOTH else TUNED[:1]
+        rivals = [tuned(method, learner, kept, rows, held, train) for method in methods]
+    if not rivals:
+        return _won(
+            best, entries, f"the lowest held-out log loss of the heads on {len(rows)} rows", found, began, len(rows)
+        )
+    rival = min(rivals, key=lambda entry: (entry.log_loss, TUNED.index(entry.method)))
+    gains = np.asarray([rival.losses[row] - best.losses[row] for row in held.tolist()])
+    error = float(gains.std(ddof=1) / np.sqrt(len(gains)))
+    frozen_wins = bool(gains.mean() > error)
+    winner = best if frozen_wins else rival
+    words = (
+        f"{len(rows)} rows: on {len(held)} held out of them tuning the body loses {gains.mean():.3f} ± {error:.3f} nats a row to {best.method}"
+        if frozen_wins
+        else f"{len(rows)} rows: on {len(held)} held out of them {rival.method} is {'better than' if gains.mean() < -error else 'not clearly worse than'} "
+        f"{best.method}, the best head on frozen vectors ({-gains.mean():+.3f} ± {error:.3f} nats a row)"
+    )
+    return _won(winner, [*entries, *rivals], words, found, began, len(rows))
+
+
+def _encoded(learner: Any, examples: Sequence[Example]) -> tuple[list[Encoded], list[Example]]:
+    """Return the rows that can be learnt from, encoded, and their examples; none where there are too many."""
+    if len(examples) > 2 * FEW:
+        return [Encoded(())] * (FEW + 1), []
+    pairs = [(learner.encode(example), example) for example in examples]
+    known = [(row, example) for row, example in pairs if row is not None and row.label is not None]
+    return [row for row, _ in known], [example for _, example in known]
+
+
+def _frozen(method: str, kind: str, learner: Any, rows: Sequence[Encoded], sample: Sample, seed: int) -> Entry:
+    held = chosen(learner, kind, rows, sample, seed=seed)
+    losses = each_log_loss(held.scores_HC, sample.labels_N[held.rows], held.scale) if len(held.rows) else np.zeros(0)
+    by_row = dict(zip(held.rows.tolist(), losses.tolist(), strict=True))
+    facts: dict[str, Any] = dict(held.settings)
+    return Entry(method, held.accuracy, held.log_loss, held.seconds, held.scale, by_row, facts)
+
+
+def _quarter(folds: list[NDArray[np.int64]], count: int) -> NDArray[np.int64]:
+    """Return the first folds, as many as make a fifth of the rows: about a quarter where there are eight."""
+    taken: list[NDArray[np.int64]] = []
+    for fold in folds:
+        taken.append(fold)
+        if sum(map(len, taken)) >= 0.2 * count:
+            break
+    return np.concatenate(taken)
+
+
+def _won(winner: Entry, entries: Sequence[Entry], why: str, found: Choice, began: float, rows: int) -> Choice:
+    record = {
+        "winner": winner.method, "why": why, "rows": rows, "contenders": [entry.as_dict() for entry in entries],
+        "seconds": round(time.perf_counter() - began, 2),
+    }  # fmt: skip
+    scale = {"scale": winner.scale} if winner.method in TUNED else {}
+    return Choice(winner.method, why, {**found.facts, **scale, "contest": record})
+
+
+def temper(learner: Any, choice: Choice) -> None:
+    """Scale a tuned classifier's scores by the temperature that held-out rows asked for, so that they are honest."""
+    if scale := choice.facts.get("scale"):
+        learner.temper(float(scale))
