@@ -8,9 +8,20 @@ from collections import Counter
 
 from luthier.base.overlap import f_measure, longest_common, rouge_l, rouge_n, rouge_tokens
 
-__all__ = ["exact_match", "longest_common", "rouge_l", "rouge_n", "rouge_tokens", "squad_normalise", "token_f1"]
+__all__ = [
+    "exact_match",
+    "last_number",
+    "longest_common",
+    "rouge_l",
+    "rouge_n",
+    "rouge_tokens",
+    "squad_normalise",
+    "token_f1",
+]
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
+_NUMBER = re.compile(r"[-−]?\d[\d,]*(?:\.\d+)?")
+_AT_THE_END = re.compile(rf"({_NUMBER.pattern})\W*\Z")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -33,3 +44,20 @@ def token_f1(target: str, text: str) -> float:
     if not wanted or not given:
         return float(wanted == given)
     return f_measure(sum((Counter(wanted) & Counter(given)).values()), len(wanted), len(given))
+
+
+def last_number(target: str, text: str) -> float | None:
+    """Return 1 where the last number of ``text`` is the one that ``target`` ends with, else 0; None where it ends otherwise.
+
+    So are word problems judged, whose worked answers end in the result (GSM8K, Cobbe et al. 2021,
+    https://arxiv.org/abs/2110.14168). 1,000 is 1000 and 7.0 is 7; a unit after the number is no end.
+    """
+    wanted = _AT_THE_END.search(target)
+    if wanted is None:
+        return None
+    given = _NUMBER.findall(text)
+    return float(bool(given) and _value(given[-1]) == _value(wanted[1]))
+
+
+def _value(number: str) -> float:
+    return float(number.replace(",", "").replace("−", "-"))

@@ -58,10 +58,10 @@ def test_a_resample_is_the_metric_of_the_drawn_rows() -> None:
 
 def test_a_generated_resample_is_the_metric_of_the_drawn_rows() -> None:
     rng = np.random.default_rng(0)
-    targets = [" ".join(rng.choice(["a", "red", "cat", "sat"], 5)) for _ in range(30)]
+    targets = [" ".join(rng.choice(["a", "red", "cat", "sat", "7"], 5)) for _ in range(30)]
     predictions = [
         Prediction(
-            text=None if i % 5 == 0 else " ".join(rng.choice(["a", "red", "cat", "sat"], 5)),
+            text=None if i % 5 == 0 else " ".join(rng.choice(["a", "red", "cat", "sat", "7"], 5)),
             finish="stop" if i % 3 else "length",
             measured={"nll_sum": float(rng.random() * 9), "token_count": 5.0},
         )

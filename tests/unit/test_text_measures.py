@@ -11,6 +11,7 @@ from luthier.base.records import Example, Prediction, Source
 from luthier.evaluate.baselines import RIVALS
 from luthier.evaluate.metrics import measured
 from luthier.evaluate.ngrams import START, ByteNgrams
+from luthier.evaluate.text_scores import last_number
 
 TRAIN = ["abracadabra", "abba", "Käse", "the cat sat on the mat"]
 
@@ -74,3 +75,25 @@ def test_the_rival_measures_bytes_alone() -> None:
     nats = sum(by_hand(TRAIN, t, 5) for t in TRAIN[:2])
     assert value["bits_per_byte"] == pytest.approx(nats / math.log(2) / 15)
     assert np.isfinite(value["bits_per_byte"])
+
+
+@pytest.mark.parametrize(
+    ("target", "text", "found"),
+    [
+        ("so 3 + 4 = 7\n#### 7", "3 + 4 is 7", 1.0),
+        ("#### 1,000", "it is 1000.", 1.0),
+        ("#### 7", "first 7, then 8", 0.0),
+        ("#### -3.5", "the answer: -3.50", 1.0),
+        ("#### 7", "no idea", 0.0),
+        ("7 apples", "7", None),
+        ("", "7", None),
+    ],
+)
+def test_the_last_number_of_a_worked_answer(target: str, text: str, found: float | None) -> None:
+    assert last_number(target, text) == found
+
+
+def test_only_answers_that_end_in_a_number_count() -> None:
+    rows = [Prediction(text="7"), Prediction(text="8"), Prediction(text="9"), Prediction()]
+    assert measured("generate", ["#### 7", "#### 7", "nine", "#### 1"], rows, ())["last_number"] == 0.5
+    assert measured("generate", ["nine"], rows[2:3], ())["last_number"] is None

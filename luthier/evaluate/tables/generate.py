@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from luthier.base.records import Prediction
 from luthier.evaluate.tables.common import Family, Floats
-from luthier.evaluate.text_scores import exact_match, rouge_l, rouge_n, rouge_tokens, token_f1
+from luthier.evaluate.text_scores import exact_match, last_number, rouge_l, rouge_n, rouge_tokens, token_f1
 
 ALIKE = ("exact_match", "token_f1", "rouge1", "rouge2", "rougeL")
-GENERATED = (*ALIKE, "length_ratio", "stopped", "perplexity", "bits_per_token")
+GENERATED = (*ALIKE, "length_ratio", "stopped", "perplexity", "bits_per_token", "last_number")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +28,13 @@ class GenerateTable:
 
     @classmethod
     def of(cls, targets: Sequence[str], predictions: Sequence[Prediction]) -> GenerateTable:
-        sums = [_text_sums(t, p) + _measured_sums(p) for t, p in zip(targets, predictions, strict=True)]
+        sums = [
+            _text_sums(t, p) + _measured_sums(p) + _number_sums(t, p) for t, p in zip(targets, predictions, strict=True)
+        ]
         return cls(
             np.array([p.text is not None for p in predictions], dtype=bool),
             np.array([p.measured.get("token_count", 0) > 0 for p in predictions], dtype=bool),
-            np.array(sums, dtype=np.float64).reshape(len(sums), 11),
+            np.array(sums, dtype=np.float64).reshape(len(sums), 13),
         )
 
     @property
@@ -50,15 +52,22 @@ class GenerateTable:
         totals = weights @ self.sums
         answers, alike, stopped = totals[:, :1], totals[:, 1:6], totals[:, 6:7]
         text_chars, target_chars, nll, tokens = (totals[:, i : i + 1] for i in range(7, 11))
+        right, numbers = totals[:, 11:12], totals[:, 12:13]
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             loss = nll / tokens
-            columns = [alike / answers, text_chars / target_chars, stopped / answers, np.exp(loss), loss / np.log(2)]
+            columns = [
+                alike / answers, text_chars / target_chars, stopped / answers, np.exp(loss), loss / np.log(2),
+                right / numbers,
+            ]  # fmt: skip
             result = np.hstack(columns)
         result[~np.isfinite(result)] = np.nan
         return result
 
     def counted(self, metric: str) -> NDArray[np.bool_]:
         """Return which rows [n] a metric looks at."""
+        if metric == "last_number":
+            ends_in_number: NDArray[np.bool_] = self.sums[:, 12] > 0
+            return ends_in_number
         return self.measured if metric in ("perplexity", "bits_per_token") else self.has_text
 
 
@@ -71,6 +80,11 @@ def _text_sums(target: str, prediction: Prediction) -> list[float]:
     rouge = [rouge_n(wanted, given, 1), rouge_n(wanted, given, 2), rouge_l(wanted, given)]
     alike = [exact_match(target, text), token_f1(target, text), *rouge]
     return [1.0, *alike, float(prediction.finish == "stop"), float(len(text)), float(len(target))]
+
+
+def _number_sums(target: str, prediction: Prediction) -> list[float]:
+    found = None if prediction.text is None else last_number(target, prediction.text)
+    return [0.0, 0.0] if found is None else [found, 1.0]
 
 
 def _measured_sums(prediction: Prediction) -> list[float]:
@@ -93,6 +107,7 @@ FAMILY = Family(
         "stopped": "share of answers that ended by themselves and were not cut off",
         "perplexity": "how surprised the model is by the wanted answer: 1 is not at all",
         "bits_per_token": "the same surprise in bits for each token",
+        "last_number": "of the answers that should end in a number, the share whose last number is that one",
     },
     lower_is_better=frozenset({"perplexity", "bits_per_token"}),
     neither_is_better=frozenset({"length_ratio"}),
