@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -104,4 +105,6 @@ def _default(field: FieldInfo) -> str:
         return "those of the top"
     if value is None or value == {} or value == "":
         return "nothing"
+    if isinstance(value, str) and "\n" in value:
+        value = json.dumps(value)
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
