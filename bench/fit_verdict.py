@@ -261,6 +261,7 @@ def table(runs: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = arguments("fit_verdict", __doc__ or "")
     parser.add_argument("--develop", action="store_true", help="the runs that the thresholds were chosen on")
+    parser.add_argument("--keep", type=Path, help="keep each run here, and take what is there instead of training again")
     parser.add_argument("--only", type=int, nargs="*", help="numbers of runs, from 0")
     chosen = parser.parse_args()
     threads = threads_for(chosen)
@@ -270,14 +271,20 @@ def main() -> None:
     torch.set_num_threads(threads)
     cases = list(enumerate(DEVELOP if chosen.develop else CASES))
     cases = [c for c in cases if chosen.only is None or c[0] in chosen.only][: 2 if chosen.quick else None]
-    runs = []
+    runs, name = [], "fit_verdict-develop" if chosen.develop else "fit_verdict"
     with workshop() as work:
         for number, case in cases:
+            kept = chosen.keep / f"{name}-{number:02}.json" if chosen.keep else None
+            if kept and kept.is_file():
+                runs.append(json.loads(kept.read_text(encoding="utf-8")))
+                continue
             began = time.process_time()
             found = train(write(case, work / str(number), chosen.data, quick=chosen.quick), work / str(number) / "run")
             runs.append(told(case, found, time.process_time() - began))
+            if kept:
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                kept.write_text(json.dumps(runs[-1]), encoding="utf-8")
             say(f"{number:>3} {case.name}: made to be {case.intended}, found {runs[-1]['given']} ({runs[-1]['cpu_seconds']:.0f} s)")
-    name = "fit_verdict-develop" if chosen.develop else "fit_verdict"
     goals = [Goal("runs with the right verdict", len(runs), sum(r["right"] for r in runs))]
     whole = chosen.only is None and not chosen.quick
     record = {"machine": machine(threads), "runs": runs}

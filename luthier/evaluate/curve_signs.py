@@ -40,7 +40,8 @@ class Signs:
     much the train loss fell meanwhile. ``learnt`` is the share of the first train loss that training took away; None where
     there was but one evaluation.
     ``falling`` is the share of the validation loss that the last stretch between two evaluations still took away.
-    Scores are None where no label says which rows are right.
+    ``valid_right`` is at its best, ``train_right`` at the end, ``turn_right`` of train rows at the turn; ``sure_wrong`` is the
+    share of the surest quarter of validation rows that is wrong at the turn. None where no label says which rows are right.
     """
 
     turn: int
@@ -55,6 +56,7 @@ class Signs:
     falling: Estimate
     valid_right: Estimate | None = None
     train_right: Estimate | None = None
+    turn_right: Estimate | None = None
     sure_wrong: Estimate | None = None
     valid_rows: int = 0
     train_rows: int = 0
@@ -62,7 +64,9 @@ class Signs:
 
 def read(evaluations: Sequence[Mapping[str, Any]]) -> Signs | None:
     """Read the evaluations of a run; None where they do not hold the losses of rows."""
-    told = [e for e in evaluations if all((e.get("rows") or {}).get(side, {}).get("loss") for side in ("valid", "train"))]
+    told = [
+        e for e in evaluations if all((e.get("rows") or {}).get(side, {}).get("loss") for side in ("valid", "train"))
+    ]
     if not told:
         return None
     valid = [np.asarray(e["rows"]["valid"]["loss"], dtype=float) for e in told]
@@ -97,6 +101,7 @@ def _labels(told: Sequence[Mapping[str, Any]], turn: int) -> dict[str, Estimate]
     return {
         "valid_right": proportion(np.asarray(told[best]["rows"]["valid"]["right"], dtype=float)),
         "train_right": proportion(np.asarray(sides["train"]["right"], dtype=float)),
+        "turn_right": proportion(np.asarray(told[turn]["rows"]["train"]["right"], dtype=float)),
         "sure_wrong": proportion(1 - right[kept]),
     }
 

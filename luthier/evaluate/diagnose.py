@@ -20,10 +20,15 @@ Verdict = Literal["fits", "overfits", "underfits", "data-limited", "noisy", "can
 RISE = 0.1
 # A train loss that training took less than this share away from was hardly touched.
 UNTOUCHED = 0.03
+# Of the loss of one who knows only how frequent each label is, so much is gone on its own train rows: next to nothing, little.
+NOTHING, LITTLE = 0.05, 0.2
 # The last stretch between two evaluations still took so much of the validation loss away.
 FALLING = 0.1
 # Among the quarter of rows that the model is surest of, a clean file has hardly any that it gets wrong.
 SURE_WRONG = 0.08
+# With 64 rows a label few-shot tuning comes near to what all rows reach (Tunstall et al. 2022, https://arxiv.org/abs/2209.11055);
+# with fewer, a sure mistake on new rows may be want of data as well as a wrong label.
+ENOUGH = 50
 # Right on so many train rows, and so many points fewer validation rows: known by heart, and not enough to go by.
 BY_HEART = 0.95
 GAP = 0.1
@@ -40,6 +45,7 @@ class Context:
         rows: train rows. labels: how many there are to tell apart; 0 where nothing is labelled.
         simple: share that a simple model gets right on rows it has not learnt from, or the share of the commonest label;
             ``simple_name`` says which.
+        null_loss: nats of one who knows only how frequent each label is.
         label_errors: what the data room found by out-of-fold predictions (``findings.label_errors``).
         gain: what twice the rows would bring, as ``{"value", "low", "high"}``, where a learning curve was measured.
     """
@@ -48,6 +54,7 @@ class Context:
     labels: int = 0
     simple: float | None = None
     simple_name: str = "a simple model"
+    null_loss: float | None = None
     label_errors: Mapping[str, Any] = field(default_factory=dict)
     gain: Mapping[str, float] | None = None
 
@@ -119,7 +126,7 @@ def _figures(signs: Signs, context: Context) -> dict[str, Any]:
         "best_loss_step": signs.turn_step, "best_loss": signs.turn_loss, "valid_loss": signs.valid_loss,
         "train_loss": signs.train_loss, "learnt": signs.learnt, "rows": context.rows, "labels": context.labels,
         "valid_rows": signs.valid_rows, "train_rows": signs.train_rows, "simple": context.simple,
-        "simple_name": context.simple_name, "label_error_share": context.label_errors.get("estimated_share"),
+        "simple_name": context.simple_name, "explained": _explained(signs, context), "label_error_share": context.label_errors.get("estimated_share"),
         "out_of_fold_sure_wrong": context.label_errors.get("sure_wrong"),
     }  # fmt: skip
     found |= {n: e.value for n in ("valid_right", "train_right", "sure_wrong") if (e := getattr(signs, n)) is not None}
@@ -132,25 +139,37 @@ def _span(estimate: Estimate) -> dict[str, float]:
     return {"value": round(estimate.value, 5), "low": round(estimate.low, 5), "high": round(estimate.high, 5)}
 
 
+def _learnt_nothing(signs: Signs, context: Context) -> bool:
+    """Whether it knows next to nothing of its own train rows, or less than a simple model knows of new ones."""
+    explained = _explained(signs, context)
+    below = signs.train_right is not None and context.simple is not None and signs.train_right.high < context.simple
+    return below or (explained is not None and explained < NOTHING)
+
+
 def _stopped_short(signs: Signs, context: Context) -> bool:
-    """Whether training hardly touched the train loss, or was ended while the validation loss still fell fast."""
-    del context
-    still_falling = signs.falling.value > FALLING and signs.falling.low > FALLING / 3
-    return still_falling or (signs.learnt is not None and signs.learnt < UNTOUCHED and not _by_heart(signs))
+    """Whether it learnt little, training hardly touched the train loss, or ended while the validation loss still fell fast."""
+    explained = _explained(signs, context)
+    little = explained is not None and explained < LITTLE
+    untouched = signs.learnt is not None and signs.learnt < UNTOUCHED and not _by_heart(signs.train_right)
+    return little or untouched or (signs.falling.value > FALLING and signs.falling.low > FALLING / 3)
 
 
-def _below_simple(signs: Signs, context: Context) -> bool:
-    """Whether it knows its own train rows worse than a simple model knows new ones."""
-    return signs.train_right is not None and context.simple is not None and signs.train_right.high < context.simple
+def _explained(signs: Signs, context: Context) -> float | None:
+    return None if not context.null_loss else 1 - signs.train_loss / context.null_loss
 
 
 def _noisy(signs: Signs, context: Context) -> bool:
-    """Whether even the rows the model is surest of are often wrong: hard rows are not among those, wrong labels are."""
+    """Whether even the rows the model is surest of are often wrong: hard rows are not among those, wrong labels are.
+
+    A weak model is surely wrong too. So the data room's models must say the same of the train rows; and either there are
+    rows enough of each label, or the train rows were not known by heart when the validation loss was least.
+    """
     if signs.sure_wrong is None:
         return False
-    elsewhere = context.label_errors.get("sure_wrong")
     seen = signs.sure_wrong.value >= SURE_WRONG and signs.sure_wrong.low > 0
-    return seen and (elsewhere is None or elsewhere >= SURE_WRONG)
+    elsewhere = context.label_errors.get("sure_wrong")
+    enough = context.rows >= ENOUGH * max(context.labels, 1)
+    return seen and (elsewhere is None or elsewhere >= SURE_WRONG) and (enough or not _by_heart(signs.turn_right))
 
 
 def _overfits(signs: Signs, context: Context) -> bool:
@@ -166,11 +185,11 @@ def _limited(signs: Signs, context: Context) -> bool:
     gap = _gap(signs)
     if gap is None:
         return signs.gap.low > 0 and signs.valid_loss > 2 * max(signs.train_loss, 1e-9)
-    return _by_heart(signs) and gap.value > GAP and gap.low > GAP / 2
+    return _by_heart(signs.train_right) and gap.value > GAP and gap.low > GAP / 2
 
 
-def _by_heart(signs: Signs) -> bool:
-    return signs.train_right is not None and signs.train_right.value >= BY_HEART
+def _by_heart(right: Estimate | None) -> bool:
+    return right is not None and right.value >= BY_HEART
 
 
 def _gap(signs: Signs) -> Estimate | None:
@@ -181,7 +200,7 @@ def _gap(signs: Signs) -> Estimate | None:
 
 
 _TESTS: tuple[tuple[Verdict, Callable[[Signs, Context], bool]], ...] = (
-    ("underfits", _below_simple),
+    ("underfits", _learnt_nothing),
     ("noisy", _noisy),
     # Where labels are wrong, a fitted head already knows all that can be known, and training can take nothing more away.
     ("underfits", _stopped_short),

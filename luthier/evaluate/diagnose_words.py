@@ -28,6 +28,11 @@ def _underfits(signs: Signs, facts: Mapping[str, Any]) -> list[str]:
         told.append(f"The train loss rose to {signs.train_loss:.3g}: the steps are too large.")
     elif learnt is not None:
         told.append(f"Training took {learnt:.0%} off the train loss, which ends at {signs.train_loss:.3g}.")
+    explained = facts.get("explained")
+    if explained is not None and 0 <= explained < 0.3:
+        told.append(
+            f"Of the loss of one who knows only how frequent each label is, {explained:.0%} is gone on the train rows."
+        )
     if signs.falling.low > 0 and signs.falling.value > 0.02:
         told.append(f"The validation loss was still falling: {signs.falling.value:.0%} in the last stretch.")
     return told

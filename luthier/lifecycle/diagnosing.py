@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from luthier.data.prepare import Prepared
@@ -41,5 +42,17 @@ def context(data: Prepared, *, gain: Mapping[str, float] | None = None) -> Conte
         simple, name = max(counts) / sum(counts), "naming the commonest label"
     kept = {key: errors[key] for key in ("estimated_share", "sure_wrong", "features") if key in errors}
     return Context(
-        rows=len(data.train), labels=len(data.labels), simple=simple, simple_name=name, label_errors=kept, gain=gain
+        rows=len(data.train),
+        labels=len(data.labels),
+        simple=simple,
+        simple_name=name,
+        null_loss=_entropy(counts),
+        label_errors=kept,
+        gain=gain,
     )
+
+
+def _entropy(counts: Sequence[int]) -> float | None:
+    """Return the loss, in nats, of one who knows only how frequent each label is."""
+    total = sum(counts)
+    return -sum(n / total * math.log(n / total) for n in counts if n) if total else None

@@ -180,3 +180,27 @@ def test_wrong_labels_that_a_fitted_head_already_copes_with_are_no_underfitting(
     assert diagnose(run_of(*still, sure_wrong=0.25), known).verdict == "noisy"
     clean = Context(rows=600, labels=3, simple=0.69, label_errors={"sure_wrong": 0.02, "estimated_share": 0.1})
     assert diagnose(run_of(*still, sure_wrong=0.02), clean).verdict == "underfits"
+
+
+def test_sure_mistakes_of_a_model_with_few_rows_are_want_of_data() -> None:
+    """A weak model is sure of wrong things too: with few rows, all known by heart, wrong labels cannot be told from that."""
+    errors = {"sure_wrong": 0.2, "estimated_share": 0.3}
+    few, many = Context(rows=60, labels=2, simple=0.6, label_errors=errors), Context(rows=900, labels=2, simple=0.6, label_errors=errors)
+    heart = ((0.65, 0.67, 0.68, 0.69, 0.69, 0.69), (0.7, 0.66, 0.65, 0.64, 0.64, 0.64),
+             (0.99, 1.0, 1.0, 1.0, 1.0, 1.0), (0.2, 0.1, 0.05, 0.03, 0.02, 0.02))  # fmt: skip
+    assert diagnose(run_of(*heart, sure_wrong=0.2), few).verdict == "data-limited"
+    found = diagnose(run_of(*heart, sure_wrong=0.2), many)
+    assert (found.verdict, found.also) == ("noisy", ("data-limited",))
+
+
+def test_next_to_nothing_and_little_learnt() -> None:
+    """Two labels and no simple model to compare with: the loss of guessing by frequency is the measure."""
+    nothing = ((0.5, 0.52, 0.55, 0.55, 0.55, 0.56), (0.694, 0.69, 0.685, 0.68, 0.676, 0.674),
+               (0.5, 0.52, 0.55, 0.55, 0.56, 0.57), (0.694, 0.69, 0.684, 0.68, 0.675, 0.672))  # fmt: skip
+    known = Context(rows=900, labels=2, simple=0.5, null_loss=0.693, label_errors={"sure_wrong": 0.3})
+    found = diagnose(run_of(*nothing, sure_wrong=0.4), known)
+    assert found.verdict == "underfits"
+    assert any("3% is gone" in sentence for sentence in found.evidence)
+    little = (nothing[0], (0.694, 0.66, 0.64, 0.62, 0.61, 0.6), nothing[2], (0.694, 0.66, 0.63, 0.61, 0.6, 0.59))
+    assert diagnose(run_of(*little, sure_wrong=0.02), known).verdict == "underfits"
+    assert diagnose(run_of(*little, sure_wrong=0.3), known).verdict == "noisy"
