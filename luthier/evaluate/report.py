@@ -26,6 +26,7 @@ from luthier.evaluate.report_preferences import preferences
 from luthier.evaluate.report_script import SCRIPT
 from luthier.evaluate.report_stages import stages
 from luthier.evaluate.report_style import DARK, LIGHT, style_sheet
+from luthier.evaluate.report_texts import surprises
 
 Part = Callable[[Mapping[str, Any], dict[str, Figure]], list[Html]]
 
@@ -38,6 +39,7 @@ PARTS: dict[str, tuple[str, Part]] = {
     "chosen": ("Chosen sentences", chosen),
     "preferences": ("Preferences", preferences),
     "samples": ("Answers", engineer.samples),
+    "surprises": ("Hardest documents", surprises),
     "curves": ("Curves and calibration", engineer.curves),
     "training": ("Training", training_.training),
     "learning": ("Learning curve", training_.learning_curve),

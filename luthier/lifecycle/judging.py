@@ -14,6 +14,7 @@ from luthier.evaluate import metrics as measures
 from luthier.evaluate.evidence_scores import of_scores
 from luthier.evaluate.evidence_sentences import of_sentences
 from luthier.evaluate.evidence_sets import of_sets
+from luthier.evaluate.evidence_texts import of_texts
 from luthier.evaluate.rewards import with_reference
 from luthier.lifecycle.round import Round
 from luthier.release.bundle import refresh_card
@@ -101,6 +102,7 @@ EVIDENCE: dict[str, Evidence] = {
     "rank": _of_lists,
     "generate": _of_answers,
     "prefer": _of_preferences,
+    "text": of_texts,
 }
 
 

@@ -50,7 +50,9 @@ def test_plain_text_goes_round(model, request, tmp_path: Path) -> None:
     assert set(baselines) == {"byte_5gram", "untuned"}
     assert baselines["byte_5gram"]["bits_per_byte"] > 0
     assert (metrics["bits_per_byte"]["value"] is None) == (model == "tiny_bert_mlm")
-    assert (tmp_path / "run" / "report.html").is_file()
+    bits = [row["bits"] for row in done.record["surprises"]]
+    assert bits == sorted(bits, reverse=True)
+    assert "Hardest documents" in (tmp_path / "run" / "report.html").read_text()
     if model == "tiny_llama":
         write_rows(tmp_path / "asked.jsonl", [{"text": "where is"}])
         answers = predict_file(
