@@ -76,8 +76,12 @@ def _identical(out: Path) -> bool:
 PARTS: dict[str, Part] = {"care": run_care}
 
 
-def write_data(data: Path, work: Path, *, each: int | None, labels: int | None) -> None:
-    """Write both tasks as CSV with their official splits; of the training rows ``each`` a label, of all ``labels`` labels."""
+def write_data(data: Path, work: Path, *, each: int | None, tested: int | None, labels: int | None) -> None:
+    """Write both tasks as CSV with their official splits: of the first ``labels`` labels (None: all) so many rows each.
+
+    Args:
+        each: training rows of a label. tested: validation and test rows of a label.
+    """
     clinc = json.loads(gzip.decompress((data / "clinc150" / "data_full.json.gz").read_bytes()))
     sides = {
         "clinc150": {"train": clinc["train"], "valid": clinc["val"], "test": clinc["test"]},
@@ -89,7 +93,7 @@ def write_data(data: Path, work: Path, *, each: int | None, labels: int | None) 
     for name, found in sides.items():
         known = sorted({label for _, label in found["train"]})[:labels]
         for side, rows in found.items():
-            most = each if side == "train" else QUICK_ROWS if labels else None
+            most = each if side == "train" else tested
             _write(work / f"{name}-{side}.csv", rows, known, most)
 
 
@@ -183,6 +187,7 @@ def main() -> None:
         "--only", action="append", choices=list(CARE), help="one kind of care; repeatable (default: all)"
     )
     parser.add_argument("--each", type=int, help="training rows of each label (default: all)")
+    parser.add_argument("--test-each", type=int, help="validation and test rows of each label (default: all)")
     parser.add_argument("--epochs", type=float, help="passes over the rows of each stage (default: what `auto` says)")
     parser.add_argument("--strength", type=float, help="of l2-sp and ewc (default: what `auto` says)")
     chosen = parser.parse_args()
@@ -197,8 +202,9 @@ def main() -> None:
     train = {"epochs": chosen.epochs} if chosen.epochs else {}
     train |= {"max_steps": 4} if chosen.quick else {}
     with workshop() as work:
-        write_data(chosen.data.absolute(), work, each=QUICK_ROWS if chosen.quick else chosen.each,
-                   labels=QUICK_LABELS if chosen.quick else None)  # fmt: skip
+        few = {"each": QUICK_ROWS, "tested": QUICK_ROWS, "labels": QUICK_LABELS}
+        some = {"each": chosen.each, "tested": chosen.test_each, "labels": None}
+        write_data(chosen.data.absolute(), work, **(few if chosen.quick else some))
         runs: dict[str, Any] = {}
         ready = ""
         for number, name in enumerate(names):
