@@ -13,9 +13,9 @@ from luthier.base.files import write_json, write_text
 from luthier.data.prepare import Prepared, Watch, prepare, stops, survey
 from luthier.evaluate import metrics as measures
 from luthier.lifecycle.augmenting import faults as augment_faults
+from luthier.lifecycle.staged import apart, own_bars, stage_files
 from luthier.lifecycle.staged import data_faults as staged_data_faults
 from luthier.lifecycle.staged import faults as staged_faults
-from luthier.lifecycle.staged import own_bars, stage_files
 from luthier.release.folder import bundle_folder
 from luthier.spec.evaluate import parse_bars
 from luthier.spec.load import TaskFile, load_task
@@ -126,7 +126,7 @@ def _survey_stages(file: TaskFile, inner: Sequence[TaskFile], watch: Watch | Non
     each = [_survey(one, data, watch) for one, data in zip(inner, read, strict=True)]
     found = [{**fault, "where": f"stage {name}: {fault['where']}"}
              for name, one in zip(names, each, strict=True) for fault in one["stops"]]  # fmt: skip
-    found += [fault.as_dict() for fault in staged_data_faults(file.task, inner, read)]
+    found += [f.as_dict() for f in [*staged_data_faults(file.task, inner, read), *apart(names, inner, read)[2]]]
     kept = ("objective", "rows", "splits", "labels", "leaks", "problems")
     return {**each[-1], "stops": found, "stages": [
         {"name": name, **{key: one[key] for key in kept}} for name, one in zip(names, each, strict=True)
@@ -159,11 +159,19 @@ def write_suspects(found: Mapping[str, Any] | None, folder: Path) -> Path | None
 def prepare_data(task: Path, overrides: Sequence[str], *, out: Path, watch: Watch | None = None) -> dict[str, Any]:
     """Prepare a task's data as a folder named by its content; the latest one there is what changes are told against.
 
+    A stage's folder lies in one of its name.
+
     Raises:
         TaskError, DataError: as :func:`check_data`; and DataError for leaks that stop a run.
     """
     file = load_task(task, overrides)
     check_task(file)
+    inner = {stage.name: one for stage, one in zip(file.task.stages, stage_files(file), strict=True)}
+    each = {name: _prepare(one, out / name, watch) for name, one in inner.items()}
+    return {**each[file.task.stages[-1].name], "stages": each} if each else _prepare(file, out, watch)
+
+
+def _prepare(file: TaskFile, out: Path, watch: Watch | None) -> dict[str, Any]:
     before = [p for p in out.glob("*/manifest.json") if (p.parent / "data.json").is_file()] if out.is_dir() else []
     previous = max(before, key=lambda path: path.stat().st_mtime).parent if before else None
     data = prepare(file.task.data, file.task.task.objective, base=file.folder, out=out, previous=previous, watch=watch)

@@ -134,7 +134,8 @@ class Walk:
 
         model, resolved, data = stage.model, stage.resolved, self.data_of(stage)
         assert model is not None and resolved is not None
-        before = {name: p.detach().clone() for name, p in self.trail.body().items()}
+        blends = stage.place > 0 and self.keep.blend != "none"
+        before = {name: p.detach().clone() for name, p in self.trail.body().items()} if blends else {}
         extended = steps.extend(stage.round_, data, clashes(stage.data))
         kept = self._remembered(stage)
         began = time.monotonic()
@@ -147,7 +148,7 @@ class Walk:
         facts = steps.facts(stage.round_, data, extended, model, resolved, outcome)
         facts["diagnosis"] = diagnosing.diagnosis(stage.round_, data, outcome)
         facts |= {"stage": stage.name, "rehearsed": _by_stage(self.stages, kept)}
-        if stage.place and self.keep.blend != "none":
+        if blends:
             facts["blend"] = self._blend(stage, before).as_dict()
         facts |= {"valid": self.scores(), "probed": self._probe()}
         facts["stage_seconds"] = round(time.monotonic() - began, 2)

@@ -182,11 +182,15 @@ def apart(
         else:
             stage, source = shared[first]
             found.append(Fault(
-                f"{len(shared)} training rows of stage {names[j]} are test rows of another; the first is {source}, which tests "
+                f"{_rows(len(shared))} of stage {names[j]} for training and of another for testing; the first is {source}, which tests "
                 f"{names[stage]}", str(one.train[first].source),
                 "Divide both stages by one column and seed, set data.leaks: fix to leave them out, or allow to be told.",
             ))  # fmt: skip
     return kept, allowed, found
+
+
+def _rows(count: int) -> str:
+    return "1 row is" if count == 1 else f"{count} rows are"
 
 
 def labels_so_far(data: Sequence[Prepared], stage: int) -> tuple[str, ...]:

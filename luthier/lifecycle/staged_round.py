@@ -46,7 +46,7 @@ def go_stages(round_: Round, *, judge: bool) -> tuple[dict[str, Any], Path]:
         judged = Judge(walk, bundles).judge()
         judged["sequence"] = {**record["sequence"], **judged["sequence"]}
         judged["notes"] += [
-            f"{n} training rows of stage {name} are test rows of another stage" for name, n in crossed.items()
+            f"rows of stage {name} for training that test another stage: {n}" for name, n in crossed.items()
         ]
         record |= judged
     else:

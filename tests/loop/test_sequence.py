@@ -198,7 +198,7 @@ def test_test_rows_of_one_stage_stay_out_of_the_training_of_another(staged: Path
     policy = ["--set", "data.split.seed=3"]  # another division of the second stage: some rows change sides
     stop = luthier("run", "task.yaml", "--out", "a", *policy, "--set", "data.leaks=allow",
                    "--set", "stages.technical.data.leaks=stop", "--set", "stages.technical.data.near=1.0", cwd=staged)  # fmt: skip
-    refused(stop, "are test rows of another", "data.leaks: fix")
+    refused(stop, "for training and of another for testing", "data.leaks: fix")
     fixed = only_object(luthier("train", "task.yaml", "--out", "b", "--json", "--set", "data.leaks=fix", cwd=staged))
     assert fixed["sequence"]["crossed"] == {}
     folders = [next((staged / "b/stages" / name / "prepared").iterdir()) for name in ("general", "technical")]
@@ -207,7 +207,7 @@ def test_test_rows_of_one_stage_stay_out_of_the_training_of_another(staged: Path
     assert tested & trained, "the rows of this test must overlap"
     told = only_object(luthier("run", "task.yaml", "--out", "c", "--json", cwd=staged))
     assert told["sequence"]["crossed"]["technical"] >= len(tested & trained)
-    assert any("test rows of another stage" in note for note in told["notes"])
+    assert any("that test another stage" in note for note in told["notes"])
 
 
 def test_nothing_to_keep_and_labels_that_clash_are_told(staged: Path) -> None:
