@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from luthier.base.errors import DataError, LedgerError
+from luthier.base.errors import BundleError, DataError, LedgerError
 from luthier.base.files import read_json, write_jsonl
 from luthier.data import dedupe
 from luthier.data.prepare import divided_rows
@@ -69,7 +69,14 @@ def serve_bundle(
     asked = {"host": host, "port": port, "ledger": str(ledger) if ledger else None}
     settings = ServeSection(**{**kept, **{key: value for key, value in asked.items() if value is not None}})
     check_binding(settings.host, api_key)
-    serve(load_predictor(bundle), settings, base=Path.cwd(), api_key=api_key, on_ready=ready)
+    predictor = load_predictor(bundle)
+    if not predictor.answers:
+        raise BundleError(
+            "this model answers nothing by itself: it went on with pre-training to be tuned for a task",
+            where=str(bundle),
+            mend="Name its folder `network` as model.base of a task file.",
+        )
+    serve(predictor, settings, base=Path.cwd(), api_key=api_key, on_ready=ready)
 
 
 def harvest_ledger(ledger: Path, task: Path | None, *, since: str | None, out: Path) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def add_openai_routes(app: FastAPI, service: Service, schema: Any) -> None:
     @app.post("/v1/chat/completions", tags=["openai"], openapi_extra=schema(ChatRequest))
     async def chat(request: Request) -> Response:
         """Answer a conversation. ``stream`` sends the whole text in one delta, then the finish, then ``[DONE]``."""
-        _only_generates(service)
+        _only_generates(service, chat=True)
         asked = await read_message(request, ChatRequest, limit=limit)
         _check(asked, service)
         longest = asked.max_completion_tokens or asked.max_tokens
@@ -74,9 +74,13 @@ def add_openai_routes(app: FastAPI, service: Service, schema: Any) -> None:
         return _respond(_text_shape(answers, service), _text_chunks, asked.stream, asked.stream_options)
 
 
-def _only_generates(service: Service) -> None:
-    if service.predictor.objective != "generate":
-        what = f"this model is a {service.predictor.objective} model and writes no text"
+def _only_generates(service: Service, *, chat: bool = False) -> None:
+    objective = service.predictor.objective
+    if chat and objective == "text":
+        what, mend = "this model goes on with a text and knows no turns", "Send the text to POST /v1/completions."
+        raise refuse(400, what, where="model", mend=mend, code="model_does_not_chat")
+    if not service.predictor.writes:
+        what = f"this model is a {objective} model and writes no text"
         mend = "Send its inputs to POST /v1/predict."
         raise refuse(400, what, where="model", mend=mend, code="model_does_not_generate")
 

@@ -59,7 +59,7 @@ class Service:
 
     def _fault(self, values: Mapping[str, Any], place: str) -> Fault | None:
         turns = values.get("messages")
-        if turns is not None and not self.predictor.writes:
+        if turns is not None and (not self.predictor.writes or self.predictor.objective == "text"):
             return Fault(
                 f"a model for {self.predictor.objective} reads a text, not messages", place, 'Send {"text": "..."}.'
             )

@@ -9,7 +9,8 @@ import pytest
 from making import labelled, sums
 from words import SENTENCES
 
-from luthier.lifecycle.answering import predict_file
+from luthier.base.errors import BundleError
+from luthier.lifecycle.answering import predict_file, serve_bundle
 from luthier.lifecycle.checking import check_data
 from luthier.lifecycle.circle import run
 
@@ -53,7 +54,10 @@ def test_plain_text_goes_round(model, request, tmp_path: Path) -> None:
     bits = [row["bits"] for row in done.record["surprises"]]
     assert bits == sorted(bits, reverse=True)
     assert "Hardest documents" in (tmp_path / "run" / "report.html").read_text()
-    if model == "tiny_llama":
+    if model == "tiny_bert_mlm":
+        with pytest.raises(BundleError, match="answers nothing by itself"):
+            serve_bundle(tmp_path / "run", host=None, port=None, ledger=None, api_key=None, ready=print)
+    else:
         write_rows(tmp_path / "asked.jsonl", [{"text": "where is"}])
         answers = predict_file(
             tmp_path / "run", str(tmp_path / "asked.jsonl"), columns={}, out=None, max_new_tokens=4, write=None

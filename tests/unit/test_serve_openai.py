@@ -145,3 +145,15 @@ def test_a_classifier_says_that_it_writes_no_text(tmp_path: Path) -> None:
         assert "/v1/predict" in error["mend"]
         error_of(service.http.post("/v1/completions", json={"prompt": "x"}), 400)
         assert service.http.get("/v1/models").json()["data"][0]["id"] == "b0ndle42"
+
+
+def test_a_model_of_plain_text_completes_and_does_not_chat(tmp_path: Path) -> None:
+    model = EchoModel()
+    model.objective = "text"
+    with running(model, tmp_path) as service:
+        assert error_of(ask(service), 400)["code"] == "model_does_not_chat"
+        body = service.http.post("/v1/completions", json={"prompt": "go on"}).json()
+        assert body["choices"][0]["text"] == "GO ON"
+        error_of(
+            service.http.post("/v1/predict", json={"inputs": [{"messages": [{"role": "user", "content": "a"}]}]}), 422
+        )
