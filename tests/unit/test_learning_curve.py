@@ -137,3 +137,30 @@ def test_a_metric_where_less_is_better_is_turned() -> None:
     assert 1.0 <= ahead["low"] <= ahead["value"] <= ahead["high"] < 5.7
     assert ahead["gain"]["high"] <= 0
     assert "a gain of" in words("perplexity", found["points"], ahead, sign=-1.0)
+
+
+def test_the_page_shows_the_curve_and_plotly_takes_its_figure() -> None:
+    Figure = pytest.importorskip("plotly.graph_objects").Figure
+
+    from luthier.evaluate.report_plots_training import learning, training
+    from luthier.evaluate.report_training import learning_curve
+
+    found = summarise(cells_of({0.25: [0.5, 0.51], 0.5: [0.62, 0.61], 1.0: [0.72, 0.73]}), metric="accuracy", best=1.0)
+    plots: dict = {}
+    text = "".join(learning_curve({"learning_curve": found}, plots))
+    assert "200%, extrapolated" in text and found["words"] in text
+    assert [trace["name"] for trace in plots["learning"]["data"]] == ["95 % band", "curve", "measured"]
+    curve = [{"step": i, "score": 0.5, "valid_loss": 1.0, "train_loss": 0.9, "train_score": 0.6} for i in range(3)]
+    steps = [{"step": i, "loss": 1.0, "rate": 1e-4} for i in range(1, 60)]
+    for figure in (plots["learning"], training(steps, curve, "accuracy", turn=1), training(steps[:9], [], "accuracy"),
+                   learning(found["points"], {}, "accuracy")):  # fmt: skip
+        Figure(_coloured(figure))
+
+
+def _coloured(value):
+    """Return a figure with a real colour for every role, as the page paints it."""
+    if isinstance(value, str):
+        return "#123456" if value.startswith("@") else value
+    if isinstance(value, dict):
+        return {key: _coloured(item) for key, item in value.items()}
+    return [_coloured(item) for item in value] if isinstance(value, list) else value
