@@ -1,4 +1,4 @@
-"""ELLIPSE essays (the corpus's published test part): text, seven scores from 1 to 5 and who wrote it; one file to be divided."""
+"""ELLIPSE essays (the corpus's published test part) in the corpus's own columns; one file, to be divided."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TRAITS = ("Overall", "Cohesion", "Syntax", "Vocabulary", "Phraseology", "Grammar
 
 
 def write(data: Path, out: Path) -> list[Path]:
-    """Write essays.csv with text, the seven traits, prompt and school grade.
+    """Write essays.csv with full_text, the seven scores, prompt, and the pupil's school grade.
 
     The archive's password stands in the authors' README beside it.
     """
@@ -24,9 +24,8 @@ def write(data: Path, out: Path) -> list[Path]:
     rows = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""))
     path = out / "essays.csv"
     with path.open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.DictWriter(handle, ["text", *TRAITS, "prompt", "school_grade"])
+        writer = csv.DictWriter(handle, ["full_text", *TRAITS, "prompt", "grade"])
         writer.writeheader()
         for row in rows:
-            kept = {"text": row["full_text"], "prompt": row["prompt"], "school_grade": row["grade"]}
-            writer.writerow(kept | {trait: row[trait] for trait in TRAITS})
+            writer.writerow({name: row[name] for name in writer.fieldnames})
     return [path]

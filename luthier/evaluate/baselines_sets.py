@@ -5,9 +5,11 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from luthier.base.cuts import best_cuts
 from luthier.base.records import Example, Prediction
 from luthier.evaluate.tfidf import features_of, text_of
 
@@ -21,23 +23,48 @@ def common_set(train: Sequence[Example], rows: Sequence[Example], labels: Sequen
     return [Prediction(labels=best, scores=scores) for _ in rows]
 
 
+_FOLDS = 3
+_FEWEST = 10
+
+
 def tfidf_labels(train: Sequence[Example], rows: Sequence[Example], labels: Sequence[str]) -> list[Prediction]:
-    """Answer by one logistic regression a label on TF-IDF of words and of characters, from probability one half on."""
-    scores = np.zeros((len(rows), len(labels)))
+    """Answer by one logistic regression a label on TF-IDF of words and of characters, cuts chosen by folds of train."""
+    truth = np.array([[label in e.target for label in labels] for e in train])
     found = features_of([text_of(e) for e in train], [text_of(e) for e in rows], len(labels))
-    for k, label in enumerate(labels):
-        truth = np.array([label in e.target for e in train])
-        scores[:, k] = truth.mean() if found is None or truth.all() or not truth.any() else _fitted(found, truth)
+    cuts, scores = [0.5] * len(labels), np.tile(truth.mean(0), (len(rows), 1))
+    if found is not None:
+        scores = _scores(found[0], truth, found[1])
+        if len(train) >= _FEWEST:
+            cuts = best_cuts(_out_of_fold(found[0], truth), truth)
     return [
         Prediction(
-            labels=tuple(label for label, score in zip(labels, row, strict=True) if score >= 0.5),
+            labels=tuple(label for label, score, cut in zip(labels, row, cuts, strict=True) if score >= cut),
             scores=dict(zip(labels, row, strict=True)),
         )
         for row in scores.tolist()
     ]
 
 
-def _fitted(found: tuple, truth: np.ndarray) -> np.ndarray:
+def _out_of_fold(features: Any, truth: np.ndarray) -> np.ndarray:
+    folds = np.arange(len(truth)) % _FOLDS
+    scores = np.zeros(truth.shape)
+    for fold in range(_FOLDS):
+        scores[folds == fold] = _scores(features[folds != fold], truth[folds != fold], features[folds == fold])
+    return scores
+
+
+def _scores(features: Any, truth: np.ndarray, asked: Any) -> np.ndarray:
+    """Return the probability of each label for each row asked."""
+    columns = [
+        np.full(asked.shape[0], column.mean())
+        if column.all() or not column.any()
+        else _fitted((features, asked), column)
+        for column in truth.T
+    ]
+    return np.stack(columns, axis=1)
+
+
+def _fitted(found: tuple[Any, Any], truth: np.ndarray) -> np.ndarray:
     from sklearn.linear_model import LogisticRegression
 
     with warnings.catch_warnings():

@@ -102,7 +102,7 @@ class Encoder(Learner):
     def create(
         cls, base: Base, *, labels: tuple[str, ...], model: ModelSection, known: Mapping[str, Any] | None = None
     ) -> Encoder:
-        if model.pooling == "own":
+        if model.pooling not in ("auto", "mean", "cls"):
             raise ModelError(f"`{cls.objective}` puts a head of its own on the model", where="model.pooling",
                              mend="Set it to mean or cls.")  # fmt: skip
         pooling = (base.pooling or "mean") if model.pooling == "auto" else model.pooling

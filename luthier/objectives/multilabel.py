@@ -10,13 +10,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from luthier.base.cuts import best_cuts
 from luthier.base.records import Encoded, Example, Prediction
 from luthier.base.seeds import derive_seed
 from luthier.objectives.cut import gathered
 from luthier.objectives.encoder import Encoder
 from luthier.objectives.learner import Batch
 from luthier.objectives.linear_sets import fit_sets
-from luthier.objectives.thresholds import best_cuts
 from luthier.spec.train import TrainSection
 
 # Fewer rows of their own tell cuts worse than the train rows' folds did.

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from making import LABELS, documents, graded, learner_of, section, tagged
 
+from luthier.base.cuts import best_cut, best_cuts
 from luthier.base.errors import Interrupted
 from luthier.base.interrupt import Stopper
 from luthier.base.records import Prediction
 from luthier.objectives.linear_scores import fit_scores
 from luthier.objectives.linear_sets import fit_sets
-from luthier.objectives.thresholds import best_cut, best_cuts
 from luthier.release.bundle import write_bundle
 from luthier.release.predictor import Predictor, load_predictor
 from luthier.train.run import encode_all, fit

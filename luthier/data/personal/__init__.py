@@ -223,6 +223,8 @@ def _texts_of(example: Example) -> Iterator[str]:
             yield example.target
     elif (name := text_name(example.inputs)) is not None:
         yield example.inputs[name]
+        if name == "document":
+            yield from example.target or ()
     yield from (value for value in example.extra.values() if isinstance(value, str))
 
 
@@ -235,6 +237,8 @@ def _with_texts(example: Example, texts: list[str]) -> Example:
         target = next(left) if isinstance(target, str) else target
     elif (name := text_name(inputs)) is not None:
         inputs[name] = next(left)
+        if name == "document" and target:
+            target = [next(left) for _ in target]
     extra = {key: next(left) if isinstance(value, str) else value for key, value in example.extra.items()}
     same = inputs == example.inputs and target == example.target
     id_ = example.id if same else stable_hash([inputs, target])

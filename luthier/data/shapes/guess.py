@@ -197,7 +197,12 @@ def _labelled(text: Shape, label: Shape, why: str) -> Found:
 
 def _answered(asked: Shape, answer: Shape, why: str) -> Found:
     columns: dict[str, str | list[str]] = {"prompt": asked.name, "completion": answer.name}
-    return "generate", columns, [f'"{asked.name}" and "{answer.name}" are {why}']
+    reasons = [f'"{asked.name}" and "{answer.name}" are {why}']
+    if "summary" in answer.name.lower():
+        reasons.append(
+            f"objective: extract would choose sentences instead: columns: {{text: {asked.name}, summary: {answer.name}}}"
+        )
+    return "generate", columns, reasons
 
 
 def _group(shapes: dict[str, Shape], used: set[str]) -> str | None:

@@ -12,7 +12,7 @@ LEAST, MOST = 0.02, 0.98
 def best_cuts(scores_NL: np.ndarray, truth_NL: np.ndarray) -> list[float]:
     """Return a cut for each label, the middle between the two scores it lies between.
 
-    Scores of order-preserving models need no half as their cut: where probabilities are right, F1 is largest at half of
+    Where probabilities are right, F1 is largest at half of
     its own best value (Lipton et al. 2014, https://arxiv.org/abs/1402.1892).
 
     Args:
