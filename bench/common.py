@@ -211,7 +211,8 @@ def environment(threads: int) -> dict[str, str]:
 
 
 def run_part(
-    module: str, part: str, settings: Mapping[str, Any], *, threads: int, work: Path, called: str = ""
+    module: str, part: str, settings: Mapping[str, Any], *, threads: int, work: Path, called: str = "",
+    python: str = sys.executable,
 ) -> dict[str, Any]:
     """Run one part of a bench in a fresh process and return what it measured; ``called`` names it to the reader.
 
@@ -222,7 +223,7 @@ def run_part(
     given = work / f"{number:03}-{part}.settings.json"
     result, log = given.with_suffix(".result"), given.with_suffix(".log")
     given.write_text(json.dumps({**settings, "work": str(work), "result": str(result)}), encoding="utf-8")
-    command = [sys.executable, "-m", module, "--part", part, "--settings", str(given)]
+    command = [python, "-m", module, "--part", part, "--settings", str(given)]
     began = time.monotonic()
     with log.open("w", encoding="utf-8") as handle:
         ended = subprocess.run(command, cwd=ROOT, env=environment(threads), stdout=handle, stderr=handle, check=False)

@@ -120,7 +120,7 @@ class Walk:
         if self.keep.probe != "off" and not self.trail.learners:
             self.probes.append(probe.probe(stage.model.learner))
         self.trail.join(stage.model.learner)
-        stage.resolved = steps.resolve(stage.round_, data, stage.model)
+        stage.resolved = steps.resolve(stage.round_, data, stage.model, contests=False)
 
     def data_of(self, stage: Stage) -> Prepared:
         """Return a stage's data with its test rows closed; where one head grows, with all labels so far."""

@@ -100,10 +100,10 @@ def _describe(round_: Round, data: Prepared, learner: Learner) -> None:
     learner.describe(given)
 
 
-def resolve(round_: Round, data: Prepared, model: Model) -> Task:
-    """Return the task with every `auto` of its training section decided."""
+def resolve(round_: Round, data: Prepared, model: Model, *, contests: bool = True) -> Task:
+    """Return the task with every `auto` of its training section decided; `contests` as in ``choose_method``."""
     task = round_.file.task
-    section = task.train.model_copy(update={"method": _choose(round_, data, model).method})
+    section = task.train.model_copy(update={"method": _choose(round_, data, model, contests=contests).method})
     train = model.learner.decide(
         defaults.resolve(section, objective=task.task.objective, rows=len(data.train), rates=model.learner.rates)
     )
@@ -117,12 +117,12 @@ def resolve(round_: Round, data: Prepared, model: Model) -> Task:
     )
 
 
-def _choose(round_: Round, data: Prepared, model: Model) -> Choice:
+def _choose(round_: Round, data: Prepared, model: Model, *, contests: bool = True) -> Choice:
     """Choose the method, or take the choice of the run that is gone on with: free memory may have changed since."""
     kept = round_.folder / "choice.json"
     if kept.is_file():
         return Choice(**read_json(kept))
-    choice = choose_method(model.learner, data.train, round_.file.task.train)
+    choice = choose_method(model.learner, data.train, round_.file.task.train, contests=contests)
     write_json(kept, {"method": choice.method, "why": choice.why, "facts": dict(choice.facts)})
     said = f"method   {choice.method}: {choice.why}"
     round_.emit("method", method=choice.method, why=choice.why, said=said)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,16 +99,31 @@ class Joined(Learner):
         self, rows: Sequence[Encoded], *, train: TrainSection, weights: Sequence[float] | None = None
     ) -> dict[str, Any]:
         """Let the current learner begin on its own rows; what its head knew of earlier labels is kept."""
-        own = [place for place, row in enumerate(rows) if stage_of(row) is None]
+        own, own_weights = _own(rows, weights)
+        with self._kept():
+            return self.current.begin(own, train=train, weights=own_weights)
+
+    def resumed(self, facts: Mapping[str, Any]) -> None:
+        self.current.resumed(facts)
+
+    def refit(self, rows: Sequence[Encoded], *, weights: Sequence[float] | None = None) -> None:
+        own, own_weights = _own(rows, weights)
+        with self._kept():
+            self.current.refit(own, weights=own_weights)
+
+    @property
+    def groups_rows(self) -> bool:
+        return self.current.groups_rows
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Leave what the current head knew of earlier labels as it is, whatever is fitted meanwhile."""
         layer: Any = self.current.last_linear if self._kept_labels else None
         before = {} if layer is None else {name: p.detach().clone() for name, p in layer.named_parameters()}
-        facts = self.current.begin(
-            [rows[i] for i in own], train=train, weights=None if weights is None else [weights[i] for i in own]
-        )
+        yield
         with torch.no_grad():
             for name, value in before.items():
                 layer.get_parameter(name)[: self._kept_labels].copy_(value[: self._kept_labels])
-        return facts
 
     def prepare_training(self, train: TrainSection) -> None:
         self.current.prepare_training(train)
@@ -176,6 +192,12 @@ class Joined(Learner):
 def stage_of(row: Encoded) -> int | None:
     """Return the earlier stage that a row belongs to, or None for the current one."""
     return row.stage if isinstance(row, Tagged) else None
+
+
+def _own(rows: Sequence[Encoded], weights: Sequence[float] | None) -> tuple[list[Encoded], list[float] | None]:
+    """Return the current stage's rows and their weights."""
+    own = [place for place, row in enumerate(rows) if stage_of(row) is None]
+    return [rows[i] for i in own], None if weights is None else [weights[i] for i in own]
 
 
 def _by_stage(rows: Sequence[Encoded]) -> dict[int | None, list[int]]:

@@ -29,7 +29,12 @@ _BY_VECTORS = frozenset(("contrastive", "prototypes", "neighbours"))
 
 
 def choose_method(
-    learner: Learner, examples: Sequence[Example], train: TrainSection, *, seed: int | None = None
+    learner: Learner,
+    examples: Sequence[Example],
+    train: TrainSection,
+    *,
+    seed: int | None = None,
+    contests: bool = True,
 ) -> Choice:
     """Return the method for a task; the one asked for where it is not `auto`.
 
@@ -40,6 +45,7 @@ def choose_method(
         learner: as made of the base, before anything learns.
         train: with or without `auto` elsewhere.
         seed: of a contest's folds; default the section's own.
+        contests: False where a body is wanted that others build on, whatever a head alone would reach.
     Raises:
         ModelError: no method fits in memory.
     """
@@ -54,7 +60,7 @@ def choose_method(
             )
         return Choice(train.method, "the task asks for it")
     found = _by_size(learner, examples, train)
-    hold = CONTESTS.get(learner.objective)
+    hold = CONTESTS.get(learner.objective) if contests else None
     won = hold(learner, examples, train, train.seed if seed is None else seed, found) if hold else None
     return won or found
 

@@ -113,7 +113,6 @@ def test_every_contender_is_named_with_its_figures_and_the_winner_with_its_reaso
         "prototypes",
         "head",
         "neighbours",
-        "full",
         "contrastive",
     ]
     assert all(0 <= entry["accuracy"] <= 1 and entry["seconds"] >= 0 for entry in held["contenders"])
@@ -127,7 +126,7 @@ def test_every_contender_is_named_with_its_figures_and_the_winner_with_its_reaso
         assert {**one, "seconds": 0} == {**two, "seconds": 0}
 
 
-@pytest.mark.parametrize(("loss", "winner"), [(1.0, "frozen"), (-0.5, "full"), (None, "full")])
+@pytest.mark.parametrize(("loss", "winner"), [(1.0, "frozen"), (-0.5, "tuned"), (None, "tuned")])
 def test_tuning_wins_unless_it_is_clearly_worse(loss: float | None, winner: str, tiny_bert: Path, monkeypatch) -> None:
     best: dict[int, float] = {}
     lowest = [float("inf")]
@@ -146,7 +145,7 @@ def test_tuning_wins_unless_it_is_clearly_worse(loss: float | None, winner: str,
             for i, row in enumerate(held.tolist())
         }
         mean = sum(losses.values()) / len(losses)
-        return Entry(method, 0.5, mean + (method != "full"), 1.0, 1.5, losses, {})
+        return Entry(method, 0.5, mean, 1.0, 1.5, losses, {})
 
     monkeypatch.setattr(contests, "_frozen", frozen)
     monkeypatch.setattr(contests, "tuned", rival)
@@ -164,7 +163,7 @@ def test_held_out_rows_are_not_trained_on(tiny_bert: Path, monkeypatch) -> None:
     rows = labelled(40)
     choice = contests.contest(make(tiny_bert), rows, TrainSection(), 0, FULL)
     assert choice is not None
-    judged = next(e for e in choice.facts["contest"]["contenders"] if e["method"] == "full")["rows"]
+    judged = next(e for e in choice.facts["contest"]["contenders"] if e["method"] == "contrastive")["rows"]
     assert all(len(kept) == 40 - judged for kept in seen)
     assert 5 <= judged <= 11
 
@@ -245,5 +244,5 @@ train: {{epochs: 1}}
     finished = run(task, out=tmp_path / "run")
     held = finished.record["training"]["contest"]
     assert held["winner"] == finished.record["model"]["method"]
-    assert len(held["contenders"]) == 5
+    assert len(held["contenders"]) == 4
     assert '"kind": "contest"' in (tmp_path / "run" / "events.jsonl").read_text(encoding="utf-8")
