@@ -37,7 +37,7 @@ def training(record: Mapping[str, Any], plots: Plots) -> list[Html]:
         (f"{name} time", duration(s)) for name, value in seconds.items() if (s := plain_number(value)) is not None
     ]
     facts += [("most memory", f"{memory:,.0f} MB")] if memory is not None else []
-    parts = _fit(record)
+    parts = [*_fit(record), *_contest(record)]
     if steps:
         score = str(curve.get("metric") or (record.get("training") or {}).get("metric") or "validation score")
         plots["training"] = plots_.training(steps, evaluations, score, turn=_turn(record))
@@ -65,6 +65,26 @@ def _fit(record: Mapping[str, Any]) -> list[Html]:
         tag("ul", evidence) if evidence else Html(""),
         tag("details", tag("summary", "What to do"), tag("ul", advice)) if advice else Html(""),
     ]
+
+
+def _contest(record: Mapping[str, Any]) -> list[Html]:
+    """Return the figures of all that competed for few labels, if there was a contest."""
+    held = (record.get("training") or {}).get("contest") or {}
+    if not held.get("contenders"):
+        return []
+    columns = [
+        Column("method"),
+        Column("held-out accuracy", True),
+        Column("log loss", True),
+        Column("rows", True),
+        Column("seconds", True),
+    ]
+    rows = [
+        [entry["method"] + (" (chosen)" if entry["method"] == held["winner"] else ""), number(entry.get("accuracy")),
+         number(entry.get("log_loss")), count(entry["rows"]), number(entry.get("seconds"), 1)]
+        for entry in held["contenders"]
+    ]  # fmt: skip
+    return [table("What competed, on train rows held out of each fit", columns, rows)]
 
 
 def _turn(record: Mapping[str, Any]) -> int | None:

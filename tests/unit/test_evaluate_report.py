@@ -297,3 +297,15 @@ def test_bars_on_stages_are_in_words() -> None:
     assert "lost" in in_words("forgetting[general]")
     assert in_words("macro_f1@general").endswith("on the rows of general after the last stage")
     assert in_words("accuracy@a").startswith(in_words("accuracy"))
+
+
+def test_the_contest_of_few_labels_is_a_table() -> None:
+    from luthier.evaluate.report_training import training
+
+    contenders = [{"method": "head", "accuracy": 0.75, "log_loss": 0.61, "rows": 16, "seconds": 0.4},
+                  {"method": "prototypes", "accuracy": None, "log_loss": None, "rows": 0, "seconds": 0.1}]  # fmt: skip
+    page = "".join(map(str, training({"training": {"contest": {"winner": "head", "contenders": contenders}}}, {})))
+    assert "head (chosen)" in page
+    assert "0.750" in page
+    assert "prototypes" in page
+    assert "What competed" not in "".join(map(str, training({"training": {}}, {})))
