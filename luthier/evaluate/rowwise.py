@@ -33,7 +33,7 @@ def rowwise(rows: Sequence[Example], predictions: Sequence[Prediction]) -> Rows 
         return {"loss": [_of_grades(row.target, p.grades or {}) for row, p in zip(rows, predictions, strict=True)]}
     if all(is_preference(row.target) for row in rows):
         surprises = [surprise(p, row.target) for row, p in zip(rows, predictions, strict=True)]
-        return {"loss": [round(s, _DIGITS) for s in surprises if s is not None]} if any(surprises) else None
+        return {"loss": [round(s, _DIGITS) for s in surprises if s is not None]}
     weighed = [p.measured["nll_sum"] / p.measured["token_count"] for p in predictions if p.measured.get("token_count")]
     # A row that is too long to weigh is so at every evaluation, so rows still pair up.
     return {"loss": [round(value, _DIGITS) for value in weighed]} if weighed else None

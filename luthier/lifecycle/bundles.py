@@ -17,6 +17,7 @@ from luthier.evaluate import metrics as measures
 from luthier.evaluate import predict
 from luthier.evaluate.report import write_report
 from luthier.lifecycle.judging import assess, targets
+from luthier.lifecycle.reference import compared
 from luthier.release.predictor import Predictor, load_predictor
 from luthier.spec.data import DataSection
 from luthier.spec.evaluate import parse_bars
@@ -132,11 +133,13 @@ def evaluate(
         raise DataError("no labelled rows are left to measure on", where=source)
     predictions = predict.run(predictor, rows, max_new_tokens=task.evaluate.max_new_tokens,
                               generate_rows=task.evaluate.generate_rows)  # fmt: skip
+    predictions, notes = compared(predictor, rows, predictions)
     facts = predictor.facts
     record = {
         "task": facts["task"], "model": facts.get("model", {}), "bundle": str(predictor.folder), "bundle_id": predictor.bundle_id,
         "rows": len(rows), "source": source, **assess(task, rows, predictions, predictor.labels, bars),
     }  # fmt: skip
+    record["notes"] = [*record["notes"], *notes]
     record["report"] = str(write_report(record, out)) if out else None
     return record
 
@@ -149,9 +152,10 @@ def compare(first: str | Path, second: str | Path, source: str, *, columns: Mapp
     rows = judged_rows(one, source, columns)
     settings = task_of(one, source, columns).evaluate
     found = [
-        predict.run(p, rows, max_new_tokens=settings.max_new_tokens, generate_rows=settings.generate_rows)
+        compared(p, rows, predict.run(p, rows, max_new_tokens=settings.max_new_tokens,
+                                      generate_rows=settings.generate_rows))[0]
         for p in (one, two)
-    ]
+    ]  # fmt: skip
     labels = tuple(dict.fromkeys([*one.labels, *two.labels]))
     measured = compare_.paired(one.objective, targets(rows), found[0], found[1], labels)
     return {"first": str(one.folder), "second": str(two.folder), "rows": len(rows), "metrics": measured,

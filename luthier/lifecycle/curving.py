@@ -165,16 +165,16 @@ def _cell(
 def _train(round_: Round, part: Prepared, resolved: Task, seed: int, folder: Path) -> dict[str, Any]:
     from luthier.lifecycle import steps
     from luthier.lifecycle.gauges import Gauge
-    from luthier.train import defaults
     from luthier.train.run import fit
 
     began = time.monotonic()
     asked = round_.file.task
     chosen = {"method": resolved.train.method, "metric": resolved.train.metric, "seed": seed, "watched_rows": 0}
     section = asked.train.model_copy(update=chosen)
-    section = defaults.resolve(section, objective=asked.task.objective, rows=len(part.train))
     task = resolved.model_copy(update={"train": section})
     model = steps.open_model(replace(round_, file=replace(round_.file, task=task), emit=silent), part)
+    section = steps.settle(section, objective=asked.task.objective, rows=len(part.train), learner=model.learner)
+    task = resolved.model_copy(update={"train": section})
     gauge = Gauge(model.learner, part, task)
     outcome = fit(
         model.learner, part.train, section, score=gauge, lower_is_better=section.metric in measures.LOWER_IS_BETTER,

@@ -62,13 +62,16 @@ class Gauge:
     def predict(self, rows: Sequence[Example]) -> list[Prediction]:
         """Answer rows, or weigh their known answers where that is all the metric needs."""
         if self.predictor.measures and self.task.train.metric in measures.MEASURED:
-            return with_reference(self.predictor.measure(rows), self._untuned.get(id(rows)))
-        return predict_rows(self.predictor, rows, self.task)
+            return self._measured(rows)
+        return with_reference(predict_rows(self.predictor, rows, self.task), self._untuned.get(id(rows)))
+
+    def _measured(self, rows: Sequence[Example]) -> list[Prediction]:
+        return with_reference(self.predictor.measure(rows), self._untuned.get(id(rows)))
 
     def _weigh(self, rows: Sequence[Example]) -> tuple[list[Prediction], bool]:
         """Return predictions of train rows, and whether they can be scored: answers are not written for looking only."""
         if self.predictor.measures:
-            return list(self.predictor.measure(rows)), self.task.train.metric in measures.MEASURED
+            return self._measured(rows), self.task.train.metric in measures.MEASURED
         return self.predict(rows), True
 
     def _score(self, rows: Sequence[Example], predictions: Sequence[Prediction], *, missing: Any) -> Any:
@@ -81,8 +84,7 @@ class Gauge:
             return found
         if side not in self._encoded:
             self._encoded[side] = [e for row in rows[:_MOST_ROWS] if (e := self.learner.encode(row)) is not None]
-        alone = self.learner.row_losses(self._encoded[side])
-        return {"loss": batch_losses(self.learner, self._encoded[side]) if alone is None else alone}
+        return {"loss": batch_losses(self.learner, self._encoded[side])}
 
 
 def watched(train: Sequence[Example], *, valid: int, most: int, seed: int) -> list[Example]:

@@ -16,6 +16,7 @@ from luthier.evaluate.evidence_sentences import of_sentences
 from luthier.evaluate.evidence_sets import of_sets
 from luthier.evaluate.evidence_texts import of_texts
 from luthier.evaluate.rewards import with_reference
+from luthier.lifecycle.reference import compared
 from luthier.lifecycle.round import Round
 from luthier.release.bundle import refresh_card
 from luthier.release.predictor import Predictor, load_predictor
@@ -152,7 +153,7 @@ def against(round_: Round, data: Prepared, predictions: Sequence[Prediction]) ->
     """Compare an earlier bundle with the new one on the same test rows."""
     task = round_.file.task
     other = load_predictor(round_.file.resolve(str(task.evaluate.against)))
-    before = predict_rows(other, data.test, task)
+    before, _ = compared(other, data.test, predict_rows(other, data.test, task))
     labels = tuple(dict.fromkeys([*data.labels, *other.labels]))
     groups = [e.group for e in data.test] if any(e.group for e in data.test) else None
     found = compare.paired(

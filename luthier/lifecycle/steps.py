@@ -39,6 +39,7 @@ from luthier.objectives.classify import Classifier
 from luthier.release.bundle import write_bundle
 from luthier.release.predictor import Predictor
 from luthier.spec.task import Task
+from luthier.spec.train import TrainSection
 from luthier.train import defaults
 from luthier.train.choose import Choice, choose_method
 from luthier.train.few.contest import temper
@@ -46,8 +47,6 @@ from luthier.train.penalty import Penalty
 from luthier.train.run import Outcome, fit
 
 _PROBES = 32
-# Where a contest on the train rows has chosen, fewer validation rows than this do not choose again.
-_CHOOSING = 50
 
 
 @dataclass(frozen=True)
@@ -106,9 +105,7 @@ def resolve(round_: Round, data: Prepared, model: Model, *, contests: bool = Tru
     """Return the task with every `auto` of its training section decided; `contests` as in ``choose_method``."""
     task = round_.file.task
     section = task.train.model_copy(update={"method": _choose(round_, data, model, contests=contests).method})
-    train = model.learner.decide(
-        defaults.resolve(section, objective=task.task.objective, rows=len(data.train), rates=model.learner.rates)
-    )
+    train = settle(section, objective=task.task.objective, rows=len(data.train), learner=model.learner)
     if train.metric == "auto":
         train = train.model_copy(update={"metric": measures.CHOOSES[task.task.objective]})
     fault = measures.check_metric(train.metric, task.task.objective, data.labels, where="train.metric")
@@ -117,6 +114,11 @@ def resolve(round_: Round, data: Prepared, model: Model, *, contests: bool = Tru
     return task.model_copy(
         update={"train": train, "model": task.model.model_copy(update={"max_tokens": model.base.max_tokens})}
     )
+
+
+def settle(section: TrainSection, *, objective: str, rows: int, learner: Learner) -> TrainSection:
+    """Return a section whose method is chosen with every other `auto` decided, by the learner where it knows better."""
+    return defaults.resolve(learner.decide(section), objective=objective, rows=rows, rates=learner.rates)
 
 
 def _choose(round_: Round, data: Prepared, model: Model, *, contests: bool = True) -> Choice:
@@ -202,9 +204,6 @@ def train(
     began = time.monotonic()
     metric = resolved.train.metric
     gauge = Gauge(model.learner, data, resolved)
-    choice = _choose(round_, data, model)
-    # Among so few validation rows the fitted head ties with what was tuned from it, and the first of equals would be delivered.
-    by_contest = "contest" in choice.facts and len(data.valid) < _CHOOSING
     learner, examples = model.learner, extended.train
     if beside:
         learner, examples = beside[0], [*examples, *beside[1]]
@@ -212,14 +211,13 @@ def train(
         learner, examples, resolved.train, score=gauge if data.valid else None,
         lower_is_better=metric in measures.LOWER_IS_BETTER, folder=round_.folder / "checkpoints",
         identity=stable_hash([identity, data.report.fingerprint, model.base.found.sha256, extended.record.get("fingerprint")]), emit=round_.emit, stopper=round_.stopper, balance=extended.balance, pull=pull,
-        to_the_end=by_contest,
     )  # fmt: skip
     if model.learner.settles:
         settled = model.learner.settle(data.valid, Predictor(model.learner).measure(data.valid))
         if settled:
             outcome.facts["settled"] = settled
             round_.emit("settled", **settled)
-    temper(model.learner, choice)
+    temper(model.learner, _choose(round_, data, model))
     round_.timed("train", began)
     return outcome
 

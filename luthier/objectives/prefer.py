@@ -25,6 +25,7 @@ from luthier.objectives.preferring import (
     orpo,
     settled,
     simpo,
+    usual_rate,
 )
 from luthier.objectives.weighing import AnswerBatch, Weigher
 from luthier.prompts.encode import encode_judged
@@ -66,12 +67,15 @@ class Preferrer(Weigher):
         return learner
 
     def decide(self, train: TrainSection) -> TrainSection:
-        """Decide what `auto` means in ``train.prefer``.
+        """Decide what `auto` means in ``train.prefer``, and the rate, which falls with the size of the network.
 
         Raises:
             TaskError: a key that the loss does not read. DataError: single answers for a loss of pairs, or of one kind only.
         """
-        return train.model_copy(update={"prefer": settled(train.prefer, self.seen)})
+        chosen: dict[str, Any] = {"prefer": settled(train.prefer, self.seen)}
+        if train.rate == "auto" and train.method not in ("auto", "prompt", "prefix"):
+            chosen["rate"] = usual_rate(train.method, sum(p.numel() for p in self._plain.parameters()))
+        return train.model_copy(update=chosen)
 
     def prepare_training(self, train: TrainSection) -> None:
         super().prepare_training(train)
