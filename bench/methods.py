@@ -200,6 +200,10 @@ def main() -> None:
     more |= {"max_steps": 3} if chosen.quick else {}
     rows = chosen.rows or (400 if chosen.quick else None)
     now: list[dict[str, Any]] = []
+    kept = chosen.out or RESULTS / "methods.json"
+    # Runs with other settings, and quick ones, are looked at and not joined to the record.
+    apart = chosen.quick or bool(more)
+    before = json.loads(kept.read_text(encoding="utf-8"))["runs"] if kept.is_file() and not apart else []
     with workshop() as work:
         for name in chosen.on.split(","):
             read_set(name, chosen.data)
@@ -211,10 +215,8 @@ def main() -> None:
                         "bench.methods", "tuned", given, threads=threads, work=work, called=f"{name} {method} {seed}"
                     )
                     now.append({**told, "train": more, **run, "machine": machine(threads)})
-    kept = chosen.out or RESULTS / "methods.json"
-    # Runs with other settings, and quick ones, are looked at and not joined to the record.
-    apart = chosen.quick or bool(more)
-    before = json.loads(kept.read_text(encoding="utf-8"))["runs"] if kept.is_file() and not apart else []
+                    if not apart:  # hours of runs should not hang on the last one
+                        kept.write_text(json.dumps({"runs": joined(before, now)}, indent=2) + "\n", encoding="utf-8")
     runs = joined(before, now)
     conclude("methods", {"runs": runs}, table(runs), [] if apart else goals(runs), quick=apart, out=chosen.out)
     return None
