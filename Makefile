@@ -4,14 +4,15 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo install test test-all lint browser bench-tools bench-banking77 bench-throughput bench-lora bench-leaks bench-label_errors bench-check bench-active_learning bench-augment clean
+.PHONY: help demo install test test-all lint browser bench-tools bench-banking77 bench-throughput bench-lora bench-leaks bench-label_errors bench-check bench-active_learning bench-augment bench-methods bench-few bench-fit_verdict bench-sequence bench-prefer clean
 
 help:
 	@echo "make demo        set up, then run the main job on examples/support-triage"
 	@echo "make test        set up for tests and run the quick ones"
 	@echo "make test-all    run every test, slow ones too"
 	@echo "make lint        ruff and mypy"
-	@echo "make bench-...   banking77, throughput, lora, leaks, label_errors, check, active_learning, augment (docs/results.md)"
+	@echo "make bench-...   banking77, throughput, lora, leaks, label_errors, check, active_learning, augment,"
+	@echo "                 methods, few, fit_verdict, sequence, prefer (docs/results.md)"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -42,10 +43,10 @@ browser:
 	  echo "notice: no Chromium here and it cannot be installed; browser tests are skipped"
 
 test: $(VENV)/.installed-test browser
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-all: $(VENV)/.installed-test browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check luthier tests bench
@@ -53,7 +54,7 @@ lint: $(VENV)/.installed-test
 
 bench-tools: $(VENV)/.installed-bench
 
-bench-banking77 bench-throughput bench-lora bench-leaks bench-label_errors bench-check bench-active_learning bench-augment: bench-%: bench-tools
+bench-banking77 bench-throughput bench-lora bench-leaks bench-label_errors bench-check bench-active_learning bench-augment bench-methods bench-few bench-fit_verdict bench-sequence bench-prefer: bench-%: bench-tools
 	$(BIN)/python -m bench.$*
 
 clean:
