@@ -77,6 +77,11 @@ def faults(task: Task, files: Sequence[TaskFile]) -> list[Fault]:
                   f"stages.{i}.train.method", "Use full, last-layers, gradual, bitfit, lora or ia3.")
             for i, s in enumerate(task.stages) if s.train.method in _BESIDE
         ]  # fmt: skip
+    found += [
+        Fault("`rank` cannot be a stage yet: its rows are questions with many items", f"stages.{i}.objective",
+              "Tune it by a task of its own.")
+        for i, file in enumerate(files) if file.task.task.objective == "rank"
+    ]  # fmt: skip
     found += _columns(task, files) if task.keep.columns == "progressive" else []
     found += _penalty(task) if task.keep.penalty.kind != "none" else []
     if task.keep.head == "shared":

@@ -305,3 +305,18 @@ def test_the_probe_sees_a_body_that_was_spoilt(tiny_bert: Path, tiny_llama: Path
         found = change(before, after)["probe"]
         assert found["change"] < 0 if objective == "classify" else found["change"] > 0
     assert change(None, before) == {}
+
+
+def test_rank_as_a_stage_is_refused_before_its_rows_are_read(tmp_path: Path) -> None:
+    from luthier.lifecycle.staged import faults, stage_files
+    from luthier.spec.load import load_task
+
+    (tmp_path / "task.yaml").write_text(
+        "task: {name: two, objective: classify}\n"
+        "stages:\n"
+        "- {name: one, data: {source: a.csv}}\n"
+        "- {name: two, objective: rank, data: {source: b.csv}}\n"
+    )
+    file = load_task(tmp_path)
+    found = faults(file.task, stage_files(file))
+    assert [(f.where, "cannot be a stage" in f.what) for f in found] == [("stages.1.objective", True)]
