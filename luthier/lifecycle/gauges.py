@@ -84,7 +84,8 @@ class Gauge:
             return found
         if side not in self._encoded:
             self._encoded[side] = [e for row in rows[:_MOST_ROWS] if (e := self.learner.encode(row)) is not None]
-        return {"loss": batch_losses(self.learner, self._encoded[side])}
+        alone = self.learner.row_losses(self._encoded[side])
+        return {"loss": batch_losses(self.learner, self._encoded[side]) if alone is None else alone}
 
 
 def watched(train: Sequence[Example], *, valid: int, most: int, seed: int) -> list[Example]:

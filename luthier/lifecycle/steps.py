@@ -47,6 +47,8 @@ from luthier.train.penalty import Penalty
 from luthier.train.run import Outcome, fit
 
 _PROBES = 32
+# Where a contest on the train rows has chosen, fewer validation rows than this do not choose again.
+_CHOOSING = 50
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,9 @@ def train(
     began = time.monotonic()
     metric = resolved.train.metric
     gauge = Gauge(model.learner, data, resolved)
+    choice = _choose(round_, data, model)
+    # Among so few validation rows the fitted head ties with what was tuned from it, and the first of equals would be delivered.
+    by_contest = "contest" in choice.facts and len(data.valid) < _CHOOSING
     learner, examples = model.learner, extended.train
     if beside:
         learner, examples = beside[0], [*examples, *beside[1]]
@@ -211,13 +216,14 @@ def train(
         learner, examples, resolved.train, score=gauge if data.valid else None,
         lower_is_better=metric in measures.LOWER_IS_BETTER, folder=round_.folder / "checkpoints",
         identity=stable_hash([identity, data.report.fingerprint, model.base.found.sha256, extended.record.get("fingerprint")]), emit=round_.emit, stopper=round_.stopper, balance=extended.balance, pull=pull,
+        to_the_end=by_contest,
     )  # fmt: skip
     if model.learner.settles:
         settled = model.learner.settle(data.valid, Predictor(model.learner).measure(data.valid))
         if settled:
             outcome.facts["settled"] = settled
             round_.emit("settled", **settled)
-    temper(model.learner, _choose(round_, data, model))
+    temper(model.learner, choice)
     round_.timed("train", began)
     return outcome
 

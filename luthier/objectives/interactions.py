@@ -15,7 +15,7 @@ STRENGTHS = (30.0, 100.0, 300.0, 1000.0)
 HALF_LIVES = (None, 100.0, 30.0)
 # A matrix of so many rows is inverted in some twenty seconds and 300 MB.
 _MOST = 8_000
-_KEPT = 256
+_KEPT = 1024
 _BLOCK = 512
 Histories = Sequence[Sequence[int]]
 
@@ -51,7 +51,7 @@ class Fit:
         return found
 
     def weights(self) -> Any:
-        """Return the weights as a sparse (M, M) matrix: of each item the 256 strongest."""
+        """Return the weights as a sparse (M, M) matrix: of each item the 1,024 strongest."""
         from scipy.sparse import csc_matrix, csr_matrix, hstack
 
         size, parts = self.left.shape[1], []

@@ -167,6 +167,10 @@ class Learner(torch.nn.Module, ABC):
     def measure(self, encoded: Sequence[Encoded]) -> list[Prediction]:
         """Return what metrics need of known targets (see :class:`Prediction`)."""
 
+    def row_losses(self, encoded: Sequence[Encoded]) -> list[float] | None:
+        """Return the loss (nats) of each row by itself, without gradients; None where only a batch has one."""
+        return None
+
     def units(self, row: Encoded) -> float:
         """Return what :meth:`loss` counts for a row, without computing it: learnt tokens, or 1 for a label."""
         return sum(row.learn[1:]) if row.learn else 1

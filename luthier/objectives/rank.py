@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -225,6 +226,15 @@ class Ranker(Learner):
             Prediction(scores={**{self.known.ids[n]: float(row[n]) for n in spread if np.isfinite(row[n])}, **anew})
             for row in self.ranked(encoded)
         ]
+
+    def row_losses(self, encoded: Sequence[Encoded]) -> list[float] | None:
+        """Return how surprising each row's own item is among all items that there are: no batch decides it."""
+        scores_NM = torch.from_numpy(self.similar(encoded)) * self.log_scale.detach().exp().cpu()
+        for n, row in enumerate(encoded):
+            also = self._right.get(-1 if row.label is None else row.label, frozenset()) - {row.others[0].label}
+            scores_NM[n, [int(number) for number in also]] = -torch.inf
+        right_N = torch.tensor([int(row.others[0].label or 0) for row in encoded])
+        return [round(float(loss), 5) for loss in F.cross_entropy(scores_NM, right_N, reduction="none")]
 
     def settle(self, rows: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, Any]:
         """Add what users with the same items chose, as far as that ranks the validation rows better."""

@@ -55,7 +55,7 @@ class Outcome:
 def fit(
     learner: Learner, examples: Sequence[Example], section: TrainSection, *, score: Score | None, lower_is_better: bool = False,
     folder: Path | None = None, identity: str = "", emit: Emit = silent, stopper: Stopper | None = None,
-    balance: Balance | None = None, pull: Callable[[], Penalty | None] | None = None,
+    balance: Balance | None = None, pull: Callable[[], Penalty | None] | None = None, to_the_end: bool = False,
 ) -> Outcome:  # fmt: skip
     """Train ``learner`` in place and leave its best weights in it.
 
@@ -67,6 +67,7 @@ def fit(
         identity: a hash of the data and the base model, so that a checkpoint is never resumed on other rows.
         balance: how rare labels count more (classify): by their weight in the loss and the head's fit, or by being drawn.
         pull: makes a penalty on the weights as they are before the first step, once it is known which of them learn.
+        to_the_end: the score is told but chooses nothing: the last weights are delivered.
     """
     if section.threads:
         torch.set_num_threads(section.threads)
@@ -89,7 +90,7 @@ def fit(
     by_row = _balance(learner, rows, balance)
     run = _Run(learner, rows, names, section, plan, optimizer, score, lower_is_better, folder, settings, emit, stopper)
     run.by_row, run.draws = by_row, by_row if balance and balance.kind == "resample" else None
-    run.penalty = penalty
+    run.penalty, run.to_the_end = penalty, to_the_end
     run.begin()
     run.loop()
     return run.finish(parameters)
@@ -153,6 +154,7 @@ class _Run:
         self.by_row: list[float] | None = None
         self.draws: list[float] | None = None
         self.penalty: Penalty | None = None
+        self.to_the_end = False
 
     def begin(self) -> None:
         """Resume from the newest whole checkpoint, or fit the head and take the first score."""
@@ -225,7 +227,7 @@ class _Run:
         figures = dict(found) if isinstance(found, Mapping) else {"score": found}
         value = float(figures["score"])
         progress.evaluations.append({"step": progress.step, **figures})
-        better = self._exceeds(progress.best_score, value)
+        better = self.to_the_end or self._exceeds(progress.best_score, value)
         if better:
             progress.best_score, progress.best_step = value, progress.step
             self.best = copy_state(self.learner)
@@ -241,7 +243,7 @@ class _Run:
         return before is None or self.sign * (value - before) > by
 
     def _stops_early(self) -> bool:
-        return self.progress.stale >= self.section.patience
+        return self.progress.stale >= self.section.patience and not self.to_the_end
 
     def _save(self) -> None:
         self.saved = time.monotonic()

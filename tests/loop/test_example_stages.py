@@ -10,7 +10,13 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "queue-then-urgency"
 
 
 def test_the_example_runs_in_short_form(tmp_path: Path, tiny_bert: Path) -> None:
-    short = (f"model.base={tiny_bert}", "model.pooling=mean", "train.max_steps=2", "data.label_errors=off", "data.semantic=off")
+    short = (
+        f"model.base={tiny_bert}",
+        "model.pooling=mean",
+        "train.max_steps=2",
+        "data.label_errors=off",
+        "data.semantic=off",
+    )
     options = [word for one in short for word in ("--set", one)]
     done = luthier("run", EXAMPLE, "--out", "out", "--json", *options, cwd=tmp_path)
     result = only_object(done)

@@ -246,3 +246,14 @@ train: {{epochs: 1}}
     assert held["winner"] == finished.record["model"]["method"]
     assert len(held["contenders"]) == 4
     assert '"kind": "contest"' in (tmp_path / "run" / "events.jsonl").read_text(encoding="utf-8")
+
+
+def test_few_validation_rows_are_told_and_choose_nothing(tiny_bert: Path) -> None:
+    falling = iter([0.9, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0])
+    settings = section("classify", 24, method="full", epochs=4.0, batch=8, evaluations=4, patience=1, rate=1e-3)
+    learner = make(tiny_bert)
+    outcome = fit(learner, labelled(24), settings, score=lambda: next(falling), to_the_end=True)
+    assert (outcome.steps, outcome.best_step, outcome.stopped_early) == (12, 12, False)
+    assert [e["score"] for e in outcome.evaluations] == [0.9, 0.5, 0.4, 0.3, 0.2]
+    falling = iter([0.9, 0.5, 0.4])
+    assert fit(make(tiny_bert), labelled(24), settings, score=lambda: next(falling)).best_step == 0

@@ -12,6 +12,7 @@ from ranked_rows import ITEMS, query_rows, ranker, settings, user_rows
 
 from luthier.base.errors import Interrupted, TrainError
 from luthier.base.interrupt import Stopper
+from luthier.base.records import Encoded
 from luthier.data import ranking
 from luthier.objectives import interactions, rank_network
 from luthier.objectives.rank_known import HISTORY
@@ -225,6 +226,21 @@ def test_a_reloaded_bundle_ranks_the_same(users: bool, tiny_bert: Path, tmp_path
     # What the reloaded network reads is what the saved vectors are of.
     torch.testing.assert_close(loaded.learner._vectors([loaded.learner.rows.item(2)])[0], loaded.learner.index()[2])
     assert after[0].as_dict()["items"][0].keys() == {"item", "name", "score"}
+
+
+@pytest.mark.parametrize("users", [False, True])
+def test_the_loss_of_a_row_alone_is_among_all_items(users: bool, tiny_bert: Path) -> None:
+    rows = user_rows() if users else query_rows()
+    learner = ranker(tiny_bert, rows).eval()
+    encoded = [learner.encode(row) for row in learner.choose(rows)]
+    found = learner.row_losses(encoded)
+    texts = torch.stack([learner._vectors([learner.rows.item(n)])[0] for n in range(len(ITEMS))])
+    for row, loss in list(zip(encoded, found, strict=True))[::7]:
+        past = [texts[o.label] for o, role in zip(row.others, row.values, strict=True) if role == HISTORY]
+        asked = F.normalize(torch.stack(past).sum(0), dim=0) if past else learner._vectors([Encoded(row.ids)])[0]
+        scores, own = 20 * texts @ asked, row.others[0].label
+        there = [n for n in range(len(ITEMS)) if n == own or n not in learner._right[row.label]]
+        assert loss == pytest.approx(float((torch.logsumexp(scores[there], 0) - scores[own]).detach()), abs=1e-4)
 
 
 def test_answers_follow_changed_weights(tiny_bert: Path) -> None:

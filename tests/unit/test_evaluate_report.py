@@ -280,7 +280,17 @@ def test_a_sequence_shows_its_matrix_its_losses_and_its_curve() -> None:
     text = page({**classify_record(), "sequence": SEQUENCE, "stages": [stage, later], "probe": PROBE})
     Reader(text)
     shown = plain(text)
-    for words in ("0.912", "0.612", "0.870", "0.300", "0.250 to 0.360", "−0.390", "61", "1,234", "40% of the weights before"):
+    for words in (
+        "0.912",
+        "0.612",
+        "0.870",
+        "0.300",
+        "0.250 to 0.360",
+        "−0.390",
+        "61",
+        "1,234",
+        "40% of the weights before",
+    ):
         assert words in shown or words.replace("40%", "40 %") in shown, words
     assert "<b>new</b>" not in text
     drawn = json.loads(re.search(r'id="plots">(.*?)</script>', text, re.DOTALL)[1])

@@ -63,7 +63,9 @@ def test_a_generator_weighs_train_rows_and_writes_no_answers_to_them(metric, tin
     gauge = Gauge(learner, prepared(train, valid), task_of("generate", metric))
     asked = []
     real = gauge.predictor.predict
-    monkeypatch.setattr(gauge.predictor, "predict", lambda items, **k: asked.extend(items) or real(items, max_new_tokens=4))
+    monkeypatch.setattr(
+        gauge.predictor, "predict", lambda items, **k: asked.extend(items) or real(items, max_new_tokens=4)
+    )
     found = gauge()
     assert len(asked) == (8 if metric == "token_f1" else 0)
     assert ("train_score" in found) == (metric == "perplexity")
