@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from conftest import CHATML, _bpe, _save, _wordpiece
+from tiny import CHATML, _bpe, _save, _wordpiece
 
 _SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 READERS = ("bert", "roberta", "distilbert", "deberta", "modernbert")

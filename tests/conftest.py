@@ -11,15 +11,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one process a core: more threads woul
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from tiny import CHATML, _bpe, _save, _wordpiece
 from words import SENTENCES
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
-
-CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 @pytest.fixture(scope="session")
@@ -29,50 +25,10 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
-def _bpe(**special: str):
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    extra = [*special.values(), "<|im_start|>", "<|im_end|>"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=500, special_tokens=extra, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
-    )
-    core.train_from_iterator(SENTENCES * 3, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=core, **special)
-
-
 @pytest.fixture(scope="session")
 def wordpiece_tokenizer():
     """A tokenizer of a few words, as BERT's are."""
     return _wordpiece()
-
-
-def _wordpiece():
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    core = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    core.normalizer = normalizers.BertNormalizer()
-    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    core.train_from_iterator(SENTENCES * 3, trainers.WordPieceTrainer(vocab_size=300, special_tokens=names))
-    core.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[(n, core.token_to_id(n)) for n in ("[CLS]", "[SEP]")]
-    )
-    return PreTrainedTokenizerFast(tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
-                                   sep_token="[SEP]", mask_token="[MASK]")  # fmt: skip
-
-
-def _save(folder: Path, model_class: type, config: object, tokenizer: object) -> Path:
-    import torch
-
-    torch.manual_seed(0)
-    model_class(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)  # type: ignore[attr-defined]
-    return folder
 
 
 @pytest.fixture(scope="session")

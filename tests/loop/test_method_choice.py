@@ -13,13 +13,12 @@ def test_auto_says_what_it_chose_and_keeps_it(project: Path) -> None:
     done = luthier("train", "task.yaml", "--json", cwd=project)
     result = only_object(done)
     folder = project / result["run"]
-    assert result["model"]["method"] == "full"
     choice = json.loads((folder / "choice.json").read_text())
-    assert choice["method"] == "full"
-    assert f"method   full: {choice['why']}" in done.stderr
+    assert result["model"]["method"] == choice["method"]
+    assert f"method   {choice['method']}: {choice['why']}" in done.stderr
     record = json.loads((folder / "report.json").read_text())
     assert record["training"]["why"] == choice["why"]
-    assert yaml.safe_load((folder / "resolved.yaml").read_text())["train"]["method"] == "full"
+    assert yaml.safe_load((folder / "resolved.yaml").read_text())["train"]["method"] == choice["method"]
     # A run that goes on must not choose anew: other free memory could give another method, and no checkpoint would fit.
     (folder / "choice.json").write_text(json.dumps({**choice, "method": "lora", "why": "kept"}))
     (folder / "report.json").unlink()
