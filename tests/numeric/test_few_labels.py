@@ -179,6 +179,20 @@ def test_many_rows_and_classifiers_of_their_own_hold_no_contest(
     assert contests.contest(make(tiny_bert), labelled(50), TrainSection(), 0, FULL) is None
 
 
+def test_rows_too_few_to_judge_tuning_are_not_held_out_from_it(tiny_bert: Path, monkeypatch) -> None:
+    def never(*given: Any) -> Entry:
+        raise AssertionError("a body was tuned for the contest")
+
+    monkeypatch.setattr(contests, "tuned", never)
+    some = contests.contest(make(tiny_bert), labelled(24), TrainSection(), 0, FULL)
+    assert some is not None
+    assert some.method == "contrastive"
+    assert some.facts["contest"]["contenders"][-1]["accuracy"] is None
+    fewer = contests.contest(make(tiny_bert), labelled(12), TrainSection(), 0, FULL)
+    assert fewer is not None
+    assert fewer.method in ("prototypes", "head", "neighbours")
+
+
 def test_where_memory_forbids_tuning_heads_compete_alone(tiny_bert: Path) -> None:
     choice = contests.contest(make(tiny_bert), labelled(30), TrainSection(), 0, Choice("head", "memory"))
     assert choice is not None

@@ -22,8 +22,8 @@ from luthier.train.few.contenders import FROZEN, TUNED, Entry, tuned
 # Up to so many rows the body that competes is tuned by contrast, beyond by cross-entropy from the fitted head: with 64 rows
 # of each of two classes contrast was better, with 8 of each of 77 they were equal (docs/experiments.md).
 _BY_CONTRAST = 200
-# From so many rows on that can be held out, a body is tuned for the contest at all.
-_LEAST = 2
+# Fewer held-out rows than these say nothing of a body that is tuned; from so many rows in all on it is tuned unjudged.
+_JUDGING, _ENOUGH = 8, 16
 
 
 def contest(learner: Any, examples: Sequence[Example], train: TrainSection, seed: int, found: Choice) -> Choice | None:
@@ -32,7 +32,7 @@ def contest(learner: Any, examples: Sequence[Example], train: TrainSection, seed
     Frozen heads compete by log loss at their best temperature: with few rows accuracies are mostly equal. The best of
     them then stands against a tuned body on the same held-out rows. Tuning wins unless it is clearly worse there (by a
     standard error): on the data where both were measured to the end it was better on average, and a quarter of few
-    rows is too small to show it anew each time.
+    rows is too small to show it anew each time. Below 8 held-out rows it is not even tried there.
 
     Args:
         found: the choice by memory; where it is not `full`, bodies are not tuned.
@@ -52,10 +52,15 @@ def contest(learner: Any, examples: Sequence[Example], train: TrainSection, seed
         return _won(entries[0], entries, why, found, began, len(rows))
     best = min(entries, key=lambda entry: entry.log_loss if entry.log_loss is not None else np.inf)
     held = _quarter(folds, len(rows))
-    if found.method != "full" or len(held) < _LEAST:
+    method = "contrastive" if len(rows) <= _BY_CONTRAST else "full"
+    if found.method == "full" and len(held) < _JUDGING and len(rows) >= _ENOUGH:
+        why = f"{len(rows)} rows: too few to hold some out and judge tuning by them; on average it is better than {best.method}, the best head on frozen vectors"
+        unjudged = Entry(method, None, None, 0.0, best.scale if best.method == "head" else 1.0, {}, {})
+        return _won(unjudged, [*entries, unjudged], why, found, began, len(rows))
+    if found.method != "full" or len(held) < _JUDGING:
         why = f"{len(rows)} rows: the lowest held-out log loss of the heads on frozen vectors"
         return _won(best, entries, why, found, began, len(rows))
-    rival = tuned("contrastive" if len(rows) <= _BY_CONTRAST else "full", learner, kept, rows, held, train)
+    rival = tuned(method, learner, kept, rows, held, train)
     gains = np.asarray([best.losses[row] - rival.losses[row] for row in held.tolist()])
     gain, error = float(gains.mean()), float(gains.std(ddof=1) / np.sqrt(len(gains)))
     winner = best if gain < -error else rival
