@@ -196,7 +196,7 @@ def test_a_database_is_read_like_a_file(tmp_path: Path) -> None:
     assert only_object(luthier("check", "task.yaml", "--json", cwd=tmp_path))["rows"] == 120
 
 
-def test_preference_data_is_checked_and_not_trained(tmp_path: Path) -> None:
+def test_preference_data_is_checked_and_wants_a_decoder(tmp_path: Path) -> None:
     with (tmp_path / "p.jsonl").open("w") as file:
         for i, (text, _) in enumerate(texts(80)):
             file.write(json.dumps({"prompt": text, "chosen": f"Certainly, {i}.", "rejected": "No."}) + "\n")
@@ -204,7 +204,7 @@ def test_preference_data_is_checked_and_not_trained(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = only_object(luthier("check", "luthier.yaml", "--json", "--set", "data.semantic=off", cwd=tmp_path))
     assert found["rows"] == 80 and "dpo" in found["recognised_as"].lower()
-    refused(luthier("run", "luthier.yaml", cwd=tmp_path), "does not train it")
+    refused(luthier("run", "luthier.yaml", cwd=tmp_path), "`prefer` needs a decoder")
 
 
 def test_what_is_cleaned_in_training_is_cleaned_at_the_service(project: Path) -> None:

@@ -86,17 +86,17 @@ class Reader:
     """A predictor that answers with the length of the text and measures it; it keeps what it was asked."""
 
     kind = "decoder"
-    answers = True
+    answers = asked = True
 
     def __init__(self, objective: str) -> None:
         self.objective = objective
         self.writes = self.measures = objective == "generate"
-        self.asked: list[Any] = []
+        self.given: list[Any] = []
 
     def predict(
         self, items: Sequence[str | Mapping[str, Any]], *, max_new_tokens: int | None = None
     ) -> list[Prediction]:
-        self.asked += [(item, max_new_tokens) for item in items]
+        self.given += [(item, max_new_tokens) for item in items]
         if self.objective == "classify":
             return [Prediction(label=item["text"]) for item in items]
         return [Prediction(text=item["messages"][-1]["content"] * 2, finish="stop") for item in items]
@@ -120,7 +120,7 @@ def test_run_answers_some_rows_and_measures_all_each_in_its_place() -> None:
     assert [p.measured["nll_sum"] for p in found] == [float(i + 1) for i in range(30)]
     answered = [i for i, p in enumerate(found) if p.text is not None]
     assert len(answered) == 10 and all(found[i].text == f"q{i}q{i}" and found[i].finish == "stop" for i in answered)
-    assert {tokens for _, tokens in reader.asked} == {7}
+    assert {tokens for _, tokens in reader.given} == {7}
 
 
 def test_the_answered_rows_do_not_depend_on_order() -> None:
@@ -134,7 +134,7 @@ def test_the_answered_rows_do_not_depend_on_order() -> None:
 def test_run_classifies_every_row() -> None:
     reader = Reader("classify")
     assert [p.label for p in run(reader, [example("a"), example("b")])] == ["a", "b"]
-    assert run(reader, []) == [] and len(reader.asked) == 2
+    assert run(reader, []) == [] and len(reader.given) == 2
 
 
 def measured(value: float | None, low: float | None = None, high: float | None = None) -> dict[str, float | None]:
