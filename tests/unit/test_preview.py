@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from making import documents, graded, labelled, learner_of, sums, tagged
+from making import documents, graded, labelled, learner_of, marked, pairs, sums, tagged
 
 from luthier.base.errors import ModelError
 from luthier.base.records import Example, Source
@@ -96,6 +96,19 @@ def test_chats_show_the_ids_and_the_mask_that_training_learns(
     assert lengths["left_out"]["rows"] == sum(learner.encode(r) is None for r in rows) == 1
     assert lengths["cut"]["rows"] == 1, "only the long question is cut; the row that is left out is not counted twice"
     assert lengths["max"] > found["max_tokens"]
+
+
+@pytest.mark.parametrize("make", [pairs, marked])
+def test_answers_are_shown_behind_one_prompt_with_the_ids_of_the_learner(make, tiny_llama: Path, tmp_path: Path) -> None:
+    rows = make(5)
+    learner = learner_of(tiny_llama, "prefer")
+    found = preview(task_file(tmp_path, "prefer", tiny_llama), Data(train=rows), rows=5)
+    for row, shown in zip(rows, found["sides"]["train"], strict=True):
+        answers = learner.encode(row).others
+        learnt = [i for answer in answers for i, flag in zip(answer.ids, answer.learn, strict=True) if flag]
+        assert [t["id"] for t in shown["tokens"] if t["learnt"]] == learnt
+        assert [t["id"] for t in shown["tokens"]][: len(answers[0].ids)] == list(answers[0].ids)
+    assert found["lengths"]["max"] == max(len(a.ids) for row in rows for a in learner.encode(row).others)
 
 
 def test_pieces_read_as_the_text_they_stand_for(tiny_llama: Path) -> None:
