@@ -40,8 +40,9 @@ class Signs:
     much the train loss fell meanwhile. ``learnt`` is the share of the first train loss that training took away; None where
     there was but one evaluation.
     ``falling`` is the share of the validation loss that the last stretch between two evaluations still took away.
-    ``valid_right`` is at its best, ``train_right`` at the end, ``turn_right`` of train rows at the turn; ``sure_wrong`` is the
-    share of the surest quarter of validation rows that is wrong at the turn. None where no label says which rows are right.
+    ``valid_right`` is at its best, ``train_right`` at the end. ``sure_wrong`` is the share of the surest quarter of validation
+    rows that is wrong, at the evaluation where it is least; there ``flat`` is that share in relation to the share of all rows
+    that is wrong, and ``sure_train`` the train rows that were right. None where no label says which rows are right.
     """
 
     turn: int
@@ -56,8 +57,9 @@ class Signs:
     falling: Estimate
     valid_right: Estimate | None = None
     train_right: Estimate | None = None
-    turn_right: Estimate | None = None
     sure_wrong: Estimate | None = None
+    flat: float | None = None
+    sure_train: Estimate | None = None
     valid_rows: int = 0
     train_rows: int = 0
 
@@ -72,7 +74,7 @@ def read(evaluations: Sequence[Mapping[str, Any]]) -> Signs | None:
     valid = [np.asarray(e["rows"]["valid"]["loss"], dtype=float) for e in told]
     train = [np.asarray(e["rows"]["train"]["loss"], dtype=float) for e in told]
     turn = int(np.argmin([v.mean() for v in valid]))
-    labels = _labels(told, turn)
+    labels = _labels(told)
     return Signs(
         turn=turn,
         turn_step=int(told[turn]["step"]),
@@ -90,20 +92,28 @@ def read(evaluations: Sequence[Mapping[str, Any]]) -> Signs | None:
     )
 
 
-def _labels(told: Sequence[Mapping[str, Any]], turn: int) -> dict[str, Estimate]:
+def _labels(told: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     sides = told[-1]["rows"]
     if "right" not in sides["valid"]:
         return {}
     best = max(range(len(told)), key=lambda i: float(np.mean(told[i]["rows"]["valid"]["right"])))
-    turned = told[turn]["rows"]["valid"]
-    right, sure = np.asarray(turned["right"], dtype=float), np.asarray(turned["confidence"], dtype=float)
-    kept = np.argsort(-sure, kind="stable")[: max(1, round(SURE_SHARE * len(sure)))]
+    found = [_sure_wrong(e["rows"]["valid"]) for e in told]
+    wrongs = [1 - float(np.mean(e["rows"]["valid"]["right"])) for e in told]
+    least = min(range(len(told)), key=lambda i: (found[i].mean(), wrongs[i]))
+    wrong = wrongs[least]
     return {
         "valid_right": proportion(np.asarray(told[best]["rows"]["valid"]["right"], dtype=float)),
         "train_right": proportion(np.asarray(sides["train"]["right"], dtype=float)),
-        "turn_right": proportion(np.asarray(told[turn]["rows"]["train"]["right"], dtype=float)),
-        "sure_wrong": proportion(1 - right[kept]),
+        "sure_wrong": proportion(found[least]),
+        "flat": float(found[least].mean()) / wrong if wrong else 0.0,
+        "sure_train": proportion(np.asarray(told[least]["rows"]["train"]["right"], dtype=float)),
     }
+
+
+def _sure_wrong(rows: Mapping[str, Any]) -> Floats:
+    """Return which of the surest quarter of rows are wrong."""
+    right, sure = np.asarray(rows["right"], dtype=float), np.asarray(rows["confidence"], dtype=float)
+    return 1 - right[np.argsort(-sure, kind="stable")[: max(1, round(SURE_SHARE * len(sure)))]]
 
 
 def proportion(hits: Floats) -> Estimate:

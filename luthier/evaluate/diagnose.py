@@ -26,6 +26,9 @@ NOTHING, LITTLE = 0.05, 0.2
 FALLING = 0.1
 # Among the quarter of rows that the model is surest of, a clean file has hardly any that it gets wrong.
 SURE_WRONG = 0.08
+# Wrong labels strike sure and unsure rows alike, hard rows are the unsure ones. At least half of the mistakes are of the first
+# kind where the sure rows are wrong at least half as often as all.
+FLAT = 0.5
 # With 64 rows a label few-shot tuning comes near to what all rows reach (Tunstall et al. 2022, https://arxiv.org/abs/2209.11055);
 # with fewer, a sure mistake on new rows may be want of data as well as a wrong label.
 ENOUGH = 50
@@ -130,6 +133,7 @@ def _figures(signs: Signs, context: Context) -> dict[str, Any]:
         "out_of_fold_sure_wrong": context.label_errors.get("sure_wrong"),
     }  # fmt: skip
     found |= {n: e.value for n in ("valid_right", "train_right", "sure_wrong") if (e := getattr(signs, n)) is not None}
+    found |= {"flat": signs.flat} if signs.flat is not None else {}
     found |= {"rise": _span(signs.rise), "gap": _span(_gap(signs) or signs.gap), "falling": _span(signs.falling)}
     found |= {"gain": dict(context.gain)} if context.gain else {}
     return {n: round(v, 5) if isinstance(v, float) else v for n, v in found.items() if v is not None}
@@ -161,15 +165,15 @@ def _explained(signs: Signs, context: Context) -> float | None:
 def _noisy(signs: Signs, context: Context) -> bool:
     """Whether even the rows the model is surest of are often wrong: hard rows are not among those, wrong labels are.
 
-    A weak model is surely wrong too. So the data room's models must say the same of the train rows; and either there are
-    rows enough of each label, or the train rows were not known by heart when the validation loss was least.
+    A weak model is sure of wrong things too, but less often than of others. The data room's models must say the same of the
+    train rows; and either there are rows enough of each label, or the train rows were not known by heart at the time.
     """
-    if signs.sure_wrong is None:
+    if signs.sure_wrong is None or signs.flat is None:
         return False
-    seen = signs.sure_wrong.value >= SURE_WRONG and signs.sure_wrong.low > 0
+    seen = signs.sure_wrong.value >= SURE_WRONG and signs.sure_wrong.low > 0 and signs.flat >= FLAT
     elsewhere = context.label_errors.get("sure_wrong")
     enough = context.rows >= ENOUGH * max(context.labels, 1)
-    return seen and (elsewhere is None or elsewhere >= SURE_WRONG) and (enough or not _by_heart(signs.turn_right))
+    return seen and (elsewhere is None or elsewhere >= SURE_WRONG) and (enough or not _by_heart(signs.sure_train))
 
 
 def _overfits(signs: Signs, context: Context) -> bool:

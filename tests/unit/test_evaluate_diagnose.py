@@ -204,3 +204,13 @@ def test_next_to_nothing_and_little_learnt() -> None:
     little = (nothing[0], (0.694, 0.66, 0.64, 0.62, 0.61, 0.6), nothing[2], (0.694, 0.66, 0.63, 0.61, 0.6, 0.59))
     assert diagnose(run_of(*little, sure_wrong=0.02), known).verdict == "underfits"
     assert diagnose(run_of(*little, sure_wrong=0.3), known).verdict == "noisy"
+
+
+def test_a_start_that_knows_nothing_says_nothing_of_the_labels() -> None:
+    """The validation loss of a network that guesses may be its least; its sure quarter is wrong because it knows nothing."""
+    curves = ((0.5, 0.75, 0.77, 0.76, 0.75, 0.75), (0.7, 0.72, 0.95, 1.2, 1.6, 1.7),
+              (0.5, 0.92, 1.0, 1.0, 1.0, 1.0), (0.7, 0.2, 0.05, 0.01, 0.001, 0.001))  # fmt: skip
+    found = run_of(*curves, sure_wrong=0.09)
+    found[0]["rows"]["valid"] = side(300, 0.5, 0.7, rng=np.random.default_rng(1), sure_wrong=0.5)
+    known = Context(rows=250, labels=2, simple=0.62, label_errors={"sure_wrong": 0.22, "estimated_share": 0.33})
+    assert diagnose(found, known).verdict == "overfits"
