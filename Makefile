@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo install test test-all lint browser bench-tools bench-banking77 bench-throughput bench-lora bench-leaks bench-label_errors bench-check bench-active_learning bench-augment bench-methods bench-few bench-fit_verdict bench-sequence bench-prefer clean
+.PHONY: help demo install test test-all lint browser bench-tools bench-banking77 bench-throughput bench-lora bench-leaks bench-label_errors bench-check bench-active_learning bench-augment bench-methods bench-few bench-fit_verdict bench-sequence bench-prefer bench-language clean
 
 help:
 	@echo "make demo        set up, then run the main job on examples/support-triage"
@@ -12,7 +12,7 @@ help:
 	@echo "make test-all    run every test, slow ones too"
 	@echo "make lint        ruff and mypy"
 	@echo "make bench-...   banking77, throughput, lora, leaks, label_errors, check, active_learning, augment,"
-	@echo "                 methods, few, fit_verdict, sequence, prefer (docs/results.md)"
+	@echo "                 methods, few, fit_verdict, sequence, prefer, language (docs/results.md)"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -54,7 +54,7 @@ lint: $(VENV)/.installed-test
 
 bench-tools: $(VENV)/.installed-bench
 
-bench-banking77 bench-throughput bench-lora bench-leaks bench-label_errors bench-check bench-active_learning bench-augment bench-methods bench-few bench-fit_verdict bench-sequence bench-prefer: bench-%: bench-tools
+bench-banking77 bench-throughput bench-lora bench-leaks bench-label_errors bench-check bench-active_learning bench-augment bench-methods bench-few bench-fit_verdict bench-sequence bench-prefer bench-language: bench-%: bench-tools
 	$(BIN)/python -m bench.$*
 
 clean:
