@@ -129,7 +129,7 @@ def test_evaluate_predict_compare_and_report(project: Path) -> None:
     result = only_object(found)
     assert (found.returncode, result["verdict"]) == (0, "accepted")
     assert (project / "measured/report.html").stat().st_size > 1000
-    hard = luthier("evaluate", "out", "messages.csv", "--accept", "accuracy >= 0.9999", "--quiet", cwd=project)
+    hard = luthier("evaluate", "out", "messages.csv", "--accept", "accuracy > 1", "--quiet", cwd=project)
     assert (hard.returncode, hard.stdout) == (1, "missed\n")
 
     from_file = luthier("predict", "out", "messages.csv", cwd=project)
