@@ -89,10 +89,17 @@ def migrate(connection: sqlite3.Connection, where: str, migrations: Sequence[Mig
     return version
 
 
+def head(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """Return a file's application id, its version and how many tables and indexes it has, all of one moment.
+
+    One statement, because a process that opens the same new file may write all three between two.
+    """
+    query = "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) FROM pragma_application_id, pragma_user_version"
+    return tuple(map(int, connection.execute(query).fetchone()))  # type: ignore[return-value]
+
+
 def _version(connection: sqlite3.Connection, where: str, newest: int) -> int:
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    application = int(connection.execute("PRAGMA application_id").fetchone()[0])
-    tables = int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+    application, version, tables = head(connection)
     if application != APPLICATION_ID and (tables or version or application):
         raise LedgerError(
             "this is another program's SQLite file, not a ledger",

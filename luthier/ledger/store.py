@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 from luthier.base.errors import LedgerError, StorageError
 from luthier.base.files import storage
 from luthier.ledger.entries import Feedback, IdMaker, KeptPrediction, NewPrediction, UnknownPrediction, moment, now
-from luthier.ledger.migrations import migrate
+from luthier.ledger.migrations import head, migrate
 
 _MIN_FREE_BYTES = 16 << 20
 _KEPT = "p.id, p.at, p.objective, p.bundle, p.inputs, p.output, p.latency_ms"
@@ -158,10 +159,10 @@ class Ledger:
         connection = sqlite3.connect(self.path, timeout=self._busy_s, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA foreign_keys = ON")
-            if connection.execute("PRAGMA application_id").fetchone()[0] == 0 and _has_tables(connection):
-                return connection  # Another program's file: it is refused next, and its journal is not ours to change.
-            connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            application, _, tables = head(connection)
+            if application or not tables:  # Else it is another program's: refused next, its journal not ours to change.
+                _log_ahead(connection, self._busy_s)
         except BaseException:
             connection.close()
             raise
@@ -201,8 +202,17 @@ class Ledger:
             raise _translated(error, self.path) from error
 
 
-def _has_tables(connection: sqlite3.Connection) -> bool:
-    return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
+def _log_ahead(connection: sqlite3.Connection, busy_s: float) -> None:
+    """Turn on the write-ahead log; where several open a new file at once, SQLite does not wait for its turn by itself."""
+    until = time.monotonic() + busy_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 def _json(value: Mapping[str, Any]) -> str:

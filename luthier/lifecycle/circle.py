@@ -26,11 +26,8 @@ from luthier.data.sources import digest_all
 from luthier.evaluate import metrics as measures
 from luthier.lifecycle.checking import check_task, write_suspects
 from luthier.lifecycle.round import Round, Run, Watcher
-from luthier.lifecycle.staged import stage_files
 from luthier.spec.evaluate import parse_bars
 from luthier.spec.load import TaskFile, dump_task, load_task
-
-TRAINED = ("classify", "multilabel", "grade", "extract", "rank", "generate", "prefer", "text")
 
 
 def run(
@@ -51,7 +48,6 @@ def run(
     """
     file = task if isinstance(task, TaskFile) else load_task(task, overrides)
     check_task(file)
-    check_trained(file)
     identity = inputs_hash(file)
     folder = Path(out) if out else Path("runs") / f"{file.task.task.name}-{identity[:10]}"
     with stopping() as stopper, locked(folder):
@@ -71,16 +67,6 @@ def run(
             raise
         finally:
             emit.close()
-
-
-def check_trained(file: TaskFile) -> None:
-    for one in stage_files(file) or [file]:
-        objective = one.task.task.objective
-        if objective not in TRAINED:
-            raise TaskError(
-                f"`{objective}` data can be checked and prepared, but this version does not train it",
-                where=f"{file.path}: task.objective", mend=f"Objectives that are trained: {', '.join(TRAINED)}.",
-            )  # fmt: skip
 
 
 def inputs_hash(file: TaskFile) -> str:

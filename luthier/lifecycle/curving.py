@@ -22,7 +22,7 @@ from luthier.data import shares as shares_
 from luthier.data.prepare import Prepared
 from luthier.evaluate import metrics as measures
 from luthier.lifecycle.checking import check_task
-from luthier.lifecycle.circle import check_trained, inputs_hash, prepare_data
+from luthier.lifecycle.circle import inputs_hash, prepare_data
 from luthier.lifecycle.round import Round, Watcher
 from luthier.spec.load import load_task
 from luthier.spec.task import Task
@@ -49,7 +49,6 @@ def curve(
     """
     file = load_task(task, overrides)
     check_task(file)
-    check_trained(file)
     identity = stable_hash([inputs_hash(file), "curve"])
     folder = out or Path("runs") / f"{file.task.task.name}-curve-{identity[:10]}"
     with stopping() as stopper, locked(folder):
@@ -201,7 +200,8 @@ def measured(gauge: Any, data: Prepared, metric: str) -> dict[str, Any]:
 def in_run(round_: Round, data: Prepared, extended: Extended, model: Model, resolved: Task) -> dict[str, Any] | None:
     """Measure the curve of a run, where its task asks for one: all rows are the run's own model, the parts are trained.
 
-    Where rows were added or weighed, all rows are trained anew without that: the curve is of rows as they came.
+    Where rows were added or weighed, all rows are trained anew without that: the curve is of rows as they came. So they are
+    where a model is compared with what it was before: the run's own has learnt already.
     """
     if not round_.file.task.evaluate.learning_curve:
         return None
@@ -209,7 +209,7 @@ def in_run(round_: Round, data: Prepared, extended: Extended, model: Model, reso
 
     began = time.monotonic()
     whole = None
-    if extended.train is data.train and extended.balance is None:
+    if extended.train is data.train and extended.balance is None and not model.learner.refers:
         facts = {"share": 1.0, "seed": 0, "rows": len(data.train), "seconds": 0.0}
         whole = {**facts, **measured(Gauge(model.learner, data, resolved), data, resolved.train.metric)}
     found = measure(round_, data, SHARES, 1, whole=whole)

@@ -117,9 +117,7 @@ def assess(
         objective, targets(rows), predictions, labels, groups=groups, resamples=task.evaluate.bootstrap
     )
     found: dict[str, Any] = {**verdict.judge(bars, measured).as_dict(), "metrics": {"test": measured}}
-    if objective in EVIDENCE:
-        found |= EVIDENCE[objective](rows, predictions, labels, task.evaluate.worst)
-    return found
+    return found | EVIDENCE[objective](rows, predictions, labels, task.evaluate.worst)
 
 
 def _data_notes(found: Mapping[str, Any], augmented: Mapping[str, Any], objective: str) -> list[str]:

@@ -117,14 +117,14 @@ class Generator(Learner):
 
     def measure(self, encoded: Sequence[Encoded]) -> list[Prediction]:
         """Return each row's summed negative log-likelihood (nats) of its answer and the number of answer tokens."""
-        return [Prediction(measured={"nll_sum": s, "token_count": float(n)}) for s, n in self.row_losses(encoded)]
+        return [Prediction(measured={"nll_sum": s, "token_count": float(n)}) for s, n in self.row_sums(encoded)]
 
     @torch.inference_mode()
-    def row_losses(self, encoded: Sequence[Encoded]) -> list[tuple[float, int]]:
+    def row_sums(self, encoded: Sequence[Encoded]) -> list[tuple[float, int]]:
         """Return each row's summed negative log-likelihood (nats) of what is learnt of it, and how many tokens that are."""
-        return self.batch_losses(self.collate(encoded, masked=False))
+        return self.batch_sums(self.collate(encoded, masked=False))
 
-    def batch_losses(self, batch: Batch) -> list[tuple[float, int]]:
+    def batch_sums(self, batch: Batch) -> list[tuple[float, int]]:
         """Return each row's loss and count, without ever holding all scores."""
         hidden_ND, targets_N = self._scored(batch)
         vocabulary = int(self._plain.config.vocab_size)

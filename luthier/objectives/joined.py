@@ -84,6 +84,10 @@ class Joined(Learner):
     def separable(self) -> bool:  # type: ignore[override]
         return all(learner.separable for learner in (self.current, *self.earlier.values()))
 
+    @property
+    def windows(self) -> bool:  # type: ignore[override]
+        return self.current.windows
+
     def refer(self, rows: Sequence[Encoded]) -> list[Encoded]:
         found = list(rows)
         for stage, places in _by_stage(rows).items():
@@ -139,12 +143,9 @@ class Joined(Learner):
 
     def pack(self, rows: list[Encoded]) -> tuple[list[Encoded], list[int]]:
         """Let each learner pack its own rows."""
-        places: dict[int | None, list[int]] = {}
-        for place, row in enumerate(rows):
-            places.setdefault(stage_of(row), []).append(place)
         packed: list[Encoded] = []
         first: list[int] = []
-        for stage, own in places.items():
+        for stage, own in _by_stage(rows).items():
             found, begun = self._of(stage).pack([rows[i] for i in own])
             packed += found if stage is None else [Tagged.of(row, stage) for row in found]
             first += [own[i] for i in begun]
@@ -179,14 +180,14 @@ class Joined(Learner):
 
     @classmethod
     def create(cls, *args: Any, **kwargs: Any) -> Joined:
-        raise NotImplementedError("learners are joined, not created")
+        raise TypeError("learners are joined, not created")
 
     @classmethod
     def restore(cls, folder: Path, facts: Mapping[str, Any]) -> Joined:
-        raise NotImplementedError("learners are restored one by one")
+        raise TypeError("learners are restored one by one")
 
     def save(self, folder: Path) -> dict[str, Any]:
-        raise NotImplementedError("learners are saved one by one")
+        raise TypeError("learners are saved one by one")
 
 
 def stage_of(row: Encoded) -> int | None:

@@ -136,6 +136,7 @@ class Learner(torch.nn.Module, ABC):
             predictions: of these rows, by :meth:`measure`.
         """
         return {}
+
     def refit(self, rows: Sequence[Encoded], *, weights: Sequence[float] | None = None) -> None:
         """Compute again, before a score and at the end, what rests on parameters that have learnt meanwhile."""
 

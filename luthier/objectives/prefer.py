@@ -105,7 +105,7 @@ class Preferrer(Weigher):
             self._point = float(kto_point(now, before))
 
     def units(self, row: Encoded) -> float:
-        """Return 1 for a pair; KTO counts"""
+        """Return 1 for a pair; KTO counts single answers, of which a pair has two."""
         return len(_judged(row)) if self.prefer is not None and self.prefer.loss == "kto" else 1
 
     def collate(self, encoded: Sequence[Encoded], *, masked: bool = True) -> Batch:

@@ -73,8 +73,8 @@ class Seq2Seq(Generator):
         return hidden_BSD[learnt_BS] * self._scale, labels_BS[learnt_BS]
 
     @torch.inference_mode()
-    def row_losses(self, encoded: Sequence[Encoded]) -> list[tuple[float, int]]:
-        return self.batch_losses(self.collate(encoded))
+    def row_sums(self, encoded: Sequence[Encoded]) -> list[tuple[float, int]]:
+        return self.batch_sums(self.collate(encoded))
 
     def answer(self, encoded: Sequence[Encoded], *, max_new_tokens: int) -> list[Prediction]:
         batch = self.collate(encoded)

@@ -97,8 +97,8 @@ class Text(Generator):
         documents = [Encoded(tuple((7 * i + n) % most for i in range(n)), (False,) + (True,) * (n - 1)) for n in (6, 5)]
         together, _ = pack(documents, 11)
         with in_evaluation(self):
-            apart = sum(loss for loss, _ in self.row_losses(documents))
-            return abs(self.row_losses(together)[0][0] - apart) <= 1e-4 * abs(apart)
+            apart = sum(loss for loss, _ in self.row_sums(documents))
+            return abs(self.row_sums(together)[0][0] - apart) <= 1e-4 * abs(apart)
 
     def _more(self, batch: Batch) -> dict[str, Any]:
         positions_BT = positions(batch.rows, batch.ids_BT.shape[1])
@@ -118,7 +118,7 @@ class Text(Generator):
         sums, counts = [0.0] * len(encoded), [0] * len(encoded)
         lengths = [len(p.ids) for p in pieces]
         for group in micro_batches(range(len(pieces)), lengths, max_tokens=_PASS_TOKENS):
-            for i, (loss, count) in zip(group, self.row_losses([pieces[i] for i in group]), strict=True):
+            for i, (loss, count) in zip(group, self.row_sums([pieces[i] for i in group]), strict=True):
                 sums[owners[i]] += loss
                 counts[owners[i]] += count
         return [

@@ -22,11 +22,7 @@ _TAGS = {
 def model_card(facts: Mapping[str, Any], *, objective: str, bundle_id: str) -> str:
     """Return the card as Markdown with the hub's YAML head."""
     base = facts.get("base", {})
-    head = {
-        "library_name": "transformers",
-        "pipeline_tag": _TAGS.get(objective, "text-classification"),
-        "tags": ["luthier"],
-    }
+    head = {"library_name": "transformers", "pipeline_tag": _TAGS[objective], "tags": ["luthier"]}
     if "/" in str(base.get("name", "")):
         head["base_model"] = base["name"]
     lines = ["---", yaml.safe_dump(head, sort_keys=False).strip(), "---", "", f"# {facts.get('name', 'model')}", ""]

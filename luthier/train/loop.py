@@ -101,7 +101,7 @@ def _backward(
         learner.begin_step([rows[r] for r in picked])
     total, padded = torch.zeros((), dtype=torch.float64), 0
     # In-batch negatives tie the rows of a step together: there it is one piece, whatever its size.
-    most = plan.micro_tokens if learner.separable else max(lengths) * len(picked)
+    most = plan.micro_tokens if learner.separable else max(lengths[r] for r in picked) * len(picked)
     for piece in micro_batches(picked, lengths, max_tokens=most):
         batch = learner.collate([rows[r] for r in piece])
         with precision(learner, plan):

@@ -29,7 +29,7 @@ def remember(
     if choose == "diverse":
         if vectors is None:
             raise ValueError("diverse rows are chosen by their vectors")
-        places = k_center(vectors(rows), count, seed=draw)
+        places = k_center(vectors(rows), count)
     elif choose == "balanced":
         places = balanced([str(e.target) for e in rows], count, seed=draw)
     else:
@@ -67,14 +67,12 @@ def balanced(labels: Sequence[str], count: int, *, seed: int) -> list[int]:
     return kept
 
 
-def k_center(vectors_ND: NDArray[np.float32], count: int, *, seed: int) -> list[int]:
+def k_center(vectors_ND: NDArray[np.float32], count: int) -> list[int]:
     """Return ``count`` places, each the farthest from those before: at most twice the best covering radius.
 
     Gonzalez 1985, https://doi.org/10.1016/0304-3975(85)90224-5; as a choice of rows to learn from: Sener & Savarese
-    2018, https://arxiv.org/abs/1708.00489. The first is the row nearest to the mean, so that chance decides nothing but
-    ties.
+    2018, https://arxiv.org/abs/1708.00489. The first is the row nearest to the mean, so that chance decides nothing.
     """
-    del seed
     if not len(vectors_ND) or count < 1:
         return []
     mean_D = vectors_ND.mean(0)

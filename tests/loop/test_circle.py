@@ -55,6 +55,13 @@ def test_run_ends_with_a_verdict_and_all_files(project: Path) -> None:
 
 
 def test_a_missed_bar_is_exit_one_with_its_reason(project: Path) -> None:
+    rows = (project / "messages.csv").read_text().splitlines()
+    queues = sorted({row.split(",")[1] for row in rows[1:]})
+    # Every third label is wrong, so that no model can reach the bar.
+    for i in range(1, len(rows), 3):
+        message, queue, customer = rows[i].split(",")
+        rows[i] = ",".join([message, queues[(queues.index(queue) + 1) % len(queues)], customer])
+    (project / "messages.csv").write_text("\n".join(rows) + "\n")
     done = luthier(
         "run", "task.yaml", "--set", "accept.macro_f1=>= 1.0", "--set", "train.max_steps=1", "--json", cwd=project
     )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -152,6 +153,21 @@ def test_processes_may_open_and_fill_one_new_ledger_together(tmp_path: Path) -> 
     assert [p.exitcode for p in processes] == [0, 0, 0]
     with Ledger(path) as ledger:
         assert ledger.counts()["predictions"] == 75
+
+
+def _open_each(folder: str, count: int, together: Any) -> None:
+    for i in range(count):
+        together.wait(30)
+        Ledger(Path(folder) / f"{i}.sqlite").close()
+
+
+def test_processes_may_open_one_new_ledger_at_the_same_moment(tmp_path: Path) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    together = spawn.Barrier(3)
+    processes = [spawn.Process(target=_open_each, args=(str(tmp_path), 80, together)) for _ in range(3)]
+    [p.start() for p in processes]
+    [p.join(60) for p in processes]
+    assert [p.exitcode for p in processes] == [0, 0, 0]
 
 
 def test_rows_survive_a_killed_process(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_balanced_shares_out_evenly_and_keeps_rare_labels_whole() -> None:
 def test_k_center_covers_at_most_twice_as_badly_as_the_best_choice() -> None:
     points = np.random.default_rng(0).normal(size=(12, 2)).astype(np.float32)
     apart = np.linalg.norm(points[:, None] - points[None], axis=-1)
-    kept = k_center(points, 3, seed=0)
+    kept = k_center(points, 3)
     best = min(apart[:, list(c)].min(1).max() for c in itertools.combinations(range(12), 3))
     assert len(set(kept)) == 3
     assert apart[:, kept].min(1).max() <= 2 * best + 1e-6

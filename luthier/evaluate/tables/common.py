@@ -32,6 +32,21 @@ class Table(Protocol):
     def counted(self, metric: str) -> NDArray[np.bool_]: ...
 
 
+class RowSums:
+    """What tables share whose metrics are quotients of per-row sums [n, F]: nothing in them looks at all pairs of rows."""
+
+    sums: Floats
+
+    @property
+    def size(self) -> int:
+        return len(self.sums)
+
+    @property
+    def rank_cost(self) -> int:
+        """Zero: no metric here needs ranks."""
+        return 0
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
     """What is measured for one objective.

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from luthier.base.overlap import ROUGES, rouge_of
 from luthier.base.records import Prediction
-from luthier.evaluate.tables.common import Family, Floats
+from luthier.evaluate.tables.common import Family, Floats, RowSums
 
 NAMES = (*ROUGES, "sentences", "word_ratio")
 
 
 @dataclass(frozen=True, eq=False)
-class ExtractTable:
+class ExtractTable(RowSums):
     """Per-row sums [n, 7]: ROUGE (of several summaries the best for each), sentences, words chosen, words a summary has."""
 
     sums: Floats
@@ -32,15 +32,6 @@ class ExtractTable:
             given = sum(len(s.split()) for s in sentences)
             rows.append([*rouge_of(sentences, summaries), float(len(sentences)), float(given), wanted])
         return cls(np.array(rows, dtype=np.float64).reshape(len(rows), len(ROUGES) + 3))
-
-    @property
-    def size(self) -> int:
-        return len(self.sums)
-
-    @property
-    def rank_cost(self) -> int:
-        """Zero: no metric of texts needs ranks."""
-        return 0
 
     def measure(self, weights: Floats, *, ranks: bool = True) -> Floats:
         """Return the metrics [r, len(names)] for row weights [r, n]: means over rows, and words over words."""

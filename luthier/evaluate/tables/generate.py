@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.base.records import Prediction
-from luthier.evaluate.tables.common import Family, Floats
+from luthier.evaluate.tables.common import Family, Floats, RowSums
 from luthier.evaluate.text_scores import exact_match, last_number, rouge_l, rouge_n, rouge_tokens, token_f1
 
 ALIKE = ("exact_match", "token_f1", "rouge1", "rouge2", "rougeL")
@@ -17,7 +17,7 @@ GENERATED = (*ALIKE, "length_ratio", "stopped", "perplexity", "bits_per_token", 
 
 
 @dataclass(frozen=True, eq=False)
-class GenerateTable:
+class GenerateTable(RowSums):
     """Answered rows: per-row sums [n, F] whose quotients are the metrics; without a text, those of text are zero."""
 
     has_text: NDArray[np.bool_]
@@ -36,15 +36,6 @@ class GenerateTable:
             np.array([p.measured.get("token_count", 0) > 0 for p in predictions], dtype=bool),
             np.array(sums, dtype=np.float64).reshape(len(sums), 13),
         )
-
-    @property
-    def size(self) -> int:
-        return len(self.sums)
-
-    @property
-    def rank_cost(self) -> int:
-        """Zero: no metric of texts needs ranks."""
-        return 0
 
     def measure(self, weights: Floats, *, ranks: bool = True) -> Floats:
         """Return the metrics [r, len(names)] for row weights [r, n]; NaN where undefined."""

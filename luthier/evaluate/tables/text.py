@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.base.records import Prediction
-from luthier.evaluate.tables.common import Family, Floats
+from luthier.evaluate.tables.common import Family, Floats, RowSums
 
 TEXT = ("bits_per_byte", "perplexity", "bits_per_token")
 
 
 @dataclass(frozen=True, eq=False)
-class TextTable:
+class TextTable(RowSums):
     """Measured documents: per-row sums [n, 4] of nats over tokens, tokens, nats over bytes, bytes.
 
     What counts no tokens (a model of bytes) has no perplexity, what sees only hidden tokens (a masked model) nothing per
@@ -35,15 +35,6 @@ class TextTable:
             tokens, size = (float(p.measured.get(name, 0.0)) for name in ("token_count", "byte_count"))
             rows.append([nats * (tokens > 0), tokens, nats * (size > 0), size])
         return cls(np.array(rows, dtype=np.float64).reshape(len(rows), 4))
-
-    @property
-    def size(self) -> int:
-        return len(self.sums)
-
-    @property
-    def rank_cost(self) -> int:
-        """Zero: nothing here needs ranks."""
-        return 0
 
     def measure(self, weights: Floats, *, ranks: bool = True) -> Floats:
         """Return the metrics [r, len(names)] for row weights [r, n]; NaN where undefined."""
