@@ -112,6 +112,16 @@ def test_marked_answers_are_learnt_by_kto(tmp_path: Path, tiny_llama: Path) -> N
     assert "loss: kto" in (tmp_path / "out" / "resolved.yaml").read_text()
 
 
+def test_a_curve_compares_with_the_model_as_it_was(tmp_path: Path, tiny_llama: Path) -> None:
+    path = task(tmp_path, tiny_llama, as_pairs(120), epochs=2)
+    asked = options("train.max_steps=8", "evaluate.learning_curve=true")
+    done = luthier("run", path, "--out", "out", "--json", *asked, cwd=tmp_path)
+    assert done.returncode in (0, 1), done.stderr
+    record = json.loads((tmp_path / "out/report.json").read_text())
+    assert record["training"]["best_score"] < 0.6  # a loss; of a model beside itself it is log 2
+    assert record["learning_curve"]["points"][-1]["scores"] == [pytest.approx(record["training"]["best_score"], abs=1e-6)]
+
+
 def test_bad_preferences_are_told_before_the_first_step(tmp_path: Path, tiny_llama: Path) -> None:
     good = [row for row in as_marked(60) if row["label"]]
     refused(luthier("run", task(tmp_path, tiny_llama, good), cwd=tmp_path), "all", "are good", "`generate` learns from")
