@@ -336,3 +336,26 @@ def conclude(
         whole = {"bench": name, "quick": quick, **record, "goals": [goal.as_dict() for goal in goals]}
         path.write_text(json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
         print(f"Written to {path}")
+
+
+# Relative: two sides learn the same where their first mean losses are as close as float32 sums in another order.
+SAME_LOSS = 1e-4
+
+
+def same_losses(check: Mapping[str, Any], *, rows: str, tokens: str) -> str:
+    """Return both losses in words, or end the bench where the two sides do not learn the same.
+
+    Args:
+        rows, tokens: what the checked rows and the learnt tokens are called.
+    Raises:
+        SystemExit: mean loss, learnt tokens or adapter size differ.
+    """
+    theirs, mine = check["trl"], check["luthier"]
+    said = "; ".join(
+        f"{name} {side['loss']:.6f} nats over {side['learnt']} {tokens}, {side['learning']} parameters learn"
+        for name, side in (("TRL", theirs), ("Luthier", mine))
+    )
+    close = abs(theirs["loss"] - mine["loss"]) <= SAME_LOSS * abs(theirs["loss"])
+    if not close or any(theirs[key] != mine[key] for key in ("learnt", "learning", "precision")):
+        raise SystemExit(f"the two sides do not learn the same, so their speed cannot be compared: {said}")
+    return f"First {check['rows']} {rows}: {said}."

@@ -36,6 +36,7 @@ from bench.common import (
     need_packages,
     ratios,
     run_part,
+    same_losses,
     spread,
     threads_for,
     workshop,
@@ -55,8 +56,6 @@ CONTENDERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "Luthier": ("luthier", "cut", {}),
 }  # fmt: skip
 SHIPPED, PLAIN, BEST, OURS = CONTENDERS
-# Relative: float32 sums in another order.
-SAME_LOSS = 1e-4
 
 
 def plan_part(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -264,23 +263,6 @@ def _measured(settings: Mapping[str, Any], seconds: float, whole_s: float, **fac
 PARTS: dict[str, Part] = {"plan": plan_part, "check": check_part, "trl": trl_part, "luthier": luthier_part}
 
 
-def same_losses(check: Mapping[str, Any]) -> str:
-    """Return both losses in words, or end the bench where the two sides do not learn the same.
-
-    Raises:
-        SystemExit: mean loss, learnt tokens or adapter size differ.
-    """
-    theirs, mine = check["trl"], check["luthier"]
-    said = "; ".join(
-        f"{name} {side['loss']:.6f} nats over {side['learnt']} tokens of answers, {side['learning']} parameters learn"
-        for name, side in (("TRL", theirs), ("Luthier", mine))
-    )
-    close = abs(theirs["loss"] - mine["loss"]) <= SAME_LOSS * abs(theirs["loss"])
-    if not close or any(theirs[key] != mine[key] for key in ("learnt", "learning", "precision")):
-        raise SystemExit(f"the two sides do not learn the same, so their speed cannot be compared: {said}")
-    return f"First {check['rows']} pairs: {said}."
-
-
 def table(runs: Runs) -> str:
     """Return the result as Markdown."""
     rows = []
@@ -323,7 +305,7 @@ def main() -> None:
         }  # fmt: skip
         plan = run_part("bench.prefer", "plan", given, threads=threads, work=work)
         check = run_part("bench.prefer", "check", given, threads=threads, work=work)
-        losses = same_losses(check)
+        losses = same_losses(check, rows="pairs", tokens="tokens of answers")
         contenders = {
             name: (part, {**given, "plan": plan["plans"][sampler], "chosen": flags})
             for name, (part, sampler, flags) in CONTENDERS.items()

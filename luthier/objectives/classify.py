@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from luthier.base.errors import ModelError
-from luthier.base.records import Encoded, Example, Prediction
+from luthier.base.records import Encoded, Example
 from luthier.base.seeds import derive_seed
 from luthier.models import methods, virtual
 from luthier.models.catalogue import Found
@@ -22,6 +22,7 @@ from luthier.objectives.cut import gathered
 from luthier.objectives.encoder import pooled, width
 from luthier.objectives.heads import use
 from luthier.objectives.heads.stored import load_head, save_head
+from luthier.objectives.labelled import Labelled
 from luthier.objectives.learner import Batch, Learner
 from luthier.objectives.linear import fit_head
 from luthier.objectives.score_labels import LabelScorer
@@ -30,7 +31,7 @@ from luthier.spec.model import ModelSection
 from luthier.spec.train import TrainSection
 
 
-class Classifier(Learner):
+class Classifier(Labelled):
     """An encoder whose pooled vector feeds a linear head (``mean``, ``cls``), or a model with a head of its own (``own``)."""
 
     objective = "classify"
@@ -53,7 +54,6 @@ class Classifier(Learner):
         self.labels = labels
         self.max_tokens = max_tokens
         self._index = {label: index for index, label in enumerate(labels)}
-        self._weights: tuple[float, ...] | None = None
         self.descriptions: Mapping[str, str] = {}
         # What was chosen already, so that a contest and the run after it choose once.
         self.known_heads: dict[Any, Any] = {}
@@ -156,28 +156,13 @@ class Classifier(Learner):
         last_B = torch.tensor([len(e.ids) - 1 for e in batch.rows], device=hidden_BTD.device)
         return hidden_BTD[torch.arange(len(last_B), device=last_B.device), last_B]
 
-    def weigh(self, by_label: Sequence[float] | None) -> None:
-        """Set what a row of each label counts for in the loss, in the order of ``labels``; None: all alike."""
-        if by_label is not None and len(by_label) != len(self.labels):
-            raise ValueError(f"{len(by_label)} weights for {len(self.labels)} labels")
-        self._weights = None if by_label is None else tuple(float(w) for w in by_label)
-
-    def units(self, row: Encoded) -> float:
-        return 1 if self._weights is None or row.label is None else self._weights[row.label]
-
     def loss(self, batch: Batch, *, smoothing: float) -> tuple[torch.Tensor, float]:
-        """Return the summed loss and its count; with weights w, sums of w[y] * loss and of w[y].
-
-        Their quotient is ``F.cross_entropy(..., weight=w)`` of the same rows.
-        """
+        """Return the summed cross-entropy (see :class:`Labelled`), or the contrastive loss where that is the method."""
+        if not self._contrast:
+            return super().loss(batch, smoothing=smoothing)
         if batch.labels_B is None:
             raise ValueError("a training row has no label")
-        if self._contrast:
-            return self._contrastive(batch, batch.labels_B), len(batch.labels_B)
-        logits_BC = self.logits(batch).float()
-        weight_C = None if self._weights is None else torch.tensor(self._weights, device=logits_BC.device)
-        loss = F.cross_entropy(logits_BC, batch.labels_B, weight=weight_C, reduction="sum", label_smoothing=smoothing)
-        return loss, len(batch.labels_B) if weight_C is None else float(weight_C[batch.labels_B].double().sum())
+        return self._contrastive(batch, batch.labels_B), len(batch.labels_B)
 
     def _contrastive(self, batch: Batch, labels_B: torch.Tensor) -> torch.Tensor:
         """Return the summed contrastive loss of a batch; texts of its labels join it where they were found to be telling."""
@@ -191,18 +176,6 @@ class Classifier(Learner):
             vectors_BD = torch.cat([vectors_BD, self.pooled(joined)])
             labels_B = torch.cat([labels_B, labels_B.new_tensor([row.label for row in texts])])
         return contrastive_loss(F.normalize(vectors_BD.float(), dim=-1), labels_B, anchors=anchors)
-
-    @torch.inference_mode()
-    def answer(self, encoded: Sequence[Encoded], *, max_new_tokens: int = 0) -> list[Prediction]:
-        scores_BC = self.logits(self.collate(encoded)).float().softmax(-1).cpu()
-        best = scores_BC.argmax(-1).tolist()
-        return [
-            Prediction(label=self.labels[index], scores=dict(zip(self.labels, row, strict=True)))
-            for index, row in zip(best, scores_BC.tolist(), strict=True)
-        ]
-
-    def measure(self, encoded: Sequence[Encoded]) -> list[Prediction]:
-        return self.answer(encoded)
 
     @torch.inference_mode()
     def head_features(self, encoded: Sequence[Encoded]) -> torch.Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import time
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,24 +11,19 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import nn
 
-from luthier.base.errors import BundleError, ModelError
-from luthier.base.files import write_json
+from luthier.base.errors import ModelError
 from luthier.base.records import Encoded, Prediction
+from luthier.base.seeds import derive_seed
 from luthier.models import methods, virtual
 from luthier.models.catalogue import Found
 from luthier.models.load import Base, open_base, open_encoder
+from luthier.objectives.heads.stored import load_linear, save_head
 from luthier.objectives.learner import Batch, Learner
 from luthier.prompts.encode import encode_text
 from luthier.spec.model import ModelSection
 from luthier.spec.train import TrainSection
-
-FEATURES = {
-    "mean": "masked mean of last_hidden_state, divided by its Euclidean norm",
-    "cls": "last_hidden_state at the first token",
-}
 
 
 def width(network: nn.Module) -> int:
@@ -156,6 +152,21 @@ class Encoder(Learner):
             self.head.weight.copy_(weight_CD)
             self.head.bias.copy_(bias_C)
 
+    def begin(
+        self, rows: Sequence[Encoded], *, train: TrainSection, weights: Sequence[float] | None = None
+    ) -> dict[str, Any]:
+        """Fit the head on the frozen features, if the task asks for it."""
+        if train.head != "linear-fit":
+            return {}
+        began = time.monotonic()
+        self.eval()
+        found = self.fit_head(rows, seed=derive_seed(train.seed, "head"))
+        return {"head": {**found, "seconds": round(time.monotonic() - began, 2)}}
+
+    @abstractmethod
+    def fit_head(self, rows: Sequence[Encoded], *, seed: int) -> dict[str, Any]:
+        """Fit the head on the frozen features of the train rows; return what was chosen, as JSON."""
+
     def measure(self, encoded: Sequence[Encoded]) -> list[Prediction]:
         return self.answer(encoded, max_new_tokens=0)
 
@@ -166,13 +177,7 @@ class Encoder(Learner):
     def save(self, folder: Path) -> dict[str, Any]:
         self.network, adapter = methods.save(self.network, folder)
         self.tokenizer.save_pretrained(folder / "network")
-        (folder / "head").mkdir()
-        state = {name: value.detach().contiguous() for name, value in self.head.state_dict().items()}
-        save_file(state, folder / "head" / "head.safetensors")
-        write_json(folder / "head" / "head.json", {
-            "kind": "linear", "pooling": self.pooling, "labels": list(self.labels), "in_features": self.head.in_features,
-            "features": FEATURES[self.pooling], "scores": self.recipe, **self.facts(),
-        })  # fmt: skip
+        save_head(self.head, folder / "head", pooling=self.pooling, labels=self.labels, scores=self.recipe, more=self.facts())
         return {"pooling": self.pooling, "labels": list(self.labels), "max_tokens": self.max_tokens, "adapter": adapter,
                 "known": self.facts()}  # fmt: skip
 
@@ -180,21 +185,5 @@ class Encoder(Learner):
     def restore(cls, folder: Path, facts: Mapping[str, Any]) -> Encoder:
         base = open_base(Found(folder.name, folder / "network", ""), max_tokens=facts["max_tokens"])
         network = methods.reopen(open_encoder(base), folder, facts.get("adapter"))
-        return cls(network, open_head(folder), pooling=facts["pooling"], tokenizer=base.tokenizer,
+        return cls(network, load_linear(folder / "head"), pooling=facts["pooling"], tokenizer=base.tokenizer,
                    labels=tuple(facts["labels"]), max_tokens=base.max_tokens, known=facts["known"])  # fmt: skip
-
-
-def open_head(folder: Path) -> nn.Linear:
-    """Return the head of a bundle.
-
-    Raises:
-        BundleError: it cannot be read.
-    """
-    try:
-        json.loads((folder / "head" / "head.json").read_text(encoding="utf-8"))
-        state = load_file(folder / "head" / "head.safetensors")
-        head = nn.Linear(state["weight"].shape[1], state["weight"].shape[0])
-        head.load_state_dict(state)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise BundleError("the bundle's head cannot be read", where=str(folder / "head")) from error
-    return head

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,6 @@ from torch import nn
 
 from luthier.base.overlap import best_sentences, mean_rouge
 from luthier.base.records import Encoded, Example, Prediction
-from luthier.base.seeds import derive_seed
 from luthier.models.load import Base
 from luthier.objectives.cut import micro_batches
 from luthier.objectives.encoder import Encoder, pooled, width
@@ -22,7 +20,6 @@ from luthier.objectives.learner import Batch
 from luthier.objectives.linear_sets import fit_sets
 from luthier.prompts.sentences import encode_document, split_sentences
 from luthier.spec.model import ModelSection
-from luthier.spec.train import TrainSection
 
 # Where a sentence stands and how long it is: what the first sentences of most documents have ahead of the others.
 POSITION = ("from the start", "from the end", "first", "last", "log tokens", "log sentences")
@@ -104,20 +101,14 @@ class Extractor(Encoder):
         position_SP = torch.tensor([p for row in batch.rows for p in _positions(row)], device=sentence_SD.device)
         return torch.cat([sentence_SD, product_SD, position_SP.to(sentence_SD.dtype)], dim=1)
 
-    def begin(
-        self, rows: Sequence[Encoded], *, train: TrainSection, weights: Sequence[float] | None = None
-    ) -> dict[str, Any]:
+    def fit_head(self, rows: Sequence[Encoded], *, seed: int) -> dict[str, Any]:
         """Fit the head on the frozen features of all sentences."""
-        if train.head != "linear-fit":
-            return {}
-        began = time.monotonic()
-        self.eval()
         features_SF = torch.cat(self._by_document(rows))
         truth_S1 = torch.tensor([value for row in rows for value in row.values])[:, None]
         document_S = np.repeat(np.arange(len(rows)), [len(row.values) for row in rows])
-        fit = fit_sets(features_SF, truth_S1, seed=derive_seed(train.seed, "head"), groups_N=document_S)
+        fit = fit_sets(features_SF, truth_S1, seed=seed, groups_N=document_S)
         self.set_head(fit.weight_LD, fit.bias_L)
-        return {"head": {"strength": fit.strength, "seconds": round(time.monotonic() - began, 2)}}
+        return {"strength": fit.strength}
 
     def settle(self, rows: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, Any]:
         """Choose how many sentences are taken by the mean of ROUGE-1, 2 and L on rows that were not learnt from."""

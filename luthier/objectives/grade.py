@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,6 @@ from torch import nn
 
 from luthier.base.records import Encoded, Example, Prediction
 from luthier.base.scales import scale_of, told_for
-from luthier.base.seeds import derive_seed
 from luthier.models.load import Base
 from luthier.objectives.cut import gathered
 from luthier.objectives.encoder import Encoder, width
@@ -20,7 +18,6 @@ from luthier.objectives.learner import Batch
 from luthier.objectives.linear_scores import fit_scores
 from luthier.prompts.encode import encode_windows, graded_text
 from luthier.spec.model import ModelSection
-from luthier.spec.train import TrainSection
 
 # The penalty is on all weights alike: at this size the length pays little of it (docs/experiments.md).
 _LENGTH_SCALE = 0.3
@@ -81,21 +78,13 @@ class Grader(Encoder):
         vectors_BD = super().features(batch)
         return torch.cat([vectors_BD, (length_B1 * _LENGTH_SCALE).to(vectors_BD.dtype)], dim=1)
 
-    def begin(
-        self, rows: Sequence[Encoded], *, train: TrainSection, weights: Sequence[float] | None = None
-    ) -> dict[str, Any]:
+    def fit_head(self, rows: Sequence[Encoded], *, seed: int) -> dict[str, Any]:
         """Fit the head on the frozen features by ridge regression."""
-        if train.head != "linear-fit":
-            return {}
-        began = time.monotonic()
-        self.eval()
         wanted_NT = self._standard(torch.tensor([row.values for row in rows]))
-        fit = fit_scores(gathered(rows, self.head_features), wanted_NT, seed=derive_seed(train.seed, "head"))
+        fit = fit_scores(gathered(rows, self.head_features), wanted_NT, seed=seed)
         self.set_head(fit.weight_TD, fit.bias_T)
-        facts = {"penalty": fit.penalty, "seconds": round(time.monotonic() - began, 2)}
-        if fit.error == fit.error:
-            facts["held_out_error"] = round(fit.error, 4)
-        return {"head": facts}
+        error = {"held_out_error": round(fit.error, 4)} if fit.error == fit.error else {}
+        return {"penalty": fit.penalty, **error}
 
     def _of(self, what: str) -> list[float]:
         return [float(self.known[what][trait]) for trait in self.labels]

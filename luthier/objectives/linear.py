@@ -46,15 +46,27 @@ def fit_head(
     w = np.ones(len(y)) if weights_N is None else np.asarray(weights_N, dtype=np.float64)
     w = w * len(w) / w.sum()
     strength, accuracy = _choose(X, y, w, seed)
-    model = _regression(strength).fit(X, y, sample_weight=None if weights_N is None else w)
-    weight = np.zeros((classes, X.shape[1]), dtype=np.float32)
-    bias = np.full(classes, -10.0, dtype=np.float32)
-    if len(model.classes_) == 2:  # scikit-learn keeps one vector for two classes
-        weight[model.classes_] = np.stack([-model.coef_[0] / 2, model.coef_[0] / 2])
-        bias[model.classes_] = [-model.intercept_[0] / 2, model.intercept_[0] / 2]
-    else:
-        weight[model.classes_], bias[model.classes_] = model.coef_, model.intercept_
+    weight, bias = regression(X, y, classes, strength=strength, weights_N=None if weights_N is None else w, unseen=-10.0)
     return Fit(torch.from_numpy(weight), torch.from_numpy(bias), strength, accuracy)
+
+
+def regression(
+    X: np.ndarray, y: np.ndarray, classes: int, *, strength: float, weights_N: np.ndarray | None, unseen: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fit a multinomial logistic regression and return (C, D) weights and (C,) biases as float32.
+
+    Args:
+        unseen: the bias of a class without rows; its weights are zero.
+    """
+    model = _regression(strength).fit(X, y, sample_weight=weights_N)
+    weight_CD = np.zeros((classes, X.shape[1]), dtype=np.float32)
+    bias_C = np.full(classes, unseen, dtype=np.float32)
+    if len(model.classes_) == 2:  # scikit-learn keeps one vector for two classes
+        weight_CD[model.classes_] = np.stack([-model.coef_[0] / 2, model.coef_[0] / 2])
+        bias_C[model.classes_] = [-model.intercept_[0] / 2, model.intercept_[0] / 2]
+    else:
+        weight_CD[model.classes_], bias_C[model.classes_] = model.coef_, model.intercept_
+    return weight_CD, bias_C
 
 
 def _regression(strength: float) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,12 +11,10 @@ import torch.nn.functional as F
 
 from luthier.base.cuts import best_cuts
 from luthier.base.records import Encoded, Example, Prediction
-from luthier.base.seeds import derive_seed
 from luthier.objectives.cut import gathered
 from luthier.objectives.encoder import Encoder
 from luthier.objectives.learner import Batch
 from luthier.objectives.linear_sets import fit_sets
-from luthier.spec.train import TrainSection
 
 # Fewer rows of their own tell cuts worse than the train rows' folds did.
 _FEWEST = 30
@@ -40,20 +37,14 @@ class MultiLabeller(Encoder):
         """The probability from which each label is given, in the order of ``labels``."""
         return list(self.known.get("cuts") or [0.5] * len(self.labels))
 
-    def begin(
-        self, rows: Sequence[Encoded], *, train: TrainSection, weights: Sequence[float] | None = None
-    ) -> dict[str, Any]:
+    def fit_head(self, rows: Sequence[Encoded], *, seed: int) -> dict[str, Any]:
         """Fit the head on the frozen features, label by label, and set the cuts by its out-of-fold scores."""
-        if train.head != "linear-fit":
-            return {}
-        began = time.monotonic()
-        self.eval()
         truth_NL = torch.tensor([row.values for row in rows])
-        fit = fit_sets(gathered(rows, self.head_features), truth_NL, seed=derive_seed(train.seed, "head"))
+        fit = fit_sets(gathered(rows, self.head_features), truth_NL, seed=seed)
         self.set_head(fit.weight_LD, fit.bias_L)
         if fit.out_of_fold_NL is not None:
             self.known["cuts"] = best_cuts(fit.out_of_fold_NL, truth_NL.numpy()[fit.folded_N])
-        return {"head": {"strength": fit.strength, "cuts": self.cuts, "seconds": round(time.monotonic() - began, 2)}}
+        return {"strength": fit.strength, "cuts": self.cuts}
 
     def resumed(self, facts: Mapping[str, Any]) -> None:
         if "head" in facts:

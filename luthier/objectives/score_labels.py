@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from luthier.base.errors import ModelError
-from luthier.base.records import Encoded, Example, Prediction
+from luthier.base.records import Encoded, Example
 from luthier.models import methods
 from luthier.models.catalogue import Found
 from luthier.models.load import Base, open_base
+from luthier.objectives.labelled import Labelled
 from luthier.objectives.learner import Batch
 from luthier.objectives.weighing import AnswerBatch, Weigher
 from luthier.prompts.encode import Turns
@@ -22,7 +22,7 @@ from luthier.prompts.template import style_for
 from luthier.spec.model import ModelSection
 
 
-class LabelScorer(Weigher):
+class LabelScorer(Labelled, Weigher):  # type: ignore[misc]
     """A causal language model that classifies: P(label | text) is P(label and end | question), shared out over the labels.
 
     The score of a label is the summed log-probability of its tokens, not divided by their number: so the softmax over
@@ -41,7 +41,6 @@ class LabelScorer(Weigher):
         self.asks = asked
         self.labels = asked.names
         self._index = {label: index for index, label in enumerate(self.labels)}
-        self._weights: tuple[float, ...] | None = None
 
     @property
     def rates(self) -> str | None:  # type: ignore[override]
@@ -89,34 +88,6 @@ class LabelScorer(Weigher):
         """Return (B, C): the log-probability of each label."""
         assert isinstance(batch, AnswerBatch) and batch.layout is not None
         return self._sums(batch.layout).view(len(batch.rows), len(self.labels)).float()
-
-    def weigh(self, by_label: Sequence[float] | None) -> None:
-        """Set what a row of each label counts for in the loss, in the order of ``labels``; None: all alike."""
-        self._weights = None if by_label is None else tuple(float(w) for w in by_label)
-
-    def units(self, row: Encoded) -> float:
-        return 1 if self._weights is None or row.label is None else self._weights[row.label]
-
-    def loss(self, batch: Batch, *, smoothing: float) -> tuple[torch.Tensor, float]:  # type: ignore[override]
-        """Return the summed cross-entropy of the labels' shares, and its count."""
-        if batch.labels_B is None:
-            raise ValueError("a training row has no label")
-        logits_BC = self.logits(batch)
-        weight_C = None if self._weights is None else torch.tensor(self._weights, device=logits_BC.device)
-        loss = F.cross_entropy(logits_BC, batch.labels_B, weight=weight_C, reduction="sum", label_smoothing=smoothing)
-        return loss, len(batch.labels_B) if weight_C is None else float(weight_C[batch.labels_B].double().sum())
-
-    @torch.inference_mode()
-    def answer(self, encoded: Sequence[Encoded], *, max_new_tokens: int = 0) -> list[Prediction]:
-        scores_BC = self.logits(self.collate(encoded)).softmax(-1).cpu()
-        best = scores_BC.argmax(-1).tolist()
-        return [
-            Prediction(label=self.labels[index], scores=dict(zip(self.labels, row, strict=True)))
-            for index, row in zip(best, scores_BC.tolist(), strict=True)
-        ]
-
-    def measure(self, encoded: Sequence[Encoded]) -> list[Prediction]:
-        return self.answer(encoded)
 
     def save(self, folder: Path) -> dict[str, Any]:
         facts = super().save(folder)

@@ -18,12 +18,11 @@ from luthier.base.seeds import derive_seed, stable_hash
 from luthier.data.augment.balance import Balance
 from luthier.models import freeze
 from luthier.models.methods import Counted, count, load_trained_state
-from luthier.objectives.classify import Classifier
 from luthier.objectives.heads.near import NearestRows
 from luthier.objectives.heads.use import ENDS
 from luthier.objectives.joined import Joined
+from luthier.objectives.labelled import Labelled
 from luthier.objectives.learner import Learner
-from luthier.objectives.score_labels import LabelScorer
 from luthier.spec.train import TrainSection
 from luthier.train import checkpoint
 from luthier.train.checkpoint import Progress, copy_state
@@ -122,7 +121,7 @@ def encode_all(learner: Learner, examples: Sequence[Example], emit: Emit) -> tup
 def _balance(learner: Learner, rows: Sequence[Encoded], balance: Balance | None) -> list[float] | None:
     """Set the learner's weights, if rows weigh; return each row's weight, or how often it is drawn."""
     learner = learner.current if isinstance(learner, Joined) else learner
-    if not isinstance(learner, Classifier | LabelScorer):
+    if not isinstance(learner, Labelled):
         if balance:
             raise TrainError(
                 f"{learner.objective} has no labels to balance", where="data.balance", mend="Set it to none."

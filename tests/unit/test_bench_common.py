@@ -202,10 +202,10 @@ def test_speeds_are_compared_only_where_both_learn_the_same(change: dict[str, fl
     side = {"loss": 10.825, "learnt": 98, "learning": 34816, "precision": "float32"}
     check = {"rows": 8, "trl": side, "luthier": {**side, **change}}
     if same:
-        assert "98 learnt tokens" in lora.same_losses(check)
+        assert "98 learnt tokens" in lora.same_losses(check, rows="rows", tokens="learnt tokens")
     else:
         with pytest.raises(SystemExit, match="do not learn the same"):
-            lora.same_losses(check)
+            lora.same_losses(check, rows="rows", tokens="learnt tokens")
 
 
 def test_each_sampler_is_timed_on_its_own_epoch_and_the_loop_cuts_the_picked_steps_again() -> None:

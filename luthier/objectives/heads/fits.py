@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from luthier.objectives.heads.judge import Doubles
 from luthier.objectives.heads.sample import Floats, Sample
+from luthier.objectives.linear import regression
 
 TEXT_WEIGHTS = (0.0, 1.0, 2.0, 4.0, 8.0)
 BANDWIDTHS = (5.0, 20.0, 50.0, 100.0)
@@ -103,22 +104,16 @@ def neighbours(sample: Sample, settings: Settings) -> Fitted:
 
 def linear(sample: Sample, settings: Settings) -> Fitted:
     """Fit a multinomial logistic regression; a label's text is a row of that weight."""
-    from sklearn.linear_model import LogisticRegression
-
     rows, labels, weights = sample.joined(settings["text_weight"])
-    weight_CD = np.zeros((sample.classes, rows.shape[1]), dtype=np.float32)
-    bias_C = np.full(sample.classes, UNKNOWN, dtype=np.float32)
     present = np.unique(labels)
     if len(present) < 2:
+        bias_C = np.full(sample.classes, UNKNOWN, dtype=np.float32)
         bias_C[present] = 0.0
-        return Fitted("linear", weight_CD, bias_C)
-    model = LogisticRegression(C=settings["strength"], max_iter=200, tol=1e-3).fit(rows, labels, sample_weight=weights)
-    if len(present) == 2:  # scikit-learn keeps one vector for two classes
-        weight_CD[present] = np.stack([-model.coef_[0] / 2, model.coef_[0] / 2])
-        bias_C[present] = [-model.intercept_[0] / 2, model.intercept_[0] / 2]
-    else:
-        weight_CD[present], bias_C[present] = model.coef_, model.intercept_
-    return Fitted("linear", weight_CD, bias_C)
+        return Fitted("linear", np.zeros((sample.classes, rows.shape[1]), dtype=np.float32), bias_C)
+    strength = settings["strength"]
+    return Fitted(
+        "linear", *regression(rows, labels, sample.classes, strength=strength, weights_N=weights, unseen=UNKNOWN)
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,16 @@ _FEATURES = {
 }
 
 
-def save_head(head: nn.Module, folder: Path, *, pooling: str, labels: tuple[str, ...]) -> None:
-    """Write the head into a new folder."""
+def save_head(
+    head: nn.Module, folder: Path, *, pooling: str, labels: tuple[str, ...],
+    scores: str = "softmax(features @ weight.T + bias)", more: Mapping[str, Any] | None = None,
+) -> None:  # fmt: skip
+    """Write the head into a new folder.
+
+    Args:
+        scores: how a linear head's answer follows from the features, so that it can be read without Luthier.
+        more: what else must be known for that.
+    """
     folder.mkdir()
     facts = {"pooling": pooling, "labels": list(labels), "features": _FEATURES[pooling]}
     if isinstance(head, NearestRows):
@@ -29,7 +37,7 @@ def save_head(head: nn.Module, folder: Path, *, pooling: str, labels: tuple[str,
     state = {name: value.detach().contiguous() for name, value in head.state_dict().items()}
     save_file(state, folder / "head.safetensors")
     write_json(folder / "head.json", {**facts, "kind": "linear", "in_features": state["weight"].shape[1],
-                                      "scores": "softmax(features @ weight.T + bias)"})  # fmt: skip
+                                      "scores": scores, **(more or {})})  # fmt: skip
 
 
 def load_head(folder: Path) -> nn.Module:
@@ -42,6 +50,19 @@ def load_head(folder: Path) -> nn.Module:
         facts: Mapping[str, Any] = read_json(folder / "head.json")
         if facts["kind"] == KIND:
             return NearestRows.load(folder)
+        return load_linear(folder)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise BundleError("the bundle's head cannot be read", where=str(folder)) from error
+
+
+def load_linear(folder: Path) -> nn.Linear:
+    """Open a head that is one linear layer.
+
+    Raises:
+        BundleError: missing or damaged.
+    """
+    try:
+        read_json(folder / "head.json")
         state = load_file(folder / "head.safetensors")
         head = nn.Linear(state["weight"].shape[1], state["weight"].shape[0])
         head.load_state_dict(state)
