@@ -207,7 +207,7 @@ def verdict(record: Mapping[str, Any], *, names: Sequence[str]) -> None:
     for line in [*forgetting.in_words(record), *(f"note: {line}" for line in record.get("notes", []))]:
         say(line)
     for line in record.get("reasons", []):
-        say(f"missed: {line}")
+        say(f"{'missed' if record['verdict'] == 'missed' else 'not shown'}: {line}")
     say(f"verdict: {record['verdict']}")
 
 

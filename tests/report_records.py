@@ -11,7 +11,7 @@ from luthier.evaluate import baselines, curves, mistakes
 from luthier.evaluate.compare import paired
 from luthier.evaluate.intervals import evaluate_with_intervals
 from luthier.evaluate.verdict import judge
-from luthier.spec.evaluate import Bar
+from luthier.spec.bars import Bar
 
 LABELS = ("account", "billing", "delivery", "technical", "urgent")
 TEXTS = {

@@ -78,6 +78,9 @@ stage_option = click.option(
     "--stage", metavar="NAME", help="Of a run with stages, the bundle of this one; default: the last."
 )
 out_option = click.option("--out", type=click.Path(path_type=Path), help="Where the result goes.")
+junit_option = click.option(
+    "--junit", type=click.Path(path_type=Path), help="Write the bars as JUnit XML here, for continuous integration."
+)
 columns_option = click.option(
     "--column", "columns", multiple=True, metavar="WHAT=COLUMN", help="Which column is what, such as text=body."
 )

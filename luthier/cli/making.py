@@ -12,6 +12,7 @@ from luthier.base.errors import LuthierError
 from luthier.cli.frame import (
     ACCEPTED,
     MISSED,
+    junit_option,
     main_metrics,
     out_option,
     set_option,
@@ -80,10 +81,17 @@ def prepare(task: Path, overrides: tuple[str, ...], out: Path, as_json: bool, qu
 @task_argument
 @set_option
 @out_option
+@junit_option
 @click.option("--again", is_flag=True, help="Run anew even if nothing changed.")
-def run(task: Path, overrides: tuple[str, ...], out: Path | None, again: bool, as_json: bool, quiet: bool) -> int:
+def run(
+    task: Path, overrides: tuple[str, ...], out: Path | None, junit: Path | None, again: bool, as_json: bool, quiet: bool
+) -> int:
     """Do the whole circle: check, train, judge, pack, report."""
     finished = _round(task, overrides, out, again, quiet, judge=True)
+    if junit:
+        from luthier.evaluate.junit import write_junit
+
+        write_junit(finished.record, junit)
     if not quiet:
         show.verdict(finished.record, names=main_metrics(finished.record))
         show.say(f"report: {finished.report}\nnext:   luthier serve {finished.bundle}")

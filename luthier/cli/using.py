@@ -13,6 +13,7 @@ from luthier.cli.frame import (
     MISSED,
     bundle_argument,
     columns_option,
+    junit_option,
     main_metrics,
     out_option,
     pairs,
@@ -32,6 +33,7 @@ from luthier.cli.frame import (
     help='A bar such as "macro_f1 >= 0.8", in place of the bundle\'s own.',
 )
 @stage_option
+@junit_option
 @out_option
 def evaluate(
     bundle: Path,
@@ -39,6 +41,7 @@ def evaluate(
     columns: tuple[str, ...],
     accept: tuple[str, ...],
     stage: str | None,
+    junit: Path | None,
     out: Path | None,
     as_json: bool,
     quiet: bool,
@@ -50,6 +53,10 @@ def evaluate(
     bundle = bundle_folder(bundle, stage=stage) if stage else bundle
     bars = _bars(accept) if accept else None
     record = evaluate_(bundle, data, columns=pairs(columns, "--column"), accept=bars, out=out)
+    if junit:
+        from luthier.evaluate.junit import write_junit
+
+        write_junit(record, junit)
     if not quiet:
         show.verdict(record, names=main_metrics(record))
     if as_json:
@@ -66,7 +73,8 @@ def _bars(texts: tuple[str, ...]) -> dict[str, str]:
 
     bars = {}
     for text in texts:
-        found = re.match(r"^\s*([^<>=]+?)\s*([<>].*)$", text)
+        # A slice such as {channel=email} has a sign of its own.
+        found = re.match(r"^\s*((?:[^<>={]|\{[^}]*\})+?)\s*([<>].*)$", text)
         if found is None:
             raise LuthierError(f'"{text}" is not a bar', where="--accept", mend='Write one such as "macro_f1 >= 0.8".')
         bars[found[1]] = found[2]

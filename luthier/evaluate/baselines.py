@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from luthier.base.errors import Fault, did_you_mean
 from luthier.base.records import Example, Prediction
 from luthier.evaluate.baselines_rank import rank_rivals
 from luthier.evaluate.baselines_scores import for_scores
-from luthier.evaluate.baselines_sentences import for_documents
+from luthier.evaluate.baselines_sentences import LEADS, for_documents
 from luthier.evaluate.baselines_sets import for_sets
 from luthier.evaluate.ngrams import for_text
 from luthier.evaluate.tfidf import features_of, text_of
+from luthier.spec.bars import LIVE, Bar
 
 
 def majority(train: Sequence[Example], rows: Sequence[Example]) -> list[Prediction]:
@@ -125,3 +127,30 @@ RIVALS: dict[str, Rivals] = {
     "text": for_text,
     "prefer": by_length,
 }
+
+# What a bar may be held against, by the names that the functions above give; `untuned` where the model can be asked untuned.
+NAMES: dict[str, tuple[str, ...]] = {
+    "classify": ("majority", "tfidf_linear", "untuned"),
+    "multilabel": ("majority", "tfidf_linear"),
+    "grade": ("mean", "length", "tfidf_ridge"),
+    "extract": (*(f"lead_{n}" for n in LEADS), "longest", "centroid"),
+    "rank": ("popularity", "item_knn", "bm25", "untuned"),
+    "text": ("byte_5gram", "untuned"),
+    "prefer": ("longer", "shorter", "untuned", "untuned_sum"),
+    "generate": ("untuned",),
+}
+
+
+def check_rivals(bars: Sequence[Bar], objective: str, *, live: bool) -> list[Fault]:
+    """Return a fault for each bar against a rival that the objective does not have, or against no earlier model."""
+    faults = []
+    for bar in bars:
+        if bar.rival is None or bar.rival in NAMES[objective]:
+            continue
+        where = f"accept.{bar.metric}"
+        if bar.rival != LIVE:
+            mend = did_you_mean(bar.rival, (*NAMES[objective], LIVE)) or f"Rivals: {', '.join((*NAMES[objective], LIVE))}."
+            faults.append(Fault(f'"{bar.rival}" is no rival of {objective}', where, mend))
+        elif not live:
+            faults.append(Fault("there is no live model to compare with", where, "Name its bundle in evaluate.against."))
+    return faults

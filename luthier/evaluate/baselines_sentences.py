@@ -10,7 +10,7 @@ from luthier.base.overlap import mean_rouge
 from luthier.base.records import Example, Prediction
 from luthier.prompts.sentences import split_sentences
 
-_LEADS = (1, 2, 3)
+LEADS = (1, 2, 3)
 _MOST = 6
 # So many train rows tell how many sentences a rival should take.
 _LOOKED_AT = 200
@@ -22,7 +22,7 @@ def for_documents(
 ) -> dict[str, list[Prediction]]:
     """Return the rivals of an extractor; longest and centroid take the number of sentences that is best on train rows."""
     asked = [split_sentences(str(e.inputs["document"])) for e in rows]
-    found = {f"lead_{n}": [Prediction(sentences=tuple(s[:n])) for s in asked] for n in _LEADS}
+    found = {f"lead_{n}": [Prediction(sentences=tuple(s[:n])) for s in asked] for n in LEADS}
     for name, scores in (("longest", _lengths), ("centroid", _centroid)):
         count = _best_count(train[:_LOOKED_AT], scores)
         found[name] = [Prediction(sentences=_taken(s, scores(s), count)) for s in asked]

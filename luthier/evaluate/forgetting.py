@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from luthier.base.errors import Fault, did_you_mean
 from luthier.evaluate.metrics import LOWER_IS_BETTER, check_bars
-from luthier.spec.evaluate import Bar
+from luthier.spec.bars import Bar
 
 Matrix = Sequence[Sequence[float | None]]
 NAMES = ("forgetting", "mean_forgetting", "backward_transfer")
@@ -96,12 +96,12 @@ def check(bars: Sequence[Bar], tasks: Sequence[Task]) -> list[Fault]:
                 what = f'"{bar.metric}" is measured over stages, and this task has one'
                 faults.append(Fault(what, where, "Write two or more stages, or take the bar away."))
         else:
-            metric, at, stage = bar.metric.rpartition("@")
+            metric, at, stage = bar.plain.rpartition("@")
             task = tasks[-1] if not at else next((t for t in tasks if t.name == stage), None)
             if task is None:
                 faults.append(Fault(f'"{bar.metric}": there is no stage "{stage}"', where, _earlier(stage, names)))
                 continue
-            plain = Bar(metric if at else bar.metric, bar.op, bar.limit)
+            plain = replace(bar, metric=metric if at else bar.plain)
             faults += [Fault(f.what, where, f.mend) for f in check_bars([plain], task.objective, task.labels)]
     return faults
 

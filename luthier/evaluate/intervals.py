@@ -50,6 +50,16 @@ def evaluate_with_intervals(
     return result
 
 
+def interval_of(table: Table, metric: str, units: Ints, *, resamples: int, seed: int = 0) -> Interval:
+    """Return one metric of a table with its interval, by draws of ``units`` [n]; areas under curves are drawn only if asked for."""
+    if table.size == 0 or metric not in table.names:
+        return {"value": None, "low": None, "high": None}
+    column, ranked = table.names.index(metric), "auc" in metric
+    value = table.measure(np.ones((1, table.size)), ranks=ranked)[0, column]
+    drawn = [table.measure(w, ranks=ranked)[:, column] for w in resample_weights(units, resamples=resamples, seed=seed)]
+    return _interval(table, metric, value, np.concatenate(drawn), units)
+
+
 def _interval(table: Table, name: str, value: float, drawn: Floats, units: Ints) -> Interval:
     if np.isnan(value):
         return {"value": None, "low": None, "high": None}

@@ -11,7 +11,7 @@ import numpy as np
 from luthier.base.errors import Fault, did_you_mean
 from luthier.base.records import Prediction
 from luthier.evaluate.tables import FAMILIES, Table, tabulate
-from luthier.spec.evaluate import Bar
+from luthier.spec.bars import Bar
 
 DEFAULT = {name: family.default for name, family in FAMILIES.items()}
 # Which weights are delivered: the same metric, or a smoother one where validation rows are few.
@@ -100,8 +100,8 @@ def check_bars(bars: Sequence[Bar], objective: str, labels: Sequence[str] | None
     faults = []
     for bar in bars:
         where = f"accept.{bar.metric}"
-        fault = check_metric(bar.metric, objective, labels, where=where)
-        if fault is None and split_name(bar.metric)[0] not in UNBOUNDED and not 0 <= bar.limit <= 1:
+        fault = check_metric(bar.plain, objective, labels, where=where)
+        if fault is None and split_name(bar.plain)[0] not in UNBOUNDED and not 0 <= bar.limit <= 1:
             mend = (
                 f'Write "{bar.op} {bar.limit / 100:g}" or "{bar.op} {bar.limit:g} %".' if 1 < bar.limit <= 100 else ""
             )

@@ -24,6 +24,7 @@ from luthier.evaluate.report_judged import agreement, chosen
 from luthier.evaluate.report_plots import Figure, plotly_script
 from luthier.evaluate.report_preferences import preferences
 from luthier.evaluate.report_script import SCRIPT
+from luthier.evaluate.report_slices import slices
 from luthier.evaluate.report_stages import stages
 from luthier.evaluate.report_style import DARK, LIGHT, style_sheet
 from luthier.evaluate.report_texts import surprises
@@ -33,6 +34,7 @@ Part = Callable[[Mapping[str, Any], dict[str, Figure]], list[Html]]
 PARTS: dict[str, tuple[str, Part]] = {
     "metrics": ("Metrics", engineer.metrics),
     "against": ("Against the earlier model", engineer.against),
+    "slices": ("Slices", slices),
     "errors": ("Confusion", engineer.errors),
     "agreement": ("Given and human scores", agreement),
     "mistakes": ("Worst mistakes", engineer.mistakes),
@@ -75,9 +77,9 @@ def page(record: Mapping[str, Any]) -> str:
     """Return the whole page as HTML."""
     plots: dict[str, Figure] = {}
     top = [owner.masthead(record), owner.definition_of_done(record, plots), owner.what_next(record)]
-    task, accepted = (record.get("task") or {}).get("name") or "run", record.get("verdict") == "accepted"
+    task, word = (record.get("task") or {}).get("name") or "run", str(record.get("verdict"))
     parts = [(name, title, part(record, plots)) for name, (title, part) in PARTS.items()]
-    return _document(f"{task}: {'accepted' if accepted else 'not accepted'}", top, parts, plots)
+    return _document(f"{task}: {word if word in ('accepted', 'cannot tell') else 'not accepted'}", top, parts, plots)
 
 
 def _document(

@@ -11,19 +11,23 @@ from luthier.evaluate.metrics import LOWER_IS_BETTER, UNBOUNDED, WORDS, split_na
 from luthier.evaluate.report_html import Cell, Column, Html, interval, number, plain_number, plot, table, tag
 from luthier.evaluate.report_plots import Figure, dots
 from luthier.evaluate.verdict import figure
+from luthier.spec.bars import split_slice
 
 MAX_DOTS = 6
+_LOOKS = {
+    "accepted": ("✓", "Accepted", "accepted"),
+    "missed": ("✗", "Not accepted", "missed"),
+    "cannot tell": ("?", "Cannot tell", "untold"),
+}
 
 
 def masthead(record: Mapping[str, Any]) -> Html:
     """Return the name of the run, the verdict in one line, its goal, and the reasons."""
-    task, accepted = record.get("task") or {}, record.get("verdict") == "accepted"
+    task, (sign, said, look) = record.get("task") or {}, _LOOKS.get(str(record.get("verdict")), _LOOKS["missed"])
     created = str(record.get("created") or "")[:16].replace("T", " ")
     words = [str(w) for w in (task.get("name"), task.get("objective"), created) if w]
-    mark = tag("span", "✓" if accepted else "✗", class_="mark", aria_hidden="true")
-    verdict = tag(
-        "h1", mark, tag("span", "Accepted" if accepted else "Not accepted", class_="word"), " ", verdict_line(record)
-    )
+    mark = tag("span", sign, class_="mark", aria_hidden="true")
+    verdict = tag("h1", mark, tag("span", said, class_="word"), " ", verdict_line(record))
     reasons = [tag("li", reason) for reason in record.get("reasons") or []]
     notes = [tag("li", note) for note in record.get("notes") or []]
     return tag(
@@ -33,14 +37,15 @@ def masthead(record: Mapping[str, Any]) -> Html:
         tag("p", task["goal"], class_="goal") if task.get("goal") else None,
         tag("ul", reasons, class_="reasons") if reasons else None,
         tag("ul", notes, class_="notes") if notes else None,
-        class_="verdict accepted" if accepted else "verdict missed",
+        class_=f"verdict {look}",
     )
 
 
 def verdict_line(record: Mapping[str, Any]) -> str:
     """Return what the verdict rests on, in half a sentence."""
     bars = record.get("bars") or []
-    missed = sum(not bar.get("holds") for bar in bars)
+    untold = sum(bar.get("state") == "cannot tell" for bar in bars)
+    missed = sum(not bar.get("holds") for bar in bars) - untold
     if not bars:
         return "no bar was set." if record.get("verdict") == "accepted" else "see the reasons below."
     if missed:
@@ -49,6 +54,8 @@ def verdict_line(record: Mapping[str, Any]) -> str:
             if len(bars) > 1
             else "its bar is missed."
         )
+    if untold:
+        return f"these test rows do not show {'its bar' if len(bars) == 1 else f'{untold} of {len(bars)} bars'} to be met."
     return {1: "its bar is met.", 2: "both bars are met."}.get(len(bars), f"all {len(bars)} bars are met.")
 
 
@@ -69,7 +76,7 @@ def definition_of_done(record: Mapping[str, Any], plots: dict[str, Figure]) -> H
     body = []
     for row in rows:
         metric, limit = row["metric"], row.get("limit")
-        bar = f"{_sign(row['op'])} {figure(limit)}" if limit is not None else "–"
+        bar = _bar(row)
         others = [number((values or {}).get(metric), 2) for values in baselines.values()]
         value = Cell(figure(plain_number(row.get("value")), apart_from=limit))
         body.append(
@@ -144,18 +151,35 @@ def what_next(record: Mapping[str, Any]) -> Html | None:
 
 def in_words(metric: str) -> str:
     """Return what a metric means, for those who do not live with it."""
+    metric, part = split_slice(metric)
     plain, at, stage = metric.rpartition("@") if "@" in metric else (metric, "", "")
     kind, _ = split_name(plain)
     words = WORDS.get(kind) or forgetting.WORDS.get(plain.partition("[")[0], "")
-    return f"{words}, on the rows of {stage} after the last stage" if at and words else words
+    of = f", on the rows of {stage} after the last stage" if at else ""
+    if part is not None and part.column:
+        of += f", where it is worst by {part.column}" if part.over == "worst" else f": how far its best is from its worst by {part.column}"
+    elif part is not None:
+        of += ", where " + " and ".join(f"{name} is {value}" for name, value in part.values.items())
+    return words + of if words else words
 
 
 def _met(row: Mapping[str, Any]) -> Cell:
     if row.get("limit") is None:
         return Cell("no bar")
+    if row.get("state") == "cannot tell":
+        return Cell("? cannot tell", class_="maybe")
     holds, sure = bool(row.get("holds")), row.get("certain", True) or row.get("value") is None
     word = ("✓ yes" if holds else "✗ no") + ("" if sure else ", not for sure")
     return Cell(word, class_="yes" if holds else "no")
+
+
+def _bar(row: Mapping[str, Any]) -> str:
+    """Return a bar as it is read: the sign, the number, whose number that is, and how sure it must be."""
+    if row.get("limit") is None:
+        return "–"
+    margin = f" {row['margin']:+g}" if row.get("margin") else ""
+    whose = f" ({spoken(row['rival'])}{margin})" if row.get("rival") else ""
+    return f"{_sign(row['op'])} {figure(row['limit'])}{whose}{', surely' if row.get('surely') else ''}"
 
 
 def _sign(op: str) -> str:
@@ -173,6 +197,7 @@ def spoken(name: str) -> str:
         "longest": "longest ones",
         "centroid": "most typical",
         "untuned": "untuned model",
+        "live": "earlier model",
         "untuned_sum": "untuned model, whole answers",
         "longer": "the longer answer",
         "shorter": "the shorter answer",

@@ -74,6 +74,7 @@ table code { white-space: nowrap; }
 .mark { display: inline-block; width: 1.25em; font-weight: 700; }
 .accepted .mark, .accepted .word, .yes { color: var(--good); }
 .missed .mark, .missed .word, .no { color: var(--bad); }
+.untold .mark, .untold .word, .maybe { color: var(--muted); }
 .word::after { content: ":"; }
 .reasons, .notes { margin: 0.4rem 0; padding-left: 1.2rem; }
 .notes { color: var(--muted); }
@@ -91,7 +92,7 @@ tr > :last-child { padding-right: 0; }
 thead th { border-bottom: 1px solid var(--rule); vertical-align: bottom; color: var(--muted); font-weight: 550; }
 tbody th { font-weight: 550; min-width: 8rem; }
 th.number, td.number { text-align: right; white-space: nowrap; }
-td.yes, td.no { font-weight: 600; white-space: nowrap; }
+td.yes, td.no, td.maybe { font-weight: 600; white-space: nowrap; }
 th small { display: block; color: var(--muted); font-weight: 400; font-size: 0.86rem; line-height: 1.4; }
 th small { max-width: 22rem; }
 .long { min-width: 15rem; max-width: 30rem; white-space: pre-wrap; font-weight: 400; overflow-wrap: anywhere; }

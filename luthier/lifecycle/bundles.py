@@ -19,8 +19,8 @@ from luthier.evaluate.report import write_report
 from luthier.lifecycle.judging import assess, targets
 from luthier.lifecycle.reference import compared
 from luthier.release.predictor import Predictor, load_predictor
+from luthier.spec.bars import parse_bars
 from luthier.spec.data import DataSection
-from luthier.spec.evaluate import parse_bars
 from luthier.spec.task import Task
 
 _CHUNK = 1024

@@ -11,13 +11,15 @@ from typing import Any
 from luthier.base.errors import Fault, TaskError
 from luthier.base.files import write_json, write_text
 from luthier.data.prepare import Prepared, Watch, prepare, stops, survey
+from luthier.evaluate import bars_on_slices
+from luthier.evaluate import baselines as rivals
 from luthier.evaluate import metrics as measures
 from luthier.lifecycle.augmenting import faults as augment_faults
 from luthier.lifecycle.staged import apart, own_bars, stage_files
 from luthier.lifecycle.staged import data_faults as staged_data_faults
 from luthier.lifecycle.staged import faults as staged_faults
 from luthier.release.folder import bundle_folder
-from luthier.spec.evaluate import parse_bars
+from luthier.spec.bars import Bar, parse_bars
 from luthier.spec.load import TaskFile, load_task
 from luthier.spec.model import ModelSection
 from luthier.spec.prefer import Prefer, idle_keys
@@ -42,6 +44,8 @@ def check_task(file: TaskFile) -> None:
 def _of_one(task: Task) -> list[Fault]:
     bars, _ = parse_bars(task.accept)
     faults = [] if task.stages else measures.check_bars(own_bars(bars), task.task.objective, None)
+    if not task.stages:
+        faults += rivals.check_rivals(bars, task.task.objective, live=task.evaluate.against is not None)
     if task.train.metric != "auto":
         fault = measures.check_metric(task.train.metric, task.task.objective, None, where="train.metric")
         faults += [fault] if fault else []
@@ -53,6 +57,11 @@ def _of_one(task: Task) -> list[Fault]:
         what = "a step of one row has nothing to tell its item apart from"
         faults.append(Fault(what, "train.batch", "Set it to 2 at least; 32 to 128 are usual."))
     return faults + augment_faults(task) + _of_preferences(task) + _of_model(task)
+
+
+def bar_faults(bars: Sequence[Bar], objective: str, data: Prepared) -> list[Fault]:
+    """Return what is wrong with bars once the rows are known: labels and parts of the test rows that are not there."""
+    return [*measures.check_bars(bars, objective, data.labels), *bars_on_slices.check(bars, data.test)]
 
 
 def _of_model(task: Task) -> list[Fault]:
@@ -105,7 +114,7 @@ def _survey(file: TaskFile, data: Prepared, watch: Watch | None) -> dict[str, An
     from luthier.lifecycle.preview import preview
 
     bars, _ = parse_bars(file.task.accept)
-    faults = [*stops(data, file.task.data), *measures.check_bars(bars, file.task.task.objective, data.labels)]
+    faults = [*stops(data, file.task.data), *bar_faults(bars, file.task.task.objective, data)]
     if watch:
         watch("tokens")
     return {

@@ -23,10 +23,9 @@ from luthier.data.leaks import clash_finder
 from luthier.data.prepare import Prepared, prepare
 from luthier.data.ranking import united
 from luthier.data.sources import digest_all
-from luthier.evaluate import metrics as measures
-from luthier.lifecycle.checking import check_task, write_suspects
+from luthier.lifecycle.checking import bar_faults, check_task, write_suspects
 from luthier.lifecycle.round import Round, Run, Watcher
-from luthier.spec.evaluate import parse_bars
+from luthier.spec.bars import parse_bars
 from luthier.spec.load import TaskFile, dump_task, load_task
 
 
@@ -138,7 +137,7 @@ def _go_round(round_: Round, identity: str, judge: bool) -> Run:
     if file.task.task.objective == "rank":
         data = united(data)
     bars, _ = parse_bars(file.task.accept)
-    faults = measures.check_bars(bars, file.task.task.objective, data.labels)
+    faults = bar_faults(bars, file.task.task.objective, data)
     if faults:
         raise TaskError.of(Fault(f.what, f"{file.path}: {f.where}", f.mend) for f in faults)
     from luthier.lifecycle import curving

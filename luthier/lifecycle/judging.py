@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from luthier.base.records import Example, Prediction
 from luthier.data.prepare import Prepared
-from luthier.evaluate import compare, curves, intervals, mistakes, predict, preferences, verdict
+from luthier.evaluate import (
+    bars_on_slices,
+    compare,
+    curves,
+    intervals,
+    mistakes,
+    predict,
+    preferences,
+    slices,
+    verdict,
+)
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.evidence_scores import of_scores
 from luthier.evaluate.evidence_sentences import of_sentences
@@ -20,9 +31,11 @@ from luthier.lifecycle.reference import compared
 from luthier.lifecycle.round import Round
 from luthier.release.bundle import refresh_card
 from luthier.release.predictor import Predictor, load_predictor
-from luthier.spec.evaluate import Bar
+from luthier.spec.bars import LIVE, Bar
 from luthier.spec.task import Task
 
+# A part of the rows may lack labels: there the share that is right says more than a mean over labels.
+SLICED = {"classify": "accuracy"}
 # Fewer rows tell nothing of a score.
 _FEWEST = 20
 
@@ -45,11 +58,13 @@ def judge(
     task = round_.file.task
     predictor = load_predictor(bundle)
     predictions = with_reference(predict_rows(predictor, data.test, task), rivals.get("untuned"))
-    found = assess(task, data.test, predictions, data.labels, bars)
+    earlier = before(round_, data) if task.evaluate.against else None
+    beside = {**rivals, **({LIVE: earlier.predictions} if earlier else {})}
+    found = assess(task, data.test, predictions, data.labels, bars, beside)
     objective = task.task.objective
     found["baselines"] = {n: figures(objective, data.test, p, data.labels) for n, p in rivals.items()}
-    if task.evaluate.against:
-        found["against"] = against(round_, data, predictions)
+    if earlier:
+        found["against"] = against(round_, data, earlier, predictions)
     found |= without_twins(task, data, predictions)
     found["notes"] = [*found["notes"], *_data_notes(found, record["augmented"], objective)]
     round_.timed("evaluate", began)
@@ -108,15 +123,33 @@ EVIDENCE: dict[str, Evidence] = {
 
 
 def assess(
-    task: Task, rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str], bars: Sequence[Bar]
-) -> dict[str, Any]:
-    """Return metrics with intervals, the verdict and the evidence for the report."""
-    objective = task.task.objective
+    task: Task, rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str], bars: Sequence[Bar],
+    rivals: Mapping[str, Sequence[Prediction]] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Return metrics with intervals, the verdict and the evidence for the report.
+
+    Args:
+        rivals: what bars may be held against; a bar on one that is not there is left out, and a note says so.
+    """
+    objective, resamples = task.task.objective, task.evaluate.bootstrap
     groups = [e.group for e in rows] if any(e.group for e in rows) else None
     measured = intervals.evaluate_with_intervals(
-        objective, targets(rows), predictions, labels, groups=groups, resamples=task.evaluate.bootstrap
+        objective, targets(rows), predictions, labels, groups=groups, resamples=resamples
     )
-    found: dict[str, Any] = {**verdict.judge(bars, measured).as_dict(), "metrics": {"test": measured}}
+    held = [bar for bar in bars if bar.rival is None or rivals is not None]
+    measured |= bars_on_slices.measured(held, objective, rows, predictions, labels, resamples=resamples)
+    theirs = bars_on_slices.against_rivals(held, objective, rows, predictions, labels, rivals or {}, resamples=resamples)
+    sizes = bars_on_slices.sizes(held, objective, rows, predictions, labels)
+    found = verdict.judge(held, measured, rivals=theirs, sizes=sizes).as_dict()
+    found["notes"] += [f"{bar}: needs the rivals of a run, so it was not held here." for bar in bars if bar not in held]
+    found |= {"metrics": {"test": measured}}
+    parts = slices.measure(
+        objective, rows, predictions, labels, metric=SLICED.get(objective, measures.DEFAULT[objective]),
+        columns=task.evaluate.slices,
+    )  # fmt: skip
+    if parts:
+        found |= {"slices": parts}
+        found["notes"] += slices.in_words(parts)
     return found | EVIDENCE[objective](rows, predictions, labels, task.evaluate.worst)
 
 
@@ -147,25 +180,32 @@ def without_twins(task: Task, data: Prepared, predictions: Sequence[Prediction])
     return {"without_twins": {"rows": len(data.test) - len(kept), "metrics": measured}}
 
 
-def against(round_: Round, data: Prepared, predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Compare an earlier bundle with the new one on the same test rows."""
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """An earlier bundle with what it says of the test rows."""
+
+    predictor: Predictor
+    predictions: list[Prediction]
+
+
+def before(round_: Round, data: Prepared) -> Earlier:
+    """Let the bundle that `evaluate.against` names answer the test rows."""
     task = round_.file.task
     other = load_predictor(round_.file.resolve(str(task.evaluate.against)))
-    before, _ = compared(other, data.test, predict_rows(other, data.test, task))
-    labels = tuple(dict.fromkeys([*data.labels, *other.labels]))
+    return Earlier(other, compared(other, data.test, predict_rows(other, data.test, task))[0])
+
+
+def against(round_: Round, data: Prepared, earlier: Earlier, predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Compare an earlier bundle with the new one on the same test rows."""
+    task = round_.file.task
     groups = [e.group for e in data.test] if any(e.group for e in data.test) else None
     found = compare.paired(
-        task.task.objective,
-        targets(data.test),
-        before,
-        predictions,
-        labels,
-        groups=groups,
-        resamples=task.evaluate.bootstrap,
-    )
+        task.task.objective, targets(data.test), earlier.predictions, predictions,
+        tuple(dict.fromkeys([*data.labels, *earlier.predictor.labels])), groups=groups, resamples=task.evaluate.bootstrap,
+    )  # fmt: skip
     return {
         "bundle": str(task.evaluate.against),
-        "bundle_id": other.bundle_id,
+        "bundle_id": earlier.predictor.bundle_id,
         "rows": len(data.test),
         "metrics": found,
     }

@@ -9,7 +9,7 @@ from luthier.base.errors import Fault
 from luthier.data import dedupe
 from luthier.data.prepare import Prepared
 from luthier.evaluate import forgetting
-from luthier.spec.evaluate import Bar, parse_bars
+from luthier.spec.bars import Bar, parse_bars
 from luthier.spec.load import TaskFile
 from luthier.spec.stages import Keep
 from luthier.spec.task import Task

@@ -19,7 +19,7 @@ from luthier.lifecycle.round import Round
 from luthier.lifecycle.sequence import Stage, Walk, stage_rounds
 from luthier.objectives import probe
 from luthier.release.folder import link_folder
-from luthier.spec.evaluate import parse_bars
+from luthier.spec.bars import parse_bars
 from luthier.spec.load import dump_task
 from luthier.train import stages
 
@@ -178,7 +178,8 @@ class Judge:
         return low, high
 
     def _verdict(self, found: Any, measured: Any, matrix: Any, lost: Any, spans: Any) -> dict[str, Any]:
-        whole = verdict.judge(self.bars, measured).as_dict()
+        rivals, sizes = self._held(found)
+        whole = verdict.judge(self.bars, measured, rivals=rivals, sizes=sizes).as_dict()
         own = verdict.judge(staged.own_bars(self.bars), found[-1]["metrics"]["test"]).notes
         notes = [note for note in found[-1]["notes"] if note not in own]
         last = {name: value for name, value in found[-1].items() if name not in whole}
@@ -194,6 +195,19 @@ class Judge:
         self.walk.round_.emit("stages_judged", test=matrix, forgetting=sequence["forgetting"])
         return {**last, **whole, "notes": [*whole["notes"], *notes], "metrics": {"test": test}, "sequence": sequence,
                 "stages": per_stage}  # fmt: skip
+
+    def _held(self, found: Any) -> tuple[dict[str, Any], dict[str, int]]:
+        """Return what each stage's bars were held against, by the names that they have in the whole task."""
+        rivals, sizes = {}, {}
+        for stage, one in zip(self.walk.stages, found, strict=True):
+            for row in one["bars"]:
+                for name in (f"{row['metric']}@{stage.name}", *([row["metric"]] if one is found[-1] else [])):
+                    if row.get("rival"):
+                        theirs = None if row["limit"] is None else row["limit"] - row["margin"]
+                        rivals[name] = {"value": theirs, "low": row["difference"][0], "high": row["difference"][1]}
+                    if "rows" in row:
+                        sizes[name] = row["rows"]
+        return rivals, sizes
 
     def _sequence(self, matrix: Any, lost: Any, spans: Any) -> dict[str, Any]:
         intervals = {name: list(span) if span else None for name, span in spans.items()}

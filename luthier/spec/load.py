@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from luthier.base.errors import Fault, TaskError, did_you_mean
-from luthier.spec.evaluate import parse_bars
+from luthier.spec.bars import parse_bars
 from luthier.spec.task import Task
 
 _PATHS = ("data.source", "data.test", "data.valid", "model.base", "evaluate.against", "serve.ledger")
@@ -136,7 +136,8 @@ def _walk(node: Any, prefix: Path_, lines: dict[Path_, int], faults: list[Fault]
 
 
 def _apply(values: dict[str, Any], lines: dict[Path_, int], override: str) -> list[Fault]:
-    key, equals, text = override.partition("=")
+    # The sign of a slice, as in accept.accuracy{channel=email}, is part of the key.
+    key, equals, text = re.match(r"((?:[^={]|\{[^}]*\}?)*)(=?)(.*)", override, re.DOTALL).groups()  # type: ignore[union-attr]
     where = f"--set {override}"
     if not equals or not key.strip():
         return [Fault("an override is section.key=value", where, "For example --set train.epochs=2.")]

@@ -14,7 +14,7 @@ from luthier.base.records import Example, Prediction, Source
 from luthier.evaluate import baselines, curves, metrics, mistakes
 from luthier.evaluate.predict import answered_rows, run
 from luthier.evaluate.verdict import figure, judge
-from luthier.spec.evaluate import Bar
+from luthier.spec.bars import Bar
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 

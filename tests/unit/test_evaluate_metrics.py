@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from luthier.base.records import Prediction
 from luthier.evaluate import metrics
 from luthier.evaluate.text_scores import longest_common, rouge_l, rouge_n, rouge_tokens, token_f1
-from luthier.spec.evaluate import Bar
+from luthier.spec.bars import Bar
 
 LABELS = ("account", "billing", "delivery", "urgent")
 

@@ -18,7 +18,7 @@ from luthier.evaluate.advice import next_steps
 from luthier.evaluate.report import page, write_report
 from luthier.evaluate.report_html import decimal, tag
 from luthier.evaluate.report_style import DARK, LIGHT
-from luthier.spec.evaluate import Bar
+from luthier.spec.bars import Bar
 
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)">&\'"</title>'
 

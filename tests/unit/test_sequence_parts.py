@@ -16,7 +16,7 @@ from luthier.evaluate import forgetting
 from luthier.models.body import own_heads, share
 from luthier.objectives.joined import Joined
 from luthier.objectives.probe import change, probe
-from luthier.spec.evaluate import parse_bars
+from luthier.spec.bars import parse_bars
 from luthier.spec.stages import Keep
 from luthier.train import blend
 from luthier.train.penalty import Pull, fisher

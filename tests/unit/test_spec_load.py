@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.base.errors import TaskError
-from luthier.spec.evaluate import Bar, parse_bars
+from luthier.spec.bars import Bar, parse_bars
 from luthier.spec.load import dump_task, load_task
 
 LEAST = "task: {objective: classify}\ndata: {source: a.csv}\n"
@@ -99,7 +99,7 @@ def test_any_text_is_a_task_or_a_clear_error(text: str) -> None:
 
 
 def test_bars() -> None:
-    bars, wrong = parse_bars({"a": ">= 0.80", "b": "<3", "c": "> 90 %", "d": "0.8", "e": ">= x"})
+    bars, wrong = parse_bars({"a": ">= 0.80", "b": "<3", "c": "> 90 %", "d": "0.8", "e": ">= 0.8.1"})
     assert bars == [Bar("a", ">=", 0.8), Bar("b", "<", 3.0), Bar("c", ">", 0.9)]
     assert [f.where for f in wrong] == ["accept.d", "accept.e"]
     assert bars[0].holds(0.8)

@@ -1,0 +1,72 @@
+"""Bars of every kind as a user writes them: on parts of the rows, against rivals, surely; told before the start where they mean nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from commands import luthier, only_object, refused
+
+
+@pytest.fixture
+def channels(project: Path) -> Path:
+    """The tiny project with a column `channel`."""
+    lines = (project / "messages.csv").read_text().splitlines()
+    rows = [f"{line},{'channel' if i == 0 else ('email', 'phone')[i % 2]}" for i, line in enumerate(lines)]
+    (project / "messages.csv").write_text("\n".join(rows) + "\n")
+    return project
+
+
+def accept(**bars: str) -> list[str]:
+    return [word for name, bar in bars.items() for word in ("--set", f"accept.{name}={bar}")]
+
+
+def test_a_run_is_held_against_parts_and_rivals(channels: Path) -> None:
+    bars = {"accuracy{channel=email}": ">= 0.5", "accuracy{channel:gap}": "<= 0.5", "macro_f1": "> majority + 5 % surely"}
+    done = luthier("run", "task.yaml", "--json", "--junit", "bars.xml", *accept(**bars), cwd=channels)
+    result = only_object(done)
+    assert done.returncode == 0, done.stderr
+    assert set(bars) - {"macro_f1"} <= set(result["metrics"]["test"])
+    folder = channels / result["run"]
+    record = json.loads((folder / "report.json").read_text())
+    held = {bar["metric"]: bar for bar in record["bars"]}
+    assert held["macro_f1"]["rival"] == "majority"
+    assert held["macro_f1"]["limit"] == pytest.approx(record["baselines"]["majority"]["macro_f1"] + 0.05)
+    assert "channel" in record["slices"]["columns"] and record["slices"]["found"]
+    page = (folder / "report.html").read_text()
+    assert "channel=email" in page and 'id="slices"' in page
+    suite = ElementTree.parse(channels / "bars.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("3", "0")
+    # The same bars on a file of later rows: what needs a run's rivals is left out and told.
+    again = luthier("evaluate", folder, "messages.csv", "--column", "text=message", "--column", "label=queue",
+                    "--accept", "accuracy{channel=phone} >= 0.5", "--accept", "macro_f1 > majority", "--json", cwd=channels)  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    told = only_object(again)
+    assert told["metrics"]["test"]["accuracy{channel=phone}"]["value"] > 0.5
+    assert any("macro_f1 > majority: needs the rivals of a run" in note for note in told["notes"])
+
+
+@pytest.mark.parametrize(
+    ("name", "bar", "said"),
+    [
+        ("accuracy{chanel=email}", ">= 0.5", 'no test row has a column "chanel"'),
+        ("accuracy{channel=fax}", ">= 0.5", 'no test row has "fax" in channel'),
+        ("accuracy", ">= tfidf_liner", '"tfidf_liner" is no rival of classify'),
+        ("accuracy", ">= live", "there is no live model to compare with"),
+        ("accuracy{channel:best}", ">= 0.5", '"best" is not known after a column'),
+    ],
+)
+def test_bars_that_mean_nothing_are_told_before_training(channels: Path, name: str, bar: str, said: str) -> None:
+    done = luthier("run", "task.yaml", "--out", "out", *accept(**{name: bar}), cwd=channels)
+    refused(done, f"accept.{name}", said)
+    assert not (channels / "out/checkpoints").exists()
+
+
+def test_few_rows_cannot_tell(channels: Path) -> None:
+    done = luthier("run", "task.yaml", "--json", *accept(**{"accuracy{channel=email}": ">= 0.97"}), cwd=channels)
+    result = only_object(done)
+    assert (result["verdict"], done.returncode) in (("cannot tell", 1), ("missed", 1))
+    if result["verdict"] == "cannot tell":
+        assert "cannot tell" in result["reasons"][0] and "not shown:" in done.stderr
