@@ -109,6 +109,8 @@ class Prediction:
     ``sentences`` in the order of the document, and ``scores`` of all of them by their number; rank: ``items``, the best
     first, with their scores, and their ``names`` where items have ids; the others: ``text``.
 
+    ``refer`` says why a person should answer instead, empty where the answer stands, None where nobody asked for such a rule.
+
     ``measured`` carries sums needed by metrics that no label or text can give, such as ``nll_sum`` (nats) and
     ``token_count`` of the true answer for perplexity.
     """
@@ -123,12 +125,13 @@ class Prediction:
     sentences: tuple[str, ...] | None = None
     items: tuple[tuple[str, float], ...] | None = None
     names: tuple[str, ...] | None = None
+    refer: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the public form: only what this objective predicts."""
         scores = {k: round(float(v), 6) for k, v in (self.scores or {}).items()}
         if self.label is not None:
-            return {"label": self.label, "scores": scores}
+            return {"label": self.label, "scores": scores, **({} if self.refer is None else {"person": self.refer})}
         if self.labels is not None:
             return {"labels": list(self.labels), "scores": scores}
         if self.grades is not None:

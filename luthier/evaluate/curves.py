@@ -65,3 +65,21 @@ def reliability(targets: Sequence[str], predictions: Sequence[Prediction], bins:
             }
         )
     return {"bins": rows}
+
+
+def risk_coverage(targets: Sequence[str], predictions: Sequence[Prediction], max_points: int = 100) -> dict[str, Any]:
+    """Return ``{"coverage", "risk", "confidence"}``: of the surest rows so many are answered, and this share of them is wrong.
+
+    Rows of equal confidence come together; ``confidence`` is the least that is answered. No scores, no curve.
+    """
+    if not predictions or not all(p.scores and p.label in p.scores for p in predictions):
+        return {}
+    confidence = np.array([p.scores[p.label] for p in predictions if p.scores and p.label is not None])
+    wrong = np.array([p.label != t for p, t in zip(predictions, targets, strict=True)], dtype=float)
+    order = np.argsort(-confidence, kind="stable")
+    last_of_tie = np.append(np.diff(confidence[order]) != 0, True)
+    answered = np.arange(1, len(order) + 1)[last_of_tie]
+    risk = np.cumsum(wrong[order])[last_of_tie] / answered
+    kept = np.unique(np.linspace(0, len(answered) - 1, min(max_points, len(answered))).round().astype(int))
+    return {"coverage": (answered[kept] / len(order)).round(5).tolist(), "risk": risk[kept].round(5).tolist(),
+            "confidence": confidence[order][last_of_tie][kept].round(5).tolist()}  # fmt: skip

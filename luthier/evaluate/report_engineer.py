@@ -159,7 +159,41 @@ def curves(record: Mapping[str, Any], plots: Plots) -> list[Html]:
                 "reliability", f"Reliability: dots on the dotted line are honest, below it too sure.{told}", height=420
             )
         )
-    return [tag("div", drawn, class_="pair")] if drawn else []
+    found = record.get("coverage") or {}
+    if found.get("coverage"):
+        plots["coverage"] = report_plots.coverage(found)
+        said = f"Answering only the surest: {_at_coverages(found)}."
+        drawn.append(plot("coverage", said, height=420))
+    return [tag("div", drawn, class_="pair"), *_to_a_person(record)] if drawn else []
+
+
+def _at_coverages(found: Mapping[str, Sequence[float]]) -> str:
+    """Return the error at a few shares of rows answered, in words."""
+    said = []
+    for share in (1.0, 0.9, 0.8, 0.5):
+        places = [i for i, c in enumerate(found["coverage"]) if c <= share + 1e-9]
+        if places:
+            at = places[-1]
+            said.append(f"{found['coverage'][at]:.0%} of the rows, {found['risk'][at]:.1%} wrong (confidence {found['confidence'][at]:.2f} on)")
+    return "; ".join(said)
+
+
+def _to_a_person(record: Mapping[str, Any]) -> list[Html]:
+    """Return the rule by which rows go to a person, with what it does on the test rows."""
+    rule = record.get("answering")
+    if not rule:
+        return []
+    measured = measured_on_test(record)
+    sent, right = (plain_number(measured.get(name)) for name in ("referred", "answered_accuracy"))
+    cuts = [f"a score of {cut:.3f} or more for “{label}”" for label, cut in rule["catch"].items() if cut <= 1]
+    cuts += [f"“{label}” given with less than {cut:.3f}" for label, cut in rule["trust"].items()]
+    cuts += [f"a confidence below {rule['least']:.3f}"] if rule["least"] > 0 else []
+    said = f"To a person go rows with {', or '.join(cuts)}." if cuts else "No row goes to a person by this rule."
+    if sent is not None:
+        said += f" Of the test rows that is {sent:.1%}" + (f"; of the others {right:.1%} get the right label." if right is not None else ".")
+    caught = {name: measured[name] for name in measured if name.startswith("caught[") and name[7:-1] in rule["catch"]}
+    told = [f"{name}: {plain_number(v):.3f}" for name, v in caught.items() if plain_number(v) is not None]
+    return [tag("h3", "What goes to a person"), tag("p", said), tag("p", "; ".join(told)) if told else Html("")]
 
 
 def mistakes(record: Mapping[str, Any], plots: Plots) -> list[Html]:

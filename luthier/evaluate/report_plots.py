@@ -240,3 +240,18 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> Figure:
     xaxis = axis("confidence", range=[-0.03, 1.03])
     yaxis = axis("share that is right", range=[-0.05, 1.06])
     return {"data": traces, "layout": layout(420, xaxis=xaxis, yaxis=yaxis)}
+
+
+def coverage(found: Mapping[str, Sequence[float]]) -> Figure:
+    """Draw the share that is wrong against the share of rows that is answered, the surest first."""
+    words = [
+        f"answer {c:.0%} of the rows, those of confidence {sure:.2f} or more: {r:.1%} are wrong"
+        for c, r, sure in zip(found["coverage"], found["risk"], found["confidence"], strict=True)
+    ]
+    trace = {
+        "type": "scatter", "mode": "lines", "x": list(found["coverage"]), "y": list(found["risk"]),
+        "line": {"color": "@accent", "width": 2, "shape": "hv"}, "text": words, "hovertemplate": "%{text}<extra></extra>",
+    }  # fmt: skip
+    xaxis = axis("share of rows answered, the surest first", range=[-0.03, 1.03], tickformat=".0%")
+    yaxis = axis("share of those that is wrong", rangemode="tozero", tickformat=".0%")
+    return {"data": [trace], "layout": layout(420, xaxis=xaxis, yaxis=yaxis)}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from luthier.base.errors import Fault, TaskError
+from luthier.base.errors import Fault, TaskError, did_you_mean
 from luthier.base.files import write_json, write_text
 from luthier.data.prepare import Prepared, Watch, prepare, stops, survey
 from luthier.evaluate import bars_on_slices
@@ -56,12 +56,27 @@ def _of_one(task: Task) -> list[Fault]:
     if task.task.objective == "rank" and task.train.batch < 2:
         what = "a step of one row has nothing to tell its item apart from"
         faults.append(Fault(what, "train.batch", "Set it to 2 at least; 32 to 128 are usual."))
+    if task.answer.asked and task.task.objective != "classify":
+        faults.append(Fault(f"`{task.task.objective}` has no labels that a person could be asked for", "answer", "Take the section away."))
+    needs = [bar.metric for bar in bars if measures.split_name(bar.plain)[0] in ("referred", "answered_accuracy", "caught")]
+    if needs and not task.answer.asked:
+        mend = "Say in `answer:` which rows go to a person, or take the bar away."
+        faults += [Fault("no row goes to a person in this task", f"accept.{name}", mend) for name in needs]
     return faults + augment_faults(task) + _of_preferences(task) + _of_model(task)
 
 
-def bar_faults(bars: Sequence[Bar], objective: str, data: Prepared) -> list[Fault]:
-    """Return what is wrong with bars once the rows are known: labels and parts of the test rows that are not there."""
-    return [*measures.check_bars(bars, objective, data.labels), *bars_on_slices.check(bars, data.test)]
+def bar_faults(bars: Sequence[Bar], task: Task, data: Prepared) -> list[Fault]:
+    """Return what is wrong once the rows are known: labels that are not there, of bars and answers, and parts of the test rows."""
+    found = [*measures.check_bars(bars, task.task.objective, data.labels), *bars_on_slices.check(bars, data.test)]
+    for key in ("catch", "trust"):
+        for label in getattr(task.answer, key):
+            if label not in data.labels:
+                mend = did_you_mean(label, data.labels) or f"Labels: {', '.join(data.labels[:12])}."
+                found.append(Fault(f'there is no label "{label}"', f"answer.{key}", mend))
+    if task.answer.asked and not len(data.valid):
+        mend = "Give them a share in data.split.valid, or a file in data.valid."
+        found.append(Fault("there are no validation rows to fit thresholds on", "answer", mend))
+    return found
 
 
 def _of_model(task: Task) -> list[Fault]:
@@ -114,7 +129,7 @@ def _survey(file: TaskFile, data: Prepared, watch: Watch | None) -> dict[str, An
     from luthier.lifecycle.preview import preview
 
     bars, _ = parse_bars(file.task.accept)
-    faults = [*stops(data, file.task.data), *bar_faults(bars, file.task.task.objective, data)]
+    faults = [*stops(data, file.task.data), *bar_faults(bars, file.task, data)]
     if watch:
         watch("tokens")
     return {

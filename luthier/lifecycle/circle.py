@@ -137,7 +137,7 @@ def _go_round(round_: Round, identity: str, judge: bool) -> Run:
     if file.task.task.objective == "rank":
         data = united(data)
     bars, _ = parse_bars(file.task.accept)
-    faults = bar_faults(bars, file.task.task.objective, data)
+    faults = bar_faults(bars, file.task, data)
     if faults:
         raise TaskError.of(Fault(f.what, f"{file.path}: {f.where}", f.mend) for f in faults)
     from luthier.lifecycle import curving

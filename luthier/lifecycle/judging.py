@@ -66,7 +66,7 @@ def judge(
     if earlier:
         found["against"] = against(round_, data, earlier, predictions)
     found |= without_twins(task, data, predictions)
-    found["notes"] = [*found["notes"], *_data_notes(found, record["augmented"], objective)]
+    found["notes"] = [*found["notes"], *_data_notes(found, record, objective)]
     round_.timed("evaluate", began)
     kept = {"verdict": found["verdict"], "reasons": found["reasons"], "metrics": found["metrics"]["test"]}
     refresh_card(bundle, kept)
@@ -84,6 +84,7 @@ def _of_labels(
         "per_class": mistakes.per_class(targets(rows), predictions, labels),
         "roc": curves.roc_curves(targets(rows), predictions, labels),
         "reliability": curves.reliability(targets(rows), predictions),
+        "coverage": curves.risk_coverage(targets(rows), predictions),
         "mistakes": mistakes.worst(rows, predictions, worst),
     }
 
@@ -153,9 +154,11 @@ def assess(
     return found | EVIDENCE[objective](rows, predictions, labels, task.evaluate.worst)
 
 
-def _data_notes(found: Mapping[str, Any], augmented: Mapping[str, Any], objective: str) -> list[str]:
-    """Say what the score owes to twins, and what came of augmenting and balancing."""
+def _data_notes(found: Mapping[str, Any], record: Mapping[str, Any], objective: str) -> list[str]:
+    """Say what the score owes to twins, what came of augmenting and balancing, and what thresholds could not promise."""
+    augmented, answering = record["augmented"], record["training"].get("answering", {})
     notes = [f"{name}: {augmented[name]['why']}" for name in ("augment", "balance") if name in augmented]
+    notes += [f"{note}." for note in answering.get("notes", [])]
     metric = measures.DEFAULT[objective]
     alone = found.get("without_twins")
     if alone and alone["metrics"][metric]["value"] is not None:

@@ -27,6 +27,7 @@ from luthier.data.shapes.layout import cell_settings
 from luthier.evaluate import baselines as rivals_
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.report import write_report
+from luthier.lifecycle import settling
 from luthier.lifecycle.augmenting import extend as extend_rows
 from luthier.lifecycle.gauges import Gauge, without_rows
 from luthier.lifecycle.judging import figures, predict_rows
@@ -218,12 +219,10 @@ def train(
         identity=stable_hash([identity, data.report.fingerprint, model.base.found.sha256, extended.record.get("fingerprint")]), emit=round_.emit, stopper=round_.stopper, balance=extended.balance, pull=pull,
         to_the_end=by_contest,
     )  # fmt: skip
-    if model.learner.settles:
-        settled = model.learner.settle(data.valid, Predictor(model.learner).measure(data.valid))
-        if settled:
-            outcome.facts["settled"] = settled
-            round_.emit("settled", **settled)
     temper(model.learner, choice)
+    for name, found in settling.settle(model.learner, data, round_.file.task).items():
+        outcome.facts[name] = found
+        round_.emit(name, **found)
     round_.timed("train", began)
     return outcome
 
@@ -257,6 +256,7 @@ def facts(
             **_chosen(round_), "metric": resolved.train.metric, "best_score": outcome.best_score, "stopped_early": outcome.stopped_early,
             **outcome.facts,
         },
+        "answering": outcome.facts.get("answering", {}).get("rule"),
         "curve": {"steps": outcome.losses, "evaluations": without_rows(outcome.evaluations)},
         "environment": environment(),
     }  # fmt: skip

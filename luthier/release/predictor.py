@@ -16,6 +16,7 @@ from luthier.data.cleaning.clean import Cleaner
 from luthier.models.load import device
 from luthier.objectives import OBJECTIVES, Learner
 from luthier.release.folder import bundle_folder
+from luthier.release.refer import Rule
 
 # Most padded tokens in one forward pass without gradients.
 _MAX_TOKENS = 4096
@@ -33,6 +34,7 @@ class Predictor:
         self.folder = folder or Path()
         self.facts = dict(facts or {})
         self._lock = threading.Lock()
+        self._rule = Rule.from_dict(self.facts.get("answering"))
         # What was cleaned out of the training texts is cleaned out of every question, by the same function.
         self._cleaner = Cleaner.from_dict(self.facts["clean"]) if self.facts.get("clean") else None
 
@@ -82,7 +84,8 @@ class Predictor:
         encoded = [self.learner.encode_input(self._cleaned(self.learner.inputs_of(item)), room=room) for item in items]
         with self._lock:
             self.learner.eval()
-            return _in_pieces(encoded, lambda piece: self.learner.answer(piece, max_new_tokens=room), extra=room)
+            found = _in_pieces(encoded, lambda piece: self.learner.answer(piece, max_new_tokens=room), extra=room)
+        return self._rule.apply(found) if self._rule else found
 
     def measure(self, examples: Sequence[Example]) -> list[Prediction]:
         """Predict, or for a generator weigh the known answer of, each example. A row too long to weigh has no sums."""
@@ -91,7 +94,8 @@ class Predictor:
         with self._lock:
             self.learner.eval()
             found = iter(_in_pieces(fitting, self.learner.measure))
-        return [Prediction() if e is None else next(found) for e in encoded]
+        predictions = [Prediction() if e is None else next(found) for e in encoded]
+        return self._rule.apply(predictions) if self._rule else predictions
 
     def _cleaned(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         if self._cleaner is None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from luthier.spec.common import Section
+from luthier.spec.common import Section, Switch
 
 
 class EvaluateSection(Section):
@@ -19,6 +19,11 @@ class EvaluateSection(Section):
         " the text's length, language and topic, the label, and dates by month.",
     )
     worst: int = Field(20, ge=0, description="How many of the worst mistakes the report shows.")
+    calibrate: Switch = Field(
+        "auto",
+        description="Scale a classifier's scores on the validation rows so that its probabilities are honest (temperature scaling);"
+        " no label changes. `auto` does so from 100 validation rows on.",
+    )
     max_new_tokens: int = Field(256, ge=1, description="Longest generated answer, in tokens.")
     generate_rows: int = Field(
         200, ge=1, description="At most so many test rows are answered in full by a decoder; perplexity uses all rows."

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from luthier.spec.answer import Answer
 from luthier.spec.common import Section
 from luthier.spec.data import DataSection
 from luthier.spec.evaluate import EvaluateSection
@@ -37,6 +38,7 @@ class Task(Section):
         default_factory=list, description="Tasks learnt one after the other by one body; without it there is one."
     )
     keep: Keep = Field(default_factory=Keep, description="What is done against forgetting, between stages.")
+    answer: Answer = Field(default_factory=Answer, description="Which answers go to a person.")
     evaluate: EvaluateSection = Field(default_factory=EvaluateSection, description="How it is measured.")
     accept: dict[str, str] = Field(
         default_factory=dict, description="The definition of done: a bar for each metric named."

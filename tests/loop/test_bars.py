@@ -70,3 +70,30 @@ def test_few_rows_cannot_tell(channels: Path) -> None:
     assert (result["verdict"], done.returncode) in (("cannot tell", 1), ("missed", 1))
     if result["verdict"] == "cannot tell":
         assert "cannot tell" in result["reasons"][0] and "not shown:" in done.stderr
+
+
+def test_unsure_rows_go_to_a_person(channels: Path) -> None:
+    asked = ["--set", "answer.to_person=0.3", "--set", "answer.catch.billing=0.9", "--set", "data.split.valid=0.3"]
+    done = luthier("run", "task.yaml", "--json", *asked, *accept(referred="<= 0.6", **{"caught[billing]": ">= 0.6"}), cwd=channels)
+    result = only_object(done)
+    assert done.returncode == 0, done.stderr
+    measured = result["metrics"]["test"]
+    assert 0 < measured["referred"]["value"] <= 0.6 and measured["answered_accuracy"]["value"] >= measured["accuracy"]["value"]
+    folder = channels / result["run"]
+    facts = json.loads((folder / "bundle/bundle.json").read_text())
+    assert set(facts["answering"]) == {"catch", "trust", "least"}
+    assert "What goes to a person" in (folder / "report.html").read_text()
+    assert "validation rows would go to a person" in done.stderr
+    answered = luthier("predict", folder, "-", text="zzz qqq unheard of\n", cwd=channels)
+    assert "person" in json.loads(answered.stdout.splitlines()[0])
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("answer.catch.biling=0.9", 'there is no label "biling"'),
+        ("accept.referred=<= 0.2", "no row goes to a person in this task"),
+    ],
+)
+def test_rules_that_mean_nothing_are_told(channels: Path, setting: str, said: str) -> None:
+    refused(luthier("run", "task.yaml", "--set", setting, cwd=channels), said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import math
 import warnings
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from luthier.base.records import Prediction
 from luthier.evaluate import metrics
 from luthier.evaluate.text_scores import longest_common, rouge_l, rouge_n, rouge_tokens, token_f1
+from luthier.evaluate.tables.classify import REFERRED
 from luthier.spec.bars import Bar
 
 LABELS = ("account", "billing", "delivery", "urgent")
@@ -195,7 +197,10 @@ def test_generation_without_text_or_measure_is_undefined() -> None:
 
 def test_names_are_what_the_metrics_return() -> None:
     targets, predictions = rows(0, 30)
-    assert list(metrics.classification(targets, predictions, LABELS)) == metrics.names("classify", LABELS)
+    ruled = [replace(p, refer="") for p in predictions]
+    assert list(metrics.classification(targets, ruled, LABELS)) == metrics.names("classify", LABELS)
+    of_a_rule = [n for n in metrics.names("classify", LABELS) if n in REFERRED or n.startswith("caught[")]
+    assert [n for n in metrics.names("classify", LABELS) if n not in of_a_rule] == list(metrics.classification(targets, predictions, LABELS))
     assert list(metrics.generation(["a"], [Prediction(text="a")])) == metrics.names("generate")
     for objective, name in metrics.DEFAULT.items():
         assert name in metrics.names(objective)

@@ -63,7 +63,7 @@ def test_columns_are_chosen_and_named() -> None:
     assert {"channel", "age", "day", "length", "label"} <= set(found)
     assert "customer" not in found, "a name of its own tells nothing"
     assert set(found["day"]) == {"2026-01", "2026-02", "2026-03", "2026-04"}
-    assert len({v for v in found["length"]}) == 3
+    assert len(set(found["length"])) == 3
     priced = [Example(e.id, e.inputs, e.target, e.source, None, {"price": i * 1.5}) for i, e in enumerate(examples)]
     thirds = slice_columns.column_of(priced, "price")
     assert thirds is not None and sorted(thirds.count(v) for v in set(thirds)) == [100, 100, 100]

@@ -23,8 +23,11 @@ OVERALL = (
     "macro_recall",
     "mcc",
 )
-PROBABILISTIC = ("roc_auc", "ece", "brier", "log_loss")
+PROBABILISTIC = ("roc_auc", "ece", "brier", "log_loss", "aurc")
 PER_LABEL = ("f1", "precision", "recall")
+# Where some answers go to a person.
+REFERRED = ("referred", "answered_accuracy")
+CAUGHT = "caught"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +38,7 @@ class ClassifyTable:
     target: Ints
     predicted: Ints
     probabilities: Floats | None
+    referred: NDArray[np.bool_] | None = None
 
     @classmethod
     def of(cls, targets: Sequence[str], predictions: Sequence[Prediction], labels: Sequence[str]) -> ClassifyTable:
@@ -48,6 +52,7 @@ class ClassifyTable:
             np.array([code[t] for t in targets], dtype=np.int64),
             np.array([code[g] for g in given], dtype=np.int64),
             np.array([[p.scores.get(u, 0.0) for u in universe] for p in predictions if p.scores]) if scored else None,
+            np.array([bool(p.refer) for p in predictions]) if any(p.refer is not None for p in predictions) else None,
         )
 
     @property
@@ -56,7 +61,10 @@ class ClassifyTable:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        return (*OVERALL, *PROBABILISTIC, *(f"{kind}[{label}]" for kind in PER_LABEL for label in self.labels))
+        ruled = self.referred is not None
+        kinds = (*PER_LABEL, CAUGHT) if ruled else PER_LABEL
+        overall = (*OVERALL, *PROBABILISTIC, *(REFERRED if ruled else ()))
+        return (*overall, *(f"{kind}[{label}]" for kind in kinds for label in self.labels))
 
     @cached_property
     def true_probability(self) -> Floats:
@@ -93,8 +101,35 @@ class ClassifyTable:
             if self.probabilities is not None:
                 scores[:, 0] = self._roc_auc(weights, support) if ranks else np.nan
                 scores[:, 1] = self._ece(weights)
-                scores[:, 2:] = weights @ np.stack([self._brier, self._log_loss], 1) / weights.sum(1, keepdims=True)
-        return np.hstack([overall, scores, *per_label])
+                scores[:, 2:4] = weights @ np.stack([self._brier, self._log_loss], 1) / weights.sum(1, keepdims=True)
+                scores[:, 4] = self._aurc(weights)
+            if self.referred is None:
+                return np.hstack([overall, scores, *per_label])
+            kept = weights * ~self.referred
+            answered = np.stack([1 - kept.sum(1) / weights.sum(1), (kept * right).sum(1) / kept.sum(1)], 1)
+            safe = right | self.referred
+            caught = tally(self.target[safe], weights[:, safe], len(self.labels)) / support
+        return np.hstack([overall, scores, answered, *per_label, caught])
+
+    @cached_property
+    def _surest(self) -> tuple[Ints, Ints]:
+        """Rows by falling confidence, and for each place the last place of those equally sure: ties stand or fall together."""
+        order = np.argsort(-self.confidence, kind="stable")
+        sorted_ = self.confidence[order]
+        ends = np.flatnonzero(np.append(np.diff(sorted_) != 0, True))
+        return order, ends[np.searchsorted(ends, np.arange(len(order)))]
+
+    def _aurc(self, weights: Floats) -> Floats:
+        """Area under the risk-coverage curve: the mean, over how many of the surest rows are answered, of the share that is wrong.
+
+        Geifman & El-Yaniv 2017, https://arxiv.org/abs/1705.08500. With ties every row of them sees the risk at their end.
+        """
+        order, ends = self._surest
+        ordered = weights[:, order]
+        wrong = (self.target != self.predicted)[order]
+        risk = np.cumsum(ordered * wrong, axis=1)[:, ends] / np.maximum(np.cumsum(ordered, axis=1)[:, ends], 1e-12)
+        area: Floats = (ordered * risk).sum(1) / weights.sum(1)
+        return area
 
     @cached_property
     def _log_loss(self) -> Floats:
@@ -184,8 +219,8 @@ def _overall(support: Floats, guessed: Floats, hits: Floats, per_label: tuple[Fl
 FAMILY = Family(
     table=ClassifyTable.of,
     default="macro_f1",
-    overall=(*OVERALL, *PROBABILISTIC),
-    by_label=PER_LABEL,
+    overall=(*OVERALL, *PROBABILISTIC, *REFERRED),
+    by_label=(*PER_LABEL, CAUGHT),
     shown=("accuracy", "macro_f1", "roc_auc", "ece"),
     words={
         "accuracy": "share of rows that get the right label",
@@ -200,10 +235,14 @@ FAMILY = Family(
         "ece": "how far confidence is from the truth on average: 0 is honest",
         "brier": "squared error of the probabilities: 0 is perfect",
         "log_loss": "mean loss on the true label, in nats: 0 is perfect",
+        "aurc": "share that is wrong, averaged over how many of the surest rows are answered: 0 is perfect",
+        "referred": "share of rows that go to a person",
+        "answered_accuracy": "of the rows that do not go to a person, the share that get the right label",
+        "caught": "of the rows of this label, the share that are given it or go to a person",
         "f1": "harmonic mean of precision and recall for this label",
         "precision": "of the rows given this label, the share that are right",
         "recall": "of the rows of this label, the share that are found",
     },
-    lower_is_better=frozenset({"ece", "brier", "log_loss"}),
+    lower_is_better=frozenset({"ece", "brier", "log_loss", "aurc", "referred"}),
     unbounded=frozenset({"log_loss", "brier", "mcc"}),
 )
