@@ -10,6 +10,7 @@ import numpy as np
 
 from luthier.base.errors import Fault, did_you_mean
 from luthier.base.records import Prediction
+from luthier.evaluate.robust import named
 from luthier.evaluate.tables import FAMILIES, Table, tabulate
 from luthier.spec.bars import Bar
 
@@ -75,6 +76,8 @@ def split_name(metric: str) -> tuple[str, str | None]:
 
 def check_metric(metric: str, objective: str, labels: Sequence[str] | None, *, where: str = "") -> Fault | None:
     """Return what is wrong with a metric's name, or None. Without ``labels`` (not read yet) any label is believed."""
+    if metric in named.names(objective):
+        return None
     kind, label = split_name(metric)
     if label is not None and kind in FAMILIES[objective].by_label:
         if labels is None or label in labels:
@@ -91,7 +94,7 @@ def check_metric(metric: str, objective: str, labels: Sequence[str] | None, *, w
         return Fault(f'"{metric}" is measured label by label', where, f"Write {example} or macro_{metric}.")
     others = " and ".join(o for o in DEFAULT if o != objective and metric in names(o))
     what = f'"{metric}" is a metric of {others}, not of {objective}' if others else f'unknown metric "{metric}"'
-    per_label = names(objective, labels or ())
+    per_label = [*names(objective, labels or ()), *named.names(objective)]
     return Fault(what, where, did_you_mean(metric, per_label) or f"Known for {objective}: {', '.join(known)}.")
 
 

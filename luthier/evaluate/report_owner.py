@@ -10,6 +10,7 @@ from luthier.evaluate.advice import main_metric, measured_on_test, next_steps
 from luthier.evaluate.metrics import LOWER_IS_BETTER, UNBOUNDED, WORDS, split_name
 from luthier.evaluate.report_html import Cell, Column, Html, interval, number, plain_number, plot, table, tag
 from luthier.evaluate.report_plots import Figure, dots
+from luthier.evaluate.robust.named import in_words as robust_words
 from luthier.evaluate.verdict import figure
 from luthier.spec.bars import split_slice
 
@@ -154,7 +155,7 @@ def in_words(metric: str) -> str:
     metric, part = split_slice(metric)
     plain, at, stage = metric.rpartition("@") if "@" in metric else (metric, "", "")
     kind, _ = split_name(plain)
-    words = WORDS.get(kind) or forgetting.WORDS.get(plain.partition("[")[0], "")
+    words = WORDS.get(kind) or robust_words(plain) or forgetting.WORDS.get(plain.partition("[")[0], "")
     of = f", on the rows of {stage} after the last stage" if at else ""
     if part is not None and part.column:
         of += f", where it is worst by {part.column}" if part.over == "worst" else f": how far its best is from its worst by {part.column}"

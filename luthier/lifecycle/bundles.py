@@ -137,7 +137,7 @@ def evaluate(
     facts = predictor.facts
     record = {
         "task": facts["task"], "model": facts.get("model", {}), "bundle": str(predictor.folder), "bundle_id": predictor.bundle_id,
-        "rows": len(rows), "source": source, **assess(task, rows, predictions, predictor.labels, bars),
+        "rows": len(rows), "source": source, **assess(task, rows, predictions, predictor.labels, bars, None, predictor),
     }  # fmt: skip
     record["notes"] = [*record["notes"], *notes]
     record["report"] = str(write_report(record, out)) if out else None

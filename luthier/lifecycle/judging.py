@@ -27,6 +27,7 @@ from luthier.evaluate.evidence_sentences import of_sentences
 from luthier.evaluate.evidence_sets import of_sets
 from luthier.evaluate.evidence_texts import of_texts
 from luthier.evaluate.rewards import with_reference
+from luthier.evaluate.robust import look, named
 from luthier.lifecycle.reference import compared
 from luthier.lifecycle.round import Round
 from luthier.release.bundle import refresh_card
@@ -60,7 +61,7 @@ def judge(
     predictions = with_reference(predict_rows(predictor, data.test, task), rivals.get("untuned"))
     earlier = before(round_, data) if task.evaluate.against else None
     beside = {**rivals, **({LIVE: earlier.predictions} if earlier else {})}
-    found = assess(task, data.test, predictions, data.labels, bars, beside)
+    found = assess(task, data.test, predictions, data.labels, bars, beside, predictor)
     objective = task.task.objective
     found["baselines"] = {n: figures(objective, data.test, p, data.labels) for n, p in rivals.items()}
     if earlier:
@@ -125,11 +126,12 @@ EVIDENCE: dict[str, Evidence] = {
 
 def assess(
     task: Task, rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str], bars: Sequence[Bar],
-    rivals: Mapping[str, Sequence[Prediction]] | None = None,
+    rivals: Mapping[str, Sequence[Prediction]] | None = None, predictor: Predictor | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Return metrics with intervals, the verdict and the evidence for the report.
 
     Args:
+        predictor: answers changed texts; without it none are made.
         rivals: what bars may be held against; a bar on one that is not there is left out, and a note says so.
     """
     objective, resamples = task.task.objective, task.evaluate.bootstrap
@@ -137,6 +139,9 @@ def assess(
     measured = intervals.evaluate_with_intervals(
         objective, targets(rows), predictions, labels, groups=groups, resamples=resamples
     )
+    changed = changes(task, rows, predictions, labels, predictor) if predictor else None
+    if changed:
+        measured |= changed[1]
     held = [bar for bar in bars if bar.rival is None or rivals is not None]
     measured |= bars_on_slices.measured(held, objective, rows, predictions, labels, resamples=resamples)
     theirs = bars_on_slices.against_rivals(held, objective, rows, predictions, labels, rivals or {}, resamples=resamples)
@@ -144,6 +149,7 @@ def assess(
     found = verdict.judge(held, measured, rivals=theirs, sizes=sizes).as_dict()
     found["notes"] += [f"{bar}: needs the rivals of a run, so it was not held here." for bar in bars if bar not in held]
     found |= {"metrics": {"test": measured}}
+    found |= {"robust": changed[0]} if changed else {}
     parts = slices.measure(
         objective, rows, predictions, labels, metric=SLICED.get(objective, measures.DEFAULT[objective]),
         columns=task.evaluate.slices,
@@ -152,6 +158,18 @@ def assess(
         found |= {"slices": parts}
         found["notes"] += slices.in_words(parts)
     return found | EVIDENCE[objective](rows, predictions, labels, task.evaluate.worst)
+
+
+def changes(
+    task: Task, rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str], predictor: Predictor
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Return what changes of the texts do to the answers, with the metrics of it; None where nobody asked, or texts are not read."""
+    if task.evaluate.robust == "off" or task.task.objective not in named.OBJECTIVES or not rows:
+        return None
+    return look.look(
+        task.task.objective, rows, predictions, labels, lambda inputs: predictor.predict(inputs),
+        metric=SLICED.get(task.task.objective, measures.DEFAULT[task.task.objective]), most=task.evaluate.robust_rows,
+    )  # fmt: skip
 
 
 def _data_notes(found: Mapping[str, Any], record: Mapping[str, Any], objective: str) -> list[str]:

@@ -18,6 +18,12 @@ class EvaluateSection(Section):
         description="Columns by whose values the test rows are measured apart. `auto` takes every column with a few values, and"
         " the text's length, language and topic, the label, and dates by month.",
     )
+    robust: Switch = Field(
+        "auto",
+        description="Answer changed test texts too: slips of the keyboard, case, punctuation, planted orders, swapped identities."
+        " `auto` does where texts are read (classify, multilabel, grade).",
+    )
+    robust_rows: int = Field(100, ge=1, description="Test rows that are changed, each in every way.")
     worst: int = Field(20, ge=0, description="How many of the worst mistakes the report shows.")
     calibrate: Switch = Field(
         "auto",

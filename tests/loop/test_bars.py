@@ -24,7 +24,7 @@ def accept(**bars: str) -> list[str]:
 
 
 def test_a_run_is_held_against_parts_and_rivals(channels: Path) -> None:
-    bars = {"accuracy{channel=email}": ">= 0.5", "accuracy{channel:gap}": "<= 0.5", "macro_f1": "> majority + 5 % surely"}
+    bars = {"stable[upper]": ">= 0.2", "accuracy{channel=email}": ">= 0.5", "accuracy{channel:gap}": "<= 0.5", "macro_f1": "> majority + 5 % surely"}
     done = luthier("run", "task.yaml", "--json", "--junit", "bars.xml", *accept(**bars), cwd=channels)
     result = only_object(done)
     assert done.returncode == 0, done.stderr
@@ -36,9 +36,9 @@ def test_a_run_is_held_against_parts_and_rivals(channels: Path) -> None:
     assert held["macro_f1"]["limit"] == pytest.approx(record["baselines"]["majority"]["macro_f1"] + 0.05)
     assert "channel" in record["slices"]["columns"] and record["slices"]["found"]
     page = (folder / "report.html").read_text()
-    assert "channel=email" in page and 'id="slices"' in page
+    assert "channel=email" in page and 'id="slices"' in page and "slips of the keyboard" in page
     suite = ElementTree.parse(channels / "bars.xml").getroot()
-    assert (suite.get("tests"), suite.get("failures")) == ("3", "0")
+    assert (suite.get("tests"), suite.get("failures")) == ("4", "0")
     # The same bars on a file of later rows: what needs a run's rivals is left out and told.
     again = luthier("evaluate", folder, "messages.csv", "--column", "text=message", "--column", "label=queue",
                     "--accept", "accuracy{channel=phone} >= 0.5", "--accept", "macro_f1 > majority", "--json", cwd=channels)  # fmt: skip

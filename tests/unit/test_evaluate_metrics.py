@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 import math
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from luthier.base.records import Prediction
 from luthier.evaluate import metrics
-from luthier.evaluate.text_scores import longest_common, rouge_l, rouge_n, rouge_tokens, token_f1
 from luthier.evaluate.tables.classify import REFERRED
+from luthier.evaluate.text_scores import longest_common, rouge_l, rouge_n, rouge_tokens, token_f1
 from luthier.spec.bars import Bar
 
 LABELS = ("account", "billing", "delivery", "urgent")

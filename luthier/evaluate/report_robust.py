@@ -1,0 +1,53 @@
+"""The part of the report on changed texts: what a change that should not matter did to the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from luthier.evaluate.report_html import Cell, Column, Html, count, interval, number, table, tag
+from luthier.evaluate.report_plots import Figure
+from luthier.evaluate.robust.named import what
+
+
+def robust(record: Mapping[str, Any], plots: dict[str, Figure]) -> list[Html]:
+    """Return a table of changes and one of swapped identities, each with rows whose answer changed to unfold."""
+    del plots
+    found = record.get("robust")
+    if not found or not (found["changes"] or found["swaps"]):
+        return []
+    said = f"{found['rows']} test rows, picked by chance, each changed in every way that applies to it."
+    return [tag("p", said), *_changes(found), *_swaps(found)]
+
+
+def _changes(found: Mapping[str, Any]) -> list[Html]:
+    columns = [Column("Change"), Column("Rows", True), Column("Answered alike", True), Column("95 % interval", True),
+               Column(f"{found['metric']} unchanged", True), Column("changed", True)]  # fmt: skip
+    body: list[list[object]] = [
+        [Cell(tag("span", name, tag("small", what(name))), name), count(one["rows"]), number(one["stable"]), interval(one["stable"]),
+         number(one["unchanged"]), number(one["robust"])]
+        for name, one in found["changes"].items()
+    ]  # fmt: skip
+    parts: list[Html] = [table("Changes that should not matter", columns, body, sortable=True)] if body else []
+    return parts + [_shown(name, one["shown"]) for name, one in found["changes"].items() if one["shown"]]
+
+
+def _swaps(found: Mapping[str, Any]) -> list[Html]:
+    if not found["swaps"]:
+        return [tag("p", "No test row names a person's gender, origin, religion or the like, so swaps of them could not be tried.")]
+    columns = [Column("Swapped"), Column("Rows", True), Column("Swaps", True), Column("Answered alike", True),
+               Column("95 % interval", True), Column("Most changed by")]  # fmt: skip
+    body: list[list[object]] = []
+    for family, one in found["swaps"].items():
+        most = max(one["by_word"], key=lambda w: w["changed"] / w["swaps"])
+        word = f"{most['word']} ({most['changed']} of {most['swaps']})" if most["changed"] else "–"
+        body.append([Cell(family, family), count(one["rows"]), count(one["swaps"]), number(one["stable"]), interval(one["stable"]), Cell(word)])
+    said = "Few words stand for each family: a dependence that is found is real, one that is not found may still be there."
+    parts = [table("Identities swapped for each other", columns, body, sortable=True), tag("p", said)]
+    return parts + [_shown(family, one["shown"]) for family, one in found["swaps"].items() if one["shown"]]
+
+
+def _shown(name: str, rows: list[Mapping[str, Any]]) -> Html:
+    columns = [Column("Changed text"), Column("Answer before"), Column("and after"), Column("True"), Column("Where")]
+    body = [[Cell(r["text"], class_="long"), r["before"], r["after"], r["target"], Cell(tag("code", f"{r['file']}:{r['line']}"))] for r in rows]
+    return tag("details", tag("summary", f"Answers that changed: {name}"), table(f"Answers changed by {name}", columns, body, hide_caption=True))
