@@ -10,6 +10,7 @@ import numpy as np
 
 from luthier.base.errors import Fault, did_you_mean
 from luthier.base.records import Prediction
+from luthier.evaluate import cases
 from luthier.evaluate.robust import named
 from luthier.evaluate.tables import FAMILIES, Table, tabulate
 from luthier.spec.bars import Bar
@@ -76,7 +77,7 @@ def split_name(metric: str) -> tuple[str, str | None]:
 
 def check_metric(metric: str, objective: str, labels: Sequence[str] | None, *, where: str = "") -> Fault | None:
     """Return what is wrong with a metric's name, or None. Without ``labels`` (not read yet) any label is believed."""
-    if metric in named.names(objective):
+    if metric in named.names(objective) or (objective in cases.OBJECTIVES and (metric == cases.ALL or cases.ability_of(metric))):
         return None
     kind, label = split_name(metric)
     if label is not None and kind in FAMILIES[objective].by_label:

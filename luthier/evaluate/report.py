@@ -23,7 +23,7 @@ from luthier.evaluate.report_html import Html, tag
 from luthier.evaluate.report_judged import agreement, chosen
 from luthier.evaluate.report_plots import Figure, plotly_script
 from luthier.evaluate.report_preferences import preferences
-from luthier.evaluate.report_robust import robust
+from luthier.evaluate.report_robust import cases, robust
 from luthier.evaluate.report_script import SCRIPT
 from luthier.evaluate.report_slices import slices
 from luthier.evaluate.report_stages import stages
@@ -37,6 +37,7 @@ PARTS: dict[str, tuple[str, Part]] = {
     "against": ("Against the earlier model", engineer.against),
     "slices": ("Slices", slices),
     "robust": ("Changed texts", robust),
+    "cases": ("Functional tests", cases),
     "errors": ("Confusion", engineer.errors),
     "agreement": ("Given and human scores", agreement),
     "mistakes": ("Worst mistakes", engineer.mistakes),

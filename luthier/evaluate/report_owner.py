@@ -7,6 +7,7 @@ from typing import Any
 
 from luthier.evaluate import forgetting
 from luthier.evaluate.advice import main_metric, measured_on_test, next_steps
+from luthier.evaluate.cases import WORDS as CASE_WORDS
 from luthier.evaluate.metrics import LOWER_IS_BETTER, UNBOUNDED, WORDS, split_name
 from luthier.evaluate.report_html import Cell, Column, Html, interval, number, plain_number, plot, table, tag
 from luthier.evaluate.report_plots import Figure, dots
@@ -155,7 +156,7 @@ def in_words(metric: str) -> str:
     metric, part = split_slice(metric)
     plain, at, stage = metric.rpartition("@") if "@" in metric else (metric, "", "")
     kind, _ = split_name(plain)
-    words = WORDS.get(kind) or robust_words(plain) or forgetting.WORDS.get(plain.partition("[")[0], "")
+    words = WORDS.get(kind) or robust_words(plain) or CASE_WORDS.get(plain.partition("[")[0]) or forgetting.WORDS.get(plain.partition("[")[0], "")
     of = f", on the rows of {stage} after the last stage" if at else ""
     if part is not None and part.column:
         of += f", where it is worst by {part.column}" if part.over == "worst" else f": how far its best is from its worst by {part.column}"

@@ -51,3 +51,19 @@ def _shown(name: str, rows: list[Mapping[str, Any]]) -> Html:
     columns = [Column("Changed text"), Column("Answer before"), Column("and after"), Column("True"), Column("Where")]
     body = [[Cell(r["text"], class_="long"), r["before"], r["after"], r["target"], Cell(tag("code", f"{r['file']}:{r['line']}"))] for r in rows]
     return tag("details", tag("summary", f"Answers that changed: {name}"), table(f"Answers changed by {name}", columns, body, hide_caption=True))
+
+
+def cases(record: Mapping[str, Any], plots: dict[str, Figure]) -> list[Html]:
+    """Return the functional tests by ability, the weakest first, with tests that failed."""
+    del plots
+    found = record.get("cases")
+    if not found:
+        return []
+    said = f"{found['tests']} functional tests, of which {found['value']:.1%} are answered right."
+    columns = [Column("Ability"), Column("Tests", True), Column("Right", True), Column("95 % interval", True), Column("A test that failed")]
+    body: list[list[object]] = []
+    for one in found["abilities"]:
+        failed = one["failed"][0] if one["failed"] else None
+        shown = Cell(f"{failed['text']} → {failed['given']}, not {failed['target']}" if failed else "–", class_="long")
+        body.append([Cell(one["ability"], one["ability"]), count(one["tests"]), number(one), interval(one), shown])
+    return [tag("p", said), table("Abilities, the weakest first", columns, body, sortable=True)]

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import luthier.lifecycle.casing as casing
 from luthier.base.errors import Fault, TaskError, did_you_mean
 from luthier.base.files import write_json, write_text
 from luthier.data.prepare import Prepared, Watch, prepare, stops, survey
-from luthier.evaluate import bars_on_slices
+from luthier.evaluate import bars_on_slices, cases
 from luthier.evaluate import baselines as rivals
 from luthier.evaluate import metrics as measures
 from luthier.lifecycle.augmenting import faults as augment_faults
@@ -56,6 +57,8 @@ def _of_one(task: Task) -> list[Fault]:
     if task.task.objective == "rank" and task.train.batch < 2:
         what = "a step of one row has nothing to tell its item apart from"
         faults.append(Fault(what, "train.batch", "Set it to 2 at least; 32 to 128 are usual."))
+    if task.evaluate.cases is None:
+        faults += cases.check(bars, None)
     if task.answer.asked and task.task.objective != "classify":
         faults.append(Fault(f"`{task.task.objective}` has no labels that a person could be asked for", "answer", "Take the section away."))
     needs = [bar.metric for bar in bars if measures.split_name(bar.plain)[0] in ("referred", "answered_accuracy", "caught")]
@@ -65,9 +68,16 @@ def _of_one(task: Task) -> list[Fault]:
     return faults + augment_faults(task) + _of_preferences(task) + _of_model(task)
 
 
-def bar_faults(bars: Sequence[Bar], task: Task, data: Prepared) -> list[Fault]:
-    """Return what is wrong once the rows are known: labels that are not there, of bars and answers, and parts of the test rows."""
-    found = [*measures.check_bars(bars, task.task.objective, data.labels), *bars_on_slices.check(bars, data.test)]
+def bar_faults(bars: Sequence[Bar], file: TaskFile, data: Prepared) -> list[Fault]:
+    """Return what is wrong once the rows are known: labels that are not there, of bars and answers, and parts of the test rows.
+
+    Raises:
+        TaskError, DataError: functional tests that cannot be read.
+    """
+    task = file.task
+    tested = casing.abilities(file, casing.read_cases(file, data.labels))
+    found = cases.check(bars, tested) if tested is not None else []
+    found += [*measures.check_bars(bars, task.task.objective, data.labels), *bars_on_slices.check(bars, data.test)]
     for key in ("catch", "trust"):
         for label in getattr(task.answer, key):
             if label not in data.labels:
@@ -129,7 +139,7 @@ def _survey(file: TaskFile, data: Prepared, watch: Watch | None) -> dict[str, An
     from luthier.lifecycle.preview import preview
 
     bars, _ = parse_bars(file.task.accept)
-    faults = [*stops(data, file.task.data), *bar_faults(bars, file.task, data)]
+    faults = [*stops(data, file.task.data), *bar_faults(bars, file, data)]
     if watch:
         watch("tokens")
     return {

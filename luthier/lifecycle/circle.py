@@ -83,6 +83,8 @@ def inputs_hash(file: TaskFile) -> str:
     settings = task.model_dump(
         mode="json", exclude={"serve": True, "train": aside, "stages": {"__all__": {"train": aside}}}
     )
+    if task.evaluate.cases is not None:
+        hashes.append(digest_all(task.evaluate.cases.source, file.folder, task.data))
     base = file.resolve(task.model.base)
     weights = [sha256_file(p) for p in sorted(base.glob("*.safetensors"))] if base.is_dir() else []
     return stable_hash([luthier.__version__, settings, hashes, weights])
@@ -137,7 +139,7 @@ def _go_round(round_: Round, identity: str, judge: bool) -> Run:
     if file.task.task.objective == "rank":
         data = united(data)
     bars, _ = parse_bars(file.task.accept)
-    faults = bar_faults(bars, file.task, data)
+    faults = bar_faults(bars, file, data)
     if faults:
         raise TaskError.of(Fault(f.what, f"{file.path}: {f.where}", f.mend) for f in faults)
     from luthier.lifecycle import curving

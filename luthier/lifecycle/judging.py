@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import luthier.lifecycle.casing as casing
 from luthier.base.records import Example, Prediction
 from luthier.data.prepare import Prepared
 from luthier.evaluate import (
     bars_on_slices,
+    cases,
     compare,
     curves,
     intervals,
@@ -33,6 +35,7 @@ from luthier.lifecycle.round import Round
 from luthier.release.bundle import refresh_card
 from luthier.release.predictor import Predictor, load_predictor
 from luthier.spec.bars import LIVE, Bar
+from luthier.spec.load import TaskFile
 from luthier.spec.task import Task
 
 # A part of the rows may lack labels: there the share that is right says more than a mean over labels.
@@ -61,7 +64,9 @@ def judge(
     predictions = with_reference(predict_rows(predictor, data.test, task), rivals.get("untuned"))
     earlier = before(round_, data) if task.evaluate.against else None
     beside = {**rivals, **({LIVE: earlier.predictions} if earlier else {})}
-    found = assess(task, data.test, predictions, data.labels, bars, beside, predictor)
+    tested = of_cases(round_.file, predictor)
+    found = assess(task, data.test, predictions, data.labels, bars, beside, predictor, tested[1])
+    found |= {"cases": tested[0]} if tested[0] else {}
     objective = task.task.objective
     found["baselines"] = {n: figures(objective, data.test, p, data.labels) for n, p in rivals.items()}
     if earlier:
@@ -127,11 +132,13 @@ EVIDENCE: dict[str, Evidence] = {
 def assess(
     task: Task, rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str], bars: Sequence[Bar],
     rivals: Mapping[str, Sequence[Prediction]] | None = None, predictor: Predictor | None = None,
+    more: Mapping[str, intervals.Interval] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Return metrics with intervals, the verdict and the evidence for the report.
 
     Args:
         predictor: answers changed texts; without it none are made.
+        more: what else was measured and can be held against bars.
         rivals: what bars may be held against; a bar on one that is not there is left out, and a note says so.
     """
     objective, resamples = task.task.objective, task.evaluate.bootstrap
@@ -140,8 +147,7 @@ def assess(
         objective, targets(rows), predictions, labels, groups=groups, resamples=resamples
     )
     changed = changes(task, rows, predictions, labels, predictor) if predictor else None
-    if changed:
-        measured |= changed[1]
+    measured |= {**(changed[1] if changed else {}), **(more or {})}
     held = [bar for bar in bars if bar.rival is None or rivals is not None]
     measured |= bars_on_slices.measured(held, objective, rows, predictions, labels, resamples=resamples)
     theirs = bars_on_slices.against_rivals(held, objective, rows, predictions, labels, rivals or {}, resamples=resamples)
@@ -158,6 +164,14 @@ def assess(
         found |= {"slices": parts}
         found["notes"] += slices.in_words(parts)
     return found | EVIDENCE[objective](rows, predictions, labels, task.evaluate.worst)
+
+
+def of_cases(file: TaskFile, predictor: Predictor) -> tuple[dict[str, Any], dict[str, intervals.Interval]]:
+    """Answer the task's functional tests, where it has any."""
+    tests = casing.read_cases(file, predictor.labels)
+    if not tests or file.task.evaluate.cases is None:
+        return {}, {}
+    return cases.judged(tests, predictor.predict([one.inputs for one in tests]), file.task.evaluate.cases.test)
 
 
 def changes(

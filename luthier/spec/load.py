@@ -15,7 +15,7 @@ from luthier.base.errors import Fault, TaskError, did_you_mean
 from luthier.spec.bars import parse_bars
 from luthier.spec.task import Task
 
-_PATHS = ("data.source", "data.test", "data.valid", "model.base", "evaluate.against", "serve.ledger")
+_PATHS = ("data.source", "data.test", "data.valid", "model.base", "evaluate.against", "evaluate.cases.source", "serve.ledger")
 Path_ = tuple[str, ...]
 
 

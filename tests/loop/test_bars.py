@@ -88,6 +88,28 @@ def test_unsure_rows_go_to_a_person(channels: Path) -> None:
     assert "person" in json.loads(answered.stdout.splitlines()[0])
 
 
+def write_cases(folder: Path, label: str = "billing") -> None:
+    lines = ["message,queue,ability", f"the invoice charged me twice,{label},plain", f"INVOICE CHARGED TWICE,{label},capitals",
+             f"my invoice was not charged twice it was charged thrice,{label},negation"]  # fmt: skip
+    (folder / "cases.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_functional_tests_have_pass_rates_and_bars(channels: Path) -> None:
+    write_cases(channels)
+    asked = ["--set", "evaluate.cases.source=cases.csv", "--set", "evaluate.cases.test=ability"]
+    done = luthier("run", "task.yaml", "--json", *asked, *accept(cases=">= 0.3", **{"case[plain]": ">= 0.5"}), cwd=channels)
+    result = only_object(done)
+    record = json.loads((channels / result["run"] / "report.json").read_text())
+    assert record["cases"]["tests"] == 3 and {a["ability"] for a in record["cases"]["abilities"]} == {"plain", "capitals", "negation"}
+    measured = result["metrics"]["test"]
+    assert measured["cases"]["value"] == pytest.approx(sum(measured[f"case[{a}]"]["value"] for a in ("plain", "capitals", "negation")) / 3)
+    assert "Functional tests" in (channels / result["run"] / "report.html").read_text()
+    refused(luthier("run", "task.yaml", *asked, *accept(**{"case[negations]": ">= 0.5"}), cwd=channels), "Did you mean", "case[negations]")
+    write_cases(channels, "biling")
+    refused(luthier("run", "task.yaml", *asked, cwd=channels), "labels that the data lacks: biling")
+    refused(luthier("run", "task.yaml", *accept(cases=">= 0.3"), cwd=channels), "there are no functional tests in this task")
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
