@@ -19,7 +19,7 @@ def read_cases(file: TaskFile, labels: Sequence[str]) -> list[Example] | None:
         DataError: the file cannot be read.
     """
     asked, objective = file.task.evaluate.cases, file.task.task.objective
-    if asked is None:
+    if asked.source is None:
         return None
     where = f"{file.path}: evaluate.cases"
     if objective not in cases_.OBJECTIVES:
@@ -42,4 +42,4 @@ def read_cases(file: TaskFile, labels: Sequence[str]) -> list[Example] | None:
 def abilities(file: TaskFile, cases: Sequence[Example] | None) -> list[str] | None:
     """Return the abilities that are tested; None where nothing is."""
     asked = file.task.evaluate.cases
-    return None if cases is None or asked is None else sorted({str(case.extra.get(asked.test)) for case in cases})
+    return None if cases is None else sorted({str(case.extra.get(asked.test)) for case in cases})

@@ -57,7 +57,7 @@ def _of_one(task: Task) -> list[Fault]:
     if task.task.objective == "rank" and task.train.batch < 2:
         what = "a step of one row has nothing to tell its item apart from"
         faults.append(Fault(what, "train.batch", "Set it to 2 at least; 32 to 128 are usual."))
-    if task.evaluate.cases is None:
+    if task.evaluate.cases.source is None:
         faults += cases.check(bars, None)
     if task.answer.asked and task.task.objective != "classify":
         faults.append(Fault(f"`{task.task.objective}` has no labels that a person could be asked for", "answer", "Take the section away."))

@@ -83,7 +83,7 @@ def inputs_hash(file: TaskFile) -> str:
     settings = task.model_dump(
         mode="json", exclude={"serve": True, "train": aside, "stages": {"__all__": {"train": aside}}}
     )
-    if task.evaluate.cases is not None:
+    if task.evaluate.cases.source is not None:
         hashes.append(digest_all(task.evaluate.cases.source, file.folder, task.data))
     base = file.resolve(task.model.base)
     weights = [sha256_file(p) for p in sorted(base.glob("*.safetensors"))] if base.is_dir() else []

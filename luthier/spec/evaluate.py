@@ -12,7 +12,7 @@ from luthier.spec.common import Section, Switch
 class Cases(Section):
     """Functional tests: short texts made to show one ability each, in the way of HateCheck and CheckList."""
 
-    source: str | list[str] = Field(description="A file, a folder, a glob, or a list of them, as data.source.")
+    source: str | list[str] | None = Field(None, description="A file, a folder, a glob, or a list of them, as data.source.")
     columns: dict[str, str] = Field(
         default_factory=dict, description="Which column is what: those of data.columns, if not said otherwise."
     )
@@ -28,8 +28,9 @@ class EvaluateSection(Section):
         description="Columns by whose values the test rows are measured apart. `auto` takes every column with a few values, and"
         " the text's length, language and topic, the label, and dates by month.",
     )
-    cases: Cases | None = Field(
-        None, description="Functional tests for classify and multilabel: no row is learnt from, and each ability has a pass rate of its own."
+    cases: Cases = Field(
+        default_factory=Cases,
+        description="Functional tests for classify and multilabel: no row is learnt from, and each ability has a pass rate of its own.",
     )
     robust: Switch = Field(
         "auto",
