@@ -128,12 +128,13 @@ RIVALS: dict[str, Rivals] = {
     "prefer": by_length,
 }
 
-# What a bar may be held against, by the names that the functions above give; `untuned` where the model can be asked untuned.
+# What a bar may be held against, by the names that the functions above give; `frozen_linear` and
+# `nearest_rows` rest on the network's own vectors (lifecycle/frozen_rivals.py), `untuned` is there where the model can be asked untuned.
 NAMES: dict[str, tuple[str, ...]] = {
-    "classify": ("majority", "tfidf_linear", "untuned"),
-    "multilabel": ("majority", "tfidf_linear"),
-    "grade": ("mean", "length", "tfidf_ridge"),
-    "extract": (*(f"lead_{n}" for n in LEADS), "longest", "centroid"),
+    "classify": ("majority", "tfidf_linear", "frozen_linear", "nearest_rows", "untuned"),
+    "multilabel": ("majority", "tfidf_linear", "frozen_linear"),
+    "grade": ("mean", "length", "tfidf_ridge", "frozen_linear"),
+    "extract": (*(f"lead_{n}" for n in LEADS), "longest", "centroid", "frozen_linear"),
     "rank": ("popularity", "item_knn", "bm25", "untuned"),
     "text": ("byte_5gram", "untuned"),
     "prefer": ("longer", "shorter", "untuned", "untuned_sum"),

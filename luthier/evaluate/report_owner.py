@@ -199,6 +199,8 @@ def spoken(name: str) -> str:
         "longest": "longest ones",
         "centroid": "most typical",
         "untuned": "untuned model",
+        "frozen_linear": "untuned model, linear head",
+        "nearest_rows": "nearest train rows",
         "live": "earlier model",
         "untuned_sum": "untuned model, whole answers",
         "longer": "the longer answer",

@@ -27,7 +27,7 @@ from luthier.data.shapes.layout import cell_settings
 from luthier.evaluate import baselines as rivals_
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.report import write_report
-from luthier.lifecycle import settling
+from luthier.lifecycle import frozen_rivals, settling
 from luthier.lifecycle.augmenting import extend as extend_rows
 from luthier.lifecycle.gauges import Gauge, without_rows
 from luthier.lifecycle.judging import figures, predict_rows
@@ -154,6 +154,9 @@ def baselines(round_: Round, data: Prepared, model: Model) -> dict[str, list[Pre
     found: dict[str, list[Prediction]] = {}
     if make := rivals_.RIVALS.get(task.task.objective):
         found |= make(data.train, data.test, data.items or data.labels)
+    found |= frozen_rivals.frozen(
+        model.learner, data.train, data.test, lambda: predict_rows(Predictor(model.learner), data.test, task), seed=task.train.seed
+    )
     if model.learner.writes or model.learner.measures or model.learner.ready:
         untuned = predict_rows(Predictor(model.learner), data.test, task)
         found |= rivals_.of_untuned(task.task.objective, untuned)

@@ -25,6 +25,8 @@ _WRAPPERS: dict[str, Callable[[nn.Module, TrainSection, tuple[str, ...]], nn.Mod
     "prefix": tuners.prefix,
 }
 # Methods without parameters of their own in each layer: rates by layer mean nothing for them.
+# What is put in changes what the network says before anything has learnt, if only by rounding.
+SHIFTS = frozenset(("adapters", "prompt", "prefix"))
 _NO_LAYERS = frozenset(("head", "prototypes", "neighbours", "prompt", "prefix"))
 
 

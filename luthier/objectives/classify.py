@@ -18,13 +18,13 @@ from luthier.models import methods, virtual
 from luthier.models.catalogue import Found
 from luthier.models.load import Base, open_base, open_classifier, open_encoder
 from luthier.objectives.contrast import contrastive_loss
-from luthier.objectives.cut import gathered
+from luthier.objectives.cut import Kept
 from luthier.objectives.encoder import pooled, width
 from luthier.objectives.heads import use
 from luthier.objectives.heads.stored import load_head, save_head
 from luthier.objectives.labelled import Labelled
 from luthier.objectives.learner import Batch, Learner
-from luthier.objectives.linear import fit_head
+from luthier.objectives.linear import Fit, fit_head
 from luthier.objectives.score_labels import LabelScorer
 from luthier.prompts.encode import encode_text
 from luthier.spec.model import ModelSection
@@ -59,6 +59,7 @@ class Classifier(Labelled):
         self.known_heads: dict[Any, Any] = {}
         self._chosen: Mapping[str, Any] = {}
         self._contrast = False
+        self.frozen = Kept()
 
     @classmethod
     def create(
@@ -94,15 +95,25 @@ class Classifier(Labelled):
             self._chosen = use.begin(self, rows, method=train.method, seed=train.seed, weights=weights)
             return {"head": self._chosen}
         began = time.monotonic()
-        labels = [int(row.label) for row in rows if row.label is not None]
-        self.eval()
-        fit = fit_head(gathered(rows, self.head_features), labels, len(self.labels),
-                       seed=derive_seed(train.seed, "head"), weights_N=weights)  # fmt: skip
+        fit = self.linear(rows, seed=train.seed, weights=weights)
         self.set_head(fit.weight_CD, fit.bias_C)
         self._chosen = {"strength": fit.strength, "text_weight": 0.0, "seconds": round(time.monotonic() - began, 2)}
         if fit.accuracy == fit.accuracy:
             self._chosen["held_out_accuracy"] = round(fit.accuracy, 4)
         return {"head": self._chosen}
+
+    def linear(self, rows: Sequence[Encoded], *, seed: int, weights: Sequence[float] | None = None) -> Fit:
+        """Return a logistic regression on the frozen features, fitted once for the same rows."""
+        self.eval()
+        features_ND = self.frozen.of(rows, self.head_features)
+        labels = [int(row.label) for row in rows if row.label is not None]
+        key = ("linear fit", seed, len(rows), hash(tuple((row.ids, row.label) for row in rows)))
+        if weights is not None or key not in self.known_heads:
+            fit = fit_head(features_ND, labels, len(self.labels), seed=derive_seed(seed, "head"), weights_N=weights)
+            if weights is not None:
+                return fit
+            self.known_heads[key] = fit
+        return self.known_heads[key]
 
     def resumed(self, facts: Mapping[str, Any]) -> None:
         self._chosen = facts.get("head", {})

@@ -30,3 +30,22 @@ def gathered(
         for row, vector in zip(piece, make([rows[r] for r in piece]), strict=True):
             found[row] = vector
     return torch.stack(found)
+
+
+class Kept:
+    """What :func:`gathered` gave for one set of rows, so that two who ask before anything has learnt compute it once."""
+
+    def __init__(self) -> None:
+        self._key: tuple[int, int] | None = None
+        self._found = torch.empty(0)
+
+    def of(self, rows: Sequence[Encoded], make: Callable[[Sequence[Encoded]], torch.Tensor]) -> torch.Tensor:
+        """Return (N, ...), computed now or remembered of the same rows in the same order."""
+        key = (len(rows), hash(tuple(row.ids for row in rows)))
+        if key != self._key:
+            self._key, self._found = key, gathered(rows, make)
+        return self._found
+
+    def forget(self) -> None:
+        """Hold it no longer: the network learns, or reads otherwise than before."""
+        self._key, self._found = None, torch.empty(0)

@@ -19,6 +19,7 @@ from luthier.base.seeds import derive_seed
 from luthier.models import methods, virtual
 from luthier.models.catalogue import Found
 from luthier.models.load import Base, open_base, open_encoder
+from luthier.objectives.cut import Kept
 from luthier.objectives.heads.stored import load_linear, save_head
 from luthier.objectives.learner import Batch, Learner
 from luthier.prompts.encode import encode_text
@@ -88,6 +89,7 @@ class Encoder(Learner):
         self.labels = labels
         self.max_tokens = max_tokens
         self.known = dict(known or {})
+        self.frozen = Kept()
 
     @classmethod
     def inputs_wide(cls, network: nn.Module) -> int:

@@ -12,7 +12,6 @@ from torch import nn
 from luthier.base.records import Encoded, Example, Prediction
 from luthier.base.scales import scale_of, told_for
 from luthier.models.load import Base
-from luthier.objectives.cut import gathered
 from luthier.objectives.encoder import Encoder, width
 from luthier.objectives.learner import Batch
 from luthier.objectives.linear_scores import fit_scores
@@ -81,7 +80,7 @@ class Grader(Encoder):
     def fit_head(self, rows: Sequence[Encoded], *, seed: int) -> dict[str, Any]:
         """Fit the head on the frozen features by ridge regression."""
         wanted_NT = self._standard(torch.tensor([row.values for row in rows]))
-        fit = fit_scores(gathered(rows, self.head_features), wanted_NT, seed=seed)
+        fit = fit_scores(self.frozen.of(rows, self.head_features), wanted_NT, seed=seed)
         self.set_head(fit.weight_TD, fit.bias_T)
         error = {"held_out_error": round(fit.error, 4)} if fit.error == fit.error else {}
         return {"penalty": fit.penalty, **error}

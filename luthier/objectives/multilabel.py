@@ -11,7 +11,6 @@ import torch.nn.functional as F
 
 from luthier.base.cuts import best_cuts
 from luthier.base.records import Encoded, Example, Prediction
-from luthier.objectives.cut import gathered
 from luthier.objectives.encoder import Encoder
 from luthier.objectives.learner import Batch
 from luthier.objectives.linear_sets import fit_sets
@@ -40,7 +39,7 @@ class MultiLabeller(Encoder):
     def fit_head(self, rows: Sequence[Encoded], *, seed: int) -> dict[str, Any]:
         """Fit the head on the frozen features, label by label, and set the cuts by its out-of-fold scores."""
         truth_NL = torch.tensor([row.values for row in rows])
-        fit = fit_sets(gathered(rows, self.head_features), truth_NL, seed=seed)
+        fit = fit_sets(self.frozen.of(rows, self.head_features), truth_NL, seed=seed)
         self.set_head(fit.weight_LD, fit.bias_L)
         if fit.out_of_fold_NL is not None:
             self.known["cuts"] = best_cuts(fit.out_of_fold_NL, truth_NL.numpy()[fit.folded_N])

@@ -16,8 +16,9 @@ from luthier.base.interrupt import Stopper
 from luthier.base.records import Encoded, Example, StepReport, Tagged
 from luthier.base.seeds import derive_seed, stable_hash
 from luthier.data.augment.balance import Balance
-from luthier.models import freeze
+from luthier.models import freeze, methods
 from luthier.models.methods import Counted, count, load_trained_state
+from luthier.objectives.cut import Kept
 from luthier.objectives.heads.near import NearestRows
 from luthier.objectives.heads.use import ENDS
 from luthier.objectives.joined import Joined
@@ -72,6 +73,8 @@ def fit(
         torch.set_num_threads(section.threads)
     torch.manual_seed(derive_seed(section.seed, "weights"))
     learner.prepare_training(section)
+    if section.method in methods.SHIFTS:
+        forget(learner)
     rows, names = encode_all(learner, learner.choose(examples), emit)
     plan = make_plan(section, rows=len(rows))
     with precision(learner, plan):
@@ -134,6 +137,13 @@ def _balance(learner: Learner, rows: Sequence[Encoded], balance: Balance | None)
     return [1.0 if row.label is None or isinstance(row, Tagged) else by_label[row.label] for row in rows]
 
 
+def forget(learner: Learner) -> None:
+    """Let go of features of the network as it was: it learns, or reads otherwise."""
+    inner = learner.current if isinstance(learner, Joined) else learner
+    if isinstance(kept := getattr(inner, "frozen", None), Kept):
+        kept.forget()
+
+
 class _Run:
     """The state of one run; its methods are the phases of :func:`fit`."""
 
@@ -172,6 +182,7 @@ class _Run:
         for name, facts in begun.items():
             self.progress.facts[name] = facts
             self.emit(name, **facts)
+        forget(self.learner)
         torch.manual_seed(derive_seed(self.section.seed, "training"))
         self._evaluate()
 

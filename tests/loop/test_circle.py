@@ -38,7 +38,7 @@ def test_run_ends_with_a_verdict_and_all_files(project: Path) -> None:
     assert wanted <= set(result["metrics"]["test"])
     metric = result["metrics"]["test"]["macro_f1"]
     assert metric["low"] <= metric["value"] <= metric["high"]
-    assert set(result["baselines"]) == {"majority", "tfidf_linear"}
+    assert set(result["baselines"]) == {"majority", "tfidf_linear", "frozen_linear", "nearest_rows"}
     assert {"prepare", "train", "evaluate"} <= set(result["seconds"])
     assert result["peak_memory_mb"] > 50
     assert str(project) not in (folder / "manifest.json").read_text()

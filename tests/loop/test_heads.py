@@ -30,16 +30,16 @@ TASK = (
 )
 KINDS = {
     "multilabel": SimpleNamespace(
-        ending="csv", columns="{text: note, label: tags}", bar="micro_f1", rivals={"majority", "tfidf_linear"},
+        ending="csv", columns="{text: note, label: tags}", bar="micro_f1", rivals={"majority", "tfidf_linear", "frozen_linear"},
         answer={"labels", "scores"}, section="Worst mistakes",
     ),
     "grade": SimpleNamespace(
-        ending="csv", columns="{text: note, score: [content, length]}", bar="rmse", rivals={"mean", "length", "tfidf_ridge"},
+        ending="csv", columns="{text: note, score: [content, length]}", bar="rmse", rivals={"mean", "length", "tfidf_ridge", "frozen_linear"},
         answer={"score", "grades"}, section="Given and human scores",
     ),
     "extract": SimpleNamespace(
         ending="jsonl", columns="{text: note, summary: summary}", bar="rouge1",
-        rivals={"lead_1", "lead_2", "lead_3", "longest", "centroid"}, answer={"sentences", "text"}, section="Chosen sentences",
+        rivals={"lead_1", "lead_2", "lead_3", "longest", "centroid", "frozen_linear"}, answer={"sentences", "text"}, section="Chosen sentences",
     ),
 }  # fmt: skip
 

@@ -49,13 +49,15 @@ def encoded_texts(learner: Any) -> tuple[list[Encoded], list[int]]:
     return rows, [index for index, _ in told]
 
 
-def sample_of(learner: Any, rows: Sequence[Encoded], weights: Sequence[float] | None = None) -> tuple[Sample, float]:
+def sample_of(
+    learner: Any, rows: Sequence[Encoded], weights: Sequence[float] | None = None, *, learnt: bool = False
+) -> tuple[Sample, float]:
     """Return the rows' vectors as the head sees them, divided by their mean length, and that length.
 
-    Sentence encoders give vectors of length 1; those of others are brought near it, so that settings mean the same.
+    ``learnt``: the network is not what it was, so what is remembered of it does not hold. Sentence encoders give vectors of length 1; those of others are brought near it, so that settings mean the same.
     """
     learner.eval()
-    vectors_ND = gathered(rows, learner.head_features).numpy()
+    vectors_ND = (gathered(rows, learner.head_features) if learnt else learner.frozen.of(rows, learner.head_features)).numpy()
     length = float(np.linalg.norm(vectors_ND, axis=1).mean()) or 1.0
     texts, told = encoded_texts(learner)
     texts_MD = gathered(texts, learner.head_features).numpy() / length if texts else None
@@ -113,6 +115,6 @@ def refit(learner: Any, rows: Sequence[Encoded], *, facts: Mapping[str, Any], we
 
     Rows that the body was tuned on cannot say how strong the penalty should be: they fall apart by class whatever it is.
     """
-    sample, length = sample_of(learner, rows, weights)
+    sample, length = sample_of(learner, rows, weights, learnt=True)
     settings = {"strength": float(facts.get("strength", 10.0)), "text_weight": float(facts.get("text_weight", 0.0))}
     put(learner, choosing.refit("linear", settings, sample), length)
