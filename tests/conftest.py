@@ -93,6 +93,19 @@ def tiny_qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_mistral(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Mistral of two layers whose attention looks back eight tokens."""
+    from transformers import MistralConfig, MistralForCausalLM
+
+    tokenizer = _bpe(bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+    config = MistralConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+                           num_key_value_heads=2, intermediate_size=64, max_position_embeddings=256, sliding_window=8,
+                           bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+                           pad_token_id=tokenizer.pad_token_id)  # fmt: skip
+    return _save(tmp_path_factory.mktemp("tiny") / "mistral", MistralForCausalLM, config, tokenizer)
+
+
+@pytest.fixture(scope="session")
 def tiny_gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Gemma 2 of two layers: one looks at a sliding window of 16 tokens; scores are capped."""
     from transformers import Gemma2Config, Gemma2ForCausalLM

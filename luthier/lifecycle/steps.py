@@ -18,6 +18,7 @@ import transformers
 
 import luthier
 from luthier.base.errors import Fault, ModelError, TaskError, did_you_mean
+from luthier.base.events import Emit, silent
 from luthier.base.files import read_json, write_json
 from luthier.base.records import Example, Prediction
 from luthier.base.seeds import stable_hash
@@ -41,7 +42,7 @@ from luthier.release.bundle import write_bundle
 from luthier.release.predictor import Predictor
 from luthier.spec.task import Task
 from luthier.spec.train import TrainSection
-from luthier.train import defaults
+from luthier.train import defaults, speed
 from luthier.train.choose import Choice, choose_method
 from luthier.train.few.contest import temper
 from luthier.train.penalty import Penalty
@@ -108,7 +109,7 @@ def resolve(round_: Round, data: Prepared, model: Model, *, contests: bool = Tru
     """Return the task with every `auto` of its training section decided; `contests` as in ``choose_method``."""
     task = round_.file.task
     section = task.train.model_copy(update={"method": _choose(round_, data, model, contests=contests).method})
-    train = settle(section, objective=task.task.objective, rows=len(data.train), learner=model.learner)
+    train = settle(section, objective=task.task.objective, rows=len(data.train), learner=model.learner, emit=round_.emit)
     if train.metric == "auto":
         train = train.model_copy(update={"metric": measures.CHOOSES[task.task.objective]})
     fault = measures.check_metric(train.metric, task.task.objective, data.labels, where="train.metric")
@@ -119,9 +120,17 @@ def resolve(round_: Round, data: Prepared, model: Model, *, contests: bool = Tru
     )
 
 
-def settle(section: TrainSection, *, objective: str, rows: int, learner: Learner) -> TrainSection:
+def settle(
+    section: TrainSection, *, objective: str, rows: int, learner: Learner, emit: Emit = silent
+) -> TrainSection:
     """Return a section whose method is chosen with every other `auto` decided, by the learner where it knows better."""
-    return defaults.resolve(learner.decide(section), objective=objective, rows=rows, rates=learner.rates)
+    section = learner.decide(section)
+    chosen = speed.choose(section, rows=rows, learner=learner)
+    if learner.device.type == "cuda":
+        for setting in chosen:
+            emit("speed", key=setting.key, value=setting.value, why=setting.why, said=f"speed    {setting}")
+    section = section.model_copy(update={setting.key: setting.value for setting in chosen})
+    return defaults.resolve(section, objective=objective, rows=rows, rates=learner.rates)
 
 
 def _choose(round_: Round, data: Prepared, model: Model, *, contests: bool = True) -> Choice:

@@ -272,3 +272,10 @@ def _attention(model_type: str, family: Any) -> str:
 def device() -> torch.device:
     """Return the device that networks run on here."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def moved(tensor: torch.Tensor | None, where: torch.device) -> torch.Tensor | None:
+    """Return a tensor made on the host, on a device; from pinned memory a GPU fetches it while the host goes on."""
+    if tensor is None or where.type == "cpu":
+        return tensor
+    return (tensor.pin_memory() if where.type == "cuda" else tensor).to(where, non_blocking=True)

@@ -14,7 +14,8 @@ from torch import nn
 class LowRankLinear(torch.autograd.Function):
     """``x W^T + b + s (x A^T) B^T`` with W and b frozen: the update is added in place, forwards and backwards.
 
-    Shapes: x (N, in), W (out, in), A (r, in), B (out, r). Nothing of size (N, out) is made twice, where peft makes three.
+    Shapes: x (N, in), W (out, in), A (r, in), B (out, r), all of one type but A and B, whose gradients come in their own.
+    Nothing of size (N, out) is made twice, where peft makes three.
     """
 
     @staticmethod
@@ -22,11 +23,13 @@ class LowRankLinear(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, down: torch.Tensor, up: torch.Tensor,
         scale: float,
     ) -> torch.Tensor:  # fmt: skip
-        low = x @ down.T
-        result = F.linear(x, weight, bias)
-        result.addmm_(low, up.T, alpha=scale)
-        ctx.save_for_backward(x, weight, down, up, low)
-        ctx.scale = scale
+        with torch.autocast(x.device.type, enabled=False):
+            down_, up_ = down.to(x.dtype), up.to(x.dtype)
+            low = x @ down_.T
+            result = F.linear(x, weight, bias)
+            result.addmm_(low, up_.T, alpha=scale)
+        ctx.save_for_backward(x, weight, down_, up_, low)
+        ctx.scale, ctx.dtype = scale, down.dtype
         return result
 
     @staticmethod
@@ -37,14 +40,15 @@ class LowRankLinear(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             grad_x = upstream @ weight
             grad_x.addmm_(back, down)
-        return grad_x, None, None, back.T @ x, (upstream.T @ low).mul_(ctx.scale), None
+        grad_down, grad_up = back.T @ x, (upstream.T @ low).mul_(ctx.scale)
+        return grad_x, None, None, grad_down.to(ctx.dtype), grad_up.to(ctx.dtype), None
 
 
 def use_one_pass(network: nn.Module) -> int:
     """Give every plain adapter of ``network`` the one-pass forward; return how many. Others keep peft's own.
 
-    Plain is: one adapter on an ``nn.Linear`` without dropout or a variant such as DoRA. What is merged, switched off,
-    in another precision or under autocast goes through peft at the time it is called.
+    Plain is: one adapter on an ``nn.Linear`` without dropout or a variant such as DoRA. What is merged or switched off goes
+    through peft at the time it is called.
     """
     changed = 0
     for module in network.modules():
@@ -69,10 +73,45 @@ def _is_plain(module: Linear) -> bool:
 def _forward(self: Linear, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     base = self.base_layer
     name = next(iter(self.lora_A))
-    down, up = self.lora_A[name].weight, self.lora_B[name].weight
-    plain = not (args or kwargs or self.merged or self.disable_adapters or torch.is_autocast_enabled(x.device.type))
-    if not plain or self.active_adapters != [name] or not x.dtype == base.weight.dtype == down.dtype == up.dtype:
+    if args or kwargs or self.merged or self.disable_adapters or self.active_adapters != [name]:
+        if base.weight.dtype == torch.bfloat16 and x.dtype == torch.float32 and self.disable_adapters:
+            return F.linear(x, base.weight.to(x.dtype), base.bias)
         return Linear.forward(self, x, *args, **kwargs)
-    flat = x.reshape(-1, x.shape[-1])
-    result = LowRankLinear.apply(flat, base.weight, base.bias, down, up, float(self.scaling[name]))
+    down, up = self.lora_A[name].weight, self.lora_B[name].weight
+    kind = x.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    # A weight held in half is turned on the way: outside autocast what is measured is the network in float32.
+    flat, weight = x.reshape(-1, x.shape[-1]).to(dtype), base.weight.to(dtype)
+    bias = None if base.bias is None else base.bias.to(dtype)
+    result = LowRankLinear.apply(flat, weight, bias, down, up, float(self.scaling[name]))
     return result.view(*x.shape[:-1], result.shape[-1])
+
+
+@torch.no_grad()
+def hold_half(network: nn.Module) -> int:
+    """Keep the frozen weights under plain adapters in bfloat16 where no bit is lost by it; return how many bytes that saves.
+
+    Most decoders are published in bfloat16, so float32 only doubles what they take. What is delivered is the same: merging
+    turns them back first (:func:`hold_whole`).
+    """
+    saved = 0
+    for module in network.modules():
+        if _is_ours(module):
+            weight = module.base_layer.weight
+            half = weight.to(torch.bfloat16)
+            if weight.dtype == torch.float32 and torch.equal(half.float(), weight):
+                weight.data = half
+                saved += 2 * half.numel()
+    return saved
+
+
+@torch.no_grad()
+def hold_whole(network: nn.Module) -> None:
+    """Turn the weights of :func:`hold_half` back to float32: an update merged into bfloat16 would be rounded away."""
+    for module in network.modules():
+        if _is_ours(module) and module.base_layer.weight.dtype == torch.bfloat16:
+            module.base_layer.weight.data = module.base_layer.weight.float()
+
+
+def _is_ours(module: Any) -> bool:
+    return type(module) is Linear and getattr(module.__dict__.get("forward"), "__func__", None) is _forward

@@ -11,8 +11,8 @@ from torch import nn
 
 from luthier.models import freeze, tuners
 
-# Bytes a parameter takes while it learns: gradient, two moments of AdamW, and the copy of the best weights so far.
-_LEARNING = 4 + 8 + 4
+# Bytes a parameter takes while it learns: gradient, two moments of AdamW, and, on a CPU, the copy of the best weights so far.
+_LEARNING, _LEARNING_ON_GPU = 4 + 8 + 4, 4 + 8
 _WEIGHT = 4
 # What the allocator and the libraries hold beyond what is asked of them, measured with the embedded model on a CPU: estimates
 # of 750, 570 and 280 MB for full, lora and head stand against 760, 670 and 200 measured.
@@ -22,7 +22,10 @@ _SHARE = 0.9
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What decides the memory of a network: parameters, those in embeddings, blocks, widths and heads."""
+    """What decides the memory of a network: parameters, those in embeddings, blocks, widths and heads.
+
+    ``linear`` counts the weights of the blocks' linear layers, ``linear_sides`` adds up their heights and widths.
+    """
 
     parameters: int
     embeddings: int
@@ -32,6 +35,7 @@ class Size:
     heads: int
     vocabulary: int
     linear_sides: int
+    linear: int = 0
 
     @property
     def per_layer(self) -> int:
@@ -57,15 +61,31 @@ def size_of(network: nn.Module) -> Size:
         heads=heads,
         vocabulary=int(getattr(config, "vocab_size", 0) or 0),
         linear_sides=sum(sum(m.weight.shape) for m in linear),  # type: ignore[arg-type, misc]
+        linear=sum(m.weight.numel() for m in linear),  # type: ignore[operator, misc]
     )
 
 
-def needed(size: Size, method: str, *, rank: int, layers: int, tokens: int, row_tokens: int, embeddings: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """How a pass is computed on a GPU: what is kept of it for the backward pass depends on it.
+
+    ``flat``: flash attention, which keeps no row of attention; ``again``: only blocks' inputs are kept.
+    """
+
+    flat: bool = False
+    again: bool = False
+
+
+def needed(
+    size: Size, method: str, *, rank: int, layers: int, tokens: int, row_tokens: int, embeddings: bool,
+    on_gpu: Pass | None = None,
+) -> int:  # fmt: skip
     """Return about how many bytes training takes with a method.
 
     Args:
         tokens: computed in one pass. row_tokens: of the longest row, for the attention's own matrices.
         embeddings: whether they learn (full).
+        on_gpu: how a pass runs there, in bfloat16 over float32 weights; None is a CPU in float32.
     """
     learning = {
         "full": size.parameters - (0 if embeddings else size.embeddings),
@@ -79,10 +99,32 @@ def needed(size: Size, method: str, *, rank: int, layers: int, tokens: int, row_
         # Half a byte a weight with the constants of its blocks (Dettmers et al. 2023, section 3).
         weights = size.embeddings * _WEIGHT + int((size.parameters - size.embeddings) * 0.52)
     deep = {"full": size.layers, "last-layers": min(layers, size.layers), "head": 0}.get(method, size.layers)
+    if on_gpu is not None:
+        if method == "lora":
+            weights -= 2 * size.linear  # frozen weights are held in two bytes (luthier/models/low_rank.py)
+        # Autocast keeps what learns in two bytes as well, until the pass is over.
+        return weights + learning * (_LEARNING_ON_GPU + 2) + _kept_on_gpu(size, tokens, row_tokens, deep, on_gpu) + _ROOM
     # Per token and layer: what each linear layer and norm keeps of its input, about 16 hidden vectors and 3 inner ones, and
     # per head a row of attention (Korthikanti et al. 2022, https://arxiv.org/abs/2205.05198, equation 1, in float32).
     kept = 4 * tokens * deep * (10 * size.hidden + 3 * size.inner + 2 * size.heads * row_tokens)
     return weights + learning * _LEARNING + kept + _ROOM
+
+
+# Scores of the vocabulary held at once on a GPU (luthier/objectives/scores.py), in bfloat16 and float32, and their gradient.
+_SCORES_ON_GPU = (1 << 28) * (2 + 4 + 2)
+
+
+def _kept_on_gpu(size: Size, tokens: int, row_tokens: int, deep: int, how: Pass) -> int:
+    """Return what a pass keeps under autocast: float32 between the blocks, bfloat16 inside them.
+
+    By token and block: two norms keep input and output in float32 (16 bytes a unit of width), their bfloat16 copies for five
+    linear layers (10), queries, keys, values and what attention gives (10), and four inner vectors in bfloat16. Counted from
+    the operations of a Llama block, not measured yet.
+    """
+    block = 36 * size.hidden + 8 * size.inner + (0 if how.flat else 4 * size.heads * row_tokens)
+    kept = deep * 4 * size.hidden + block if how.again and deep else deep * block
+    scores = min(_SCORES_ON_GPU, tokens * size.vocabulary * 8)
+    return tokens * kept + scores
 
 
 def free_bytes(device: torch.device) -> int | None:

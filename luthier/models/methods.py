@@ -13,7 +13,7 @@ from peft.utils import ModulesToSaveWrapper
 from torch import nn
 
 from luthier.base.errors import ModelError
-from luthier.models import adapters, freeze, quantised, tuners, virtual
+from luthier.models import adapters, freeze, low_rank, quantised, tuners, virtual
 from luthier.spec.train import TrainSection
 
 # The wrapping methods; every other one sets which of the network's own parameters learn.
@@ -90,6 +90,7 @@ def merge(network: nn.Module) -> nn.Module:
     """Return the plain network with its adapters folded into the weights; a network without adapters comes back as it is."""
     if not isinstance(network, PeftModel) or virtual.learns_input(network):
         return network
+    low_rank.hold_whole(network)
     _bare_heads(network)
     inside: nn.Module = network.get_base_model()
     if quantised.is_quantised(inside):

@@ -9,8 +9,16 @@ import torch
 from luthier.base.records import Encoded
 
 
-def micro_batches(rows: Sequence[int], lengths: Sequence[int], *, max_tokens: int) -> list[list[int]]:
-    """Cut one step's rows, longest first, into pieces of at most ``max_tokens`` padded tokens (one row may exceed it)."""
+def micro_batches(
+    rows: Sequence[int], lengths: Sequence[int], *, max_tokens: int, flat: bool = False
+) -> list[list[int]]:
+    """Cut one step's rows, longest first, into pieces of at most ``max_tokens`` tokens (one row may exceed it).
+
+    Args:
+        flat: rows stand in one line, so that a piece costs what its rows have; else each is padded to the longest.
+    """
+    if flat:
+        return _in_lines(rows, lengths, max_tokens)
     pieces: list[list[int]] = []
     for row in sorted(rows, key=lambda r: -lengths[r]):
         if pieces and lengths[pieces[-1][0]] * (len(pieces[-1]) + 1) <= max_tokens:
@@ -18,6 +26,22 @@ def micro_batches(rows: Sequence[int], lengths: Sequence[int], *, max_tokens: in
         else:
             pieces.append([row])
     return pieces
+
+
+def _in_lines(rows: Sequence[int], lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Cut rows into as few lines as hold them, all of about one length: a short last line would use the device badly."""
+    count = max(1, -(-sum(lengths[r] for r in rows) // max_tokens))
+    while True:
+        pieces: list[list[int]] = [[] for _ in range(count)]
+        sizes = [0] * count
+        for row in sorted(rows, key=lambda r: -lengths[r]):
+            least = min(range(count), key=sizes.__getitem__)
+            pieces[least].append(row)
+            sizes[least] += lengths[row]
+        # More lines than rows are of no use: a row longer than a pass stands alone.
+        if max(sizes) <= max_tokens or count >= len(rows):
+            return [piece for piece in pieces if piece]
+        count += 1
 
 
 def gathered(

@@ -12,18 +12,24 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from luthier.base.errors import ModelError
 from luthier.base.records import Encoded, Example, Prediction
-from luthier.models import methods, virtual
+from luthier.models import flat, methods, virtual
 from luthier.models.catalogue import Found
 from luthier.models.generate import generate
 from luthier.models.load import Base, open_base, open_decoder
 from luthier.objectives.learner import Batch, Learner
-from luthier.objectives.scores import PIECE, LinearCrossEntropy
+from luthier.objectives.packing import in_line, learnt_places
+from luthier.objectives.scores import LinearCrossEntropy, piece_rows
 from luthier.prompts.answer import answer_text
 from luthier.prompts.encode import Turns
 from luthier.prompts.template import style_for
 from luthier.spec.model import ModelSection
 from luthier.spec.train import TrainSection
+
+
+# A line of packed rows is filled up to a multiple of so many tokens on a GPU.
+_ROUND = 128
 
 
 class Generator(Learner):
@@ -73,6 +79,41 @@ class Generator(Learner):
         self.max_tokens = virtual.room(self.network, self.max_tokens)
         self.turns = replace(self.turns, max_tokens=self.max_tokens)
 
+    def packs_rows(self) -> str | None:
+        """Ask the network itself: two rows in one line must get the losses they get alone."""
+        if virtual.learns_input(self.network):
+            return "a learnt prompt or prefix stands before each row"
+        if getattr(self._plain.config, "_attn_implementation", "") not in ("sdpa", flat.NAME):
+            return f"{self._plain.config.model_type} has no attention that can be told apart"
+        was_flat = self.flat
+        try:
+            self.set_flat(True)
+            apart = keeps_apart(self)
+        except ModelError as error:
+            return error.faults[0].what
+        except (TypeError, ValueError, RuntimeError, IndexError):
+            apart = False  # an architecture that takes no positions or no such mask
+        finally:
+            self.set_flat(was_flat)
+        return None if apart else f"{self._plain.config.model_type} lets rows in one line see each other"
+
+    def lay_flat(self, wanted: bool) -> None:
+        super().lay_flat(wanted)
+        self.set_flat(wanted)
+
+    def set_flat(self, wanted: bool) -> None:
+        super().set_flat(wanted)
+        (flat.use if wanted else flat.leave)(self._plain)
+
+    def collate(self, encoded: Sequence[Encoded], *, masked: bool = True) -> Batch:
+        if not (self.flat and self.training and encoded and encoded[0].learn):
+            return super().collate(encoded, masked=masked)
+        line = in_line(encoded, pad=self.pad_id, multiple=_ROUND if self.device.type == "cuda" else 1)
+        learnt = learnt_places(line.ids_BT, line.learn_BT)
+        return self._on_device(
+            Batch(line.ids_BT, None, line.learn_BT, None, sum(map(len, encoded)), None, tuple(encoded), learnt, line)
+        )
+
     def encode(self, example: Example) -> Encoded | None:
         return self.turns.encode(example.inputs["messages"], str(example.target), tools=example.inputs.get("tools"))
 
@@ -84,17 +125,16 @@ class Generator(Learner):
 
         Rows are padded on the right and attention looks left only, so padding changes nothing and needs no mask.
         """
-        if batch.learn_BT is None:
+        if batch.learnt is None:
             raise ValueError("a training row has no learn-mask")
-        network = self._plain
-        learn_BT = batch.learn_BT[:, 1:]
-        targets_N = batch.ids_BT[:, 1:][learn_BT]
-        more = self._more(batch)
-        if self._split:
-            output = virtual.run(self.network, batch.ids_BT, None, part=network.base_model, use_cache=False, **more)
-            return output.last_hidden_state[:, :-1][learn_BT], targets_N
-        output = virtual.run(self.network, batch.ids_BT, None, part=network, use_cache=False, **more)
-        return output.logits[:, :-1][learn_BT], targets_N
+        source_N, targets_N = batch.learnt
+        part = self._plain.base_model if self._split else self._plain
+        mask, more = None, self._more(batch)
+        if batch.flat is not None:
+            mask, more = flat.mask_of(batch.flat.starts_N, batch.flat.longest), {"position_ids": batch.flat.positions_BT}
+        output = virtual.run(self.network, batch.ids_BT, mask, part=part, use_cache=False, **more)
+        found_BTX = output.last_hidden_state if self._split else output.logits
+        return found_BTX.flatten(0, 1).index_select(0, source_N), targets_N
 
     def _more(self, batch: Batch) -> dict[str, Any]:
         """Return what the network is given beside the ids."""
@@ -108,7 +148,9 @@ class Generator(Learner):
 
         output = self._plain.get_output_embeddings()
         if self._split and type(output) is nn.Linear:
-            loss = LinearCrossEntropy.apply(hidden_ND, output.weight, output.bias, targets_N, smoothing)
+            loss = LinearCrossEntropy.apply(
+                hidden_ND, output.weight, output.bias, targets_N, smoothing, self.compiled
+            )
         else:
             loss = F.cross_entropy(
                 self._scores(hidden_ND).float(), targets_N, reduction="sum", label_smoothing=smoothing
@@ -128,13 +170,14 @@ class Generator(Learner):
         """Return each row's loss and count, without ever holding all scores."""
         hidden_ND, targets_N = self._scored(batch)
         vocabulary = int(self._plain.config.vocab_size)
-        rows = max(1, PIECE // vocabulary)
+        rows = piece_rows(vocabulary, hidden_ND.device)
         nll_N = torch.cat([
             F.cross_entropy(self._scores(hidden).float(), targets, reduction="none")
             for hidden, targets in zip(hidden_ND.split(rows), targets_N.split(rows), strict=True)
         ])  # fmt: skip
         counts = [int(self.units(row)) for row in batch.rows]
-        return [(part.double().sum().item(), n) for part, n in zip(nll_N.split(counts), counts, strict=True)]
+        sums_B = torch.stack([part.double().sum() for part in nll_N.split(counts)])
+        return list(zip(sums_B.tolist(), counts, strict=True))
 
     def answer(self, encoded: Sequence[Encoded], *, max_new_tokens: int) -> list[Prediction]:
         ends = self.turns.end_ids
@@ -192,3 +235,21 @@ def probe_ids(network: Any) -> torch.Tensor:
     """Return a few ids (1, 4) to ask a network with."""
     device = next(network.parameters()).device
     return torch.arange(4, device=device)[None] % int(network.config.vocab_size)
+
+
+def keeps_apart(learner: Generator) -> bool:
+    """Whether two rows in one line get the losses they get alone, and nothing is drawn in the attention between them."""
+    most = int(learner._plain.config.vocab_size)
+    rows = [Encoded(tuple((7 * i + n) % most for i in range(n)), (False,) + (True,) * (n - 1)) for n in (6, 5)]
+    was_training = learner.training
+    with torch.no_grad(), torch.random.fork_rng(devices=[learner.device] if learner.device.type == "cuda" else []):
+        learner.train()  # rows are laid flat in training only; attention that draws refuses here
+        line = learner.collate(rows)
+        learner._scored(line)
+        learner.eval()
+        try:
+            together = sum(loss for loss, _ in learner.batch_sums(line))
+            apart = sum(loss for loss, _ in learner.row_sums(rows))
+        finally:
+            learner.train(was_training)
+    return abs(together - apart) <= 1e-4 * abs(apart)

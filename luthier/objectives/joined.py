@@ -132,6 +132,13 @@ class Joined(Learner):
     def prepare_training(self, train: TrainSection) -> None:
         self.current.prepare_training(train)
 
+    def packs_rows(self) -> str | None:
+        return self.current.packs_rows()
+
+    def lay_flat(self, wanted: bool) -> None:
+        """Lay the current stage's rows in one line; those of earlier stages stay in rows of their own."""
+        self.current.lay_flat(wanted)
+
     def encode(self, example: Example) -> Encoded | None:
         if not isinstance(example, Remembered):
             return self.current.encode(example)

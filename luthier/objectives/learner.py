@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
+from luthier.base.errors import ModelError
 from luthier.base.records import Encoded, Example, Prediction
-from luthier.models.load import Base
+from luthier.models.load import Base, moved
+from luthier.objectives.packing import Flat, learnt_places
 from luthier.spec.model import ModelSection
 from luthier.spec.train import TrainSection
 
@@ -21,7 +23,8 @@ class Batch:
     """Encoded rows as tensors. ``mask_BT`` is None where every row has the same length (or needs no mask).
 
     ``values_BK`` are targets that are numbers; ``rows`` are the rows themselves, for objectives that read more of them.
-    ``tokens`` counts real ones, ``ids_BT.numel()`` those computed.
+    ``tokens`` counts real ones, ``ids_BT.numel()`` those computed. ``learnt`` are the places whose next token is learnt and
+    those tokens (:func:`learnt_places`); ``flat`` where the rows stand in one line.
     """
 
     ids_BT: torch.Tensor
@@ -31,6 +34,8 @@ class Batch:
     tokens: int
     values_BK: torch.Tensor | None = None
     rows: tuple[Encoded, ...] = ()
+    learnt: tuple[torch.Tensor, torch.Tensor] | None = None
+    flat: Flat | None = None
 
     @property
     def padded_tokens(self) -> int:
@@ -39,6 +44,9 @@ class Batch:
 
 class Learner(torch.nn.Module, ABC):
     """A network with everything its objective adds. ``network`` may be wrapped by an adapter method.
+
+    ``flat``: rows of a pass are laid in one line, so that a pass costs what its rows have tokens (:meth:`lay_flat`).
+    ``compiled``: the blocks are, and so may be what the loss computes.
 
     ``writes``: it answers by writing text. ``measures``: metrics need what it thinks of the true answer (:meth:`measure`).
     ``answers``: it predicts something of an input alone. ``asked``: rows that judge it are answered, and not only measured.
@@ -60,6 +68,8 @@ class Learner(torch.nn.Module, ABC):
     refers: ClassVar[bool] = False
     ready: ClassVar[bool] = False
     rates: str | None = None
+    flat: bool = False
+    compiled: bool = False
     network: Any
     tokenizer: Any
     labels: tuple[str, ...]
@@ -102,6 +112,24 @@ class Learner(torch.nn.Module, ABC):
     def pack(self, rows: list[Encoded]) -> tuple[list[Encoded], list[int]]:
         """Cut and join encoded rows into those that are trained on; return them with the number of the row each begins with."""
         return rows, list(range(len(rows)))
+
+    def packs_rows(self) -> str | None:
+        """Return None where rows can be laid in one line without seeing each other, or why they cannot."""
+        return f"`{self.objective}` reads each row by itself"
+
+    def lay_flat(self, wanted: bool) -> None:
+        """Lay the rows of a pass in one line from now on, or each in a row of its own again.
+
+        Raises:
+            ModelError: they would see each other.
+        """
+        why = self.packs_rows() if wanted else None
+        if why:
+            raise ModelError(f"rows cannot be packed: {why}", where="train.packing", mend="Set it to auto or off.")
+
+    def set_flat(self, wanted: bool) -> None:
+        """Switch between one line and rows of their own, unasked."""
+        self.flat = wanted
 
     def start_epoch(self, epoch: int, *, seed: int) -> None:
         """Prepare what differs from pass to pass, from nothing but these numbers, so that a resumed run sees the same."""
@@ -194,7 +222,7 @@ class Learner(torch.nn.Module, ABC):
         mask_BT = None
         if masked and not same:
             lengths_B = torch.tensor([len(e.ids) for e in encoded])
-            mask_BT = (torch.arange(width) < lengths_B[:, None]).long().to(self.device)
+            mask_BT = (torch.arange(width) < lengths_B[:, None]).long()
         values = [e.values for e in encoded]
         learn_BT = None
         if encoded[0].learn:
@@ -202,13 +230,26 @@ class Learner(torch.nn.Module, ABC):
             for row, item in enumerate(encoded):
                 learn_BT[row, : len(item.ids)] = torch.tensor(item.learn)
         labels = [e.label for e in encoded]
-        labels_B = None if any(label is None for label in labels) else torch.tensor(labels, device=self.device)
-        return Batch(
-            ids_BT.to(self.device),
-            mask_BT,
-            learn_BT.to(self.device) if learn_BT is not None else None,
-            labels_B,
-            sum(len(e) for e in encoded),
-            torch.tensor(values, device=self.device) if values[0] and len({*map(len, values)}) == 1 else None,
-            tuple(encoded),
+        labels_B = None if any(label is None for label in labels) else torch.tensor(labels)
+        learnt = None if learn_BT is None else learnt_places(ids_BT, learn_BT)
+        numbers = torch.tensor(values) if values[0] and len({*map(len, values)}) == 1 else None
+        tokens = sum(len(e) for e in encoded)
+        return self._on_device(
+            Batch(ids_BT, mask_BT, learn_BT, labels_B, tokens, numbers, tuple(encoded), learnt)
         )
+
+    def _on_device(self, batch: Batch) -> Batch:
+        """Return the batch with its tensors on the learner's device; the host does not wait for the copies."""
+        device = self.device
+        if device.type == "cpu":
+            return batch
+        flat = batch.flat
+        return replace(
+            batch,
+            **{name: moved(getattr(batch, name), device)
+               for name in ("ids_BT", "mask_BT", "learn_BT", "labels_B", "values_BK")},
+            learnt=None if batch.learnt is None else tuple(moved(t, device) for t in batch.learnt),
+            flat=None if flat is None else replace(
+                flat, positions_BT=moved(flat.positions_BT, device), starts_N=moved(flat.starts_N, device)
+            ),
+        )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -74,3 +74,48 @@ def positions(rows: Sequence[Encoded], width: int) -> torch.Tensor | None:
         for start in row.places[1:]:
             positions_BT[number, start:] -= positions_BT[number, start].item()
     return positions_BT
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """Documents in one line: ids, learn-mask and positions (1, T), where each starts (N + 1, int32), the longest's length."""
+
+    ids_BT: torch.Tensor
+    learn_BT: torch.Tensor
+    positions_BT: torch.Tensor
+    starts_N: torch.Tensor
+    longest: int
+
+
+def in_line(rows: Sequence[Encoded], *, pad: int, multiple: int = 1) -> Flat:
+    """Lay rows, and the pieces inside them, one behind the other.
+
+    Args:
+        multiple: the line is filled up to a multiple of so many tokens by a document of padding that nothing learns from:
+            matrix products of odd sizes are slower than those of round ones.
+    """
+    ids, learn, lengths = [], [], []
+    for row in rows:
+        ids += row.ids
+        ends = [*row.places[1:], len(row.ids)] if row.places else [len(row.ids)]
+        for start, end in zip([0, *ends], ends, strict=False):
+            # Nothing inside a document predicts its first token.
+            learn += [False, *row.learn[start + 1 : end]]
+            lengths.append(end - start)
+    fill = -len(ids) % multiple
+    if fill:
+        ids, learn, lengths = [*ids, *[pad] * fill], [*learn, *[False] * fill], [*lengths, fill]
+    sizes_N = torch.tensor(lengths)
+    starts_N = torch.cat([torch.zeros(1, dtype=torch.long), sizes_N.cumsum(0)])
+    positions_T = torch.arange(len(ids)) - starts_N[:-1].repeat_interleave(sizes_N)
+    return Flat(torch.tensor(ids)[None], torch.tensor(learn)[None], positions_T[None], starts_N.int(), max(lengths))
+
+
+def learnt_places(ids_BT: torch.Tensor, learn_BT: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the places (N,), counted through all rows, whose next token is learnt, and these tokens (N,).
+
+    Found on the host, where the batch is made: a mask on the device would make the host wait for its count.
+    """
+    width = ids_BT.shape[1]
+    row_N, place_N = learn_BT[:, 1:].nonzero(as_tuple=True)
+    return row_N * width + place_N, ids_BT[row_N, place_N + 1]

@@ -40,6 +40,9 @@ class Seq2Seq(Generator):
         """T5 and its kin want higher rates than other networks."""
         return "t5" if self._plain.config.model_type in _T5 else None
 
+    def packs_rows(self) -> str | None:
+        return "an encoder-decoder reads one text and writes another, and neither is a line of rows"
+
     def prepare_training(self, train: TrainSection) -> None:
         if train.method in ("prompt", "prefix"):
             raise ModelError(

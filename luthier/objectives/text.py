@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from luthier.base.records import Encoded, Example, Prediction
-from luthier.models import methods, virtual
+from luthier.models import flat, methods, virtual
 from luthier.models.catalogue import Found
 from luthier.models.load import Base, open_base
 from luthier.objectives.cut import micro_batches
@@ -85,10 +85,21 @@ class Text(Generator):
 
     @property
     def packs(self) -> bool:
-        """Whether documents in one row are kept apart by this network: measured on it, not looked up."""
+        """Whether documents stand together in rows: where the network keeps them apart, which is measured, not looked up."""
         if self._packs is None:
             self._packs = not virtual.learns_input(self.network) and self._keeps_apart()
         return self._packs
+
+    def packs_rows(self) -> str | None:
+        if virtual.learns_input(self.network):
+            return "a learnt prompt or prefix stands before each row"
+        return None if self._keeps_apart() else f"{self._plain.config.model_type} lets documents in one row see each other"
+
+    def lay_flat(self, wanted: bool) -> None:
+        """Pack documents into rows or not; on a GPU a pass of packed rows is one line, which its flash attention reads."""
+        Learner.lay_flat(self, wanted)
+        self._packs = wanted
+        self.set_flat(wanted and self.device.type == "cuda" and flat.has_kernel() and super().packs_rows() is None)
 
     @torch.inference_mode()
     def _keeps_apart(self) -> bool:

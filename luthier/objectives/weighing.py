@@ -16,7 +16,7 @@ from luthier.objectives.cut import micro_batches
 from luthier.objectives.generate import Generator
 from luthier.objectives.learner import Batch
 from luthier.objectives.log_probs import LinearLogProbs
-from luthier.objectives.scores import PIECE
+from luthier.objectives.scores import piece_rows
 
 # Tokens of one pass without gradients.
 _QUIET_TOKENS = 4096
@@ -35,6 +35,9 @@ class Weigher(Generator):
     def __init__(self, network: Any, *, turns: Any) -> None:
         super().__init__(network, turns=turns)
         self._shares: bool | None = None
+
+    def packs_rows(self) -> str | None:
+        return f"`{self.objective}` lays the answers to a prompt behind one copy of it already"
 
     def _laid_out(self, groups: Sequence[Group]) -> Layout:
         several = any(len(group) > 1 for group in groups)
@@ -66,7 +69,7 @@ class Weigher(Generator):
         if self._split and type(output) is nn.Linear:
             log_probs: torch.Tensor = LinearLogProbs.apply(found_NX, output.weight, output.bias, target_N)
             return log_probs
-        rows = max(1, PIECE // int(self._plain.config.vocab_size))
+        rows = piece_rows(int(self._plain.config.vocab_size), found_NX.device)
         return torch.cat([
             -F.cross_entropy(self._scores(found).float(), target, reduction="none")
             for found, target in zip(found_NX.split(rows), target_N.split(rows), strict=True)

@@ -11,6 +11,7 @@ from luthier.spec.prefer import Prefer
 from luthier.spec.rank import Rank
 
 Auto = Literal["auto"]
+Switch = Literal["auto", "on", "off"]
 
 
 # One entry per way to choose what learns; luthier/models/methods.py has the function of each, docs/guides/methods.md says when.
@@ -127,5 +128,20 @@ class TrainSection(Section):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="`auto`: bfloat16 on a GPU that has it, float32 elsewhere (a CPU without it is 100 times slower).",
+    )
+    packing: Switch = Field(
+        "auto",
+        description="Rows stand side by side in one pass and do not see each other, instead of being padded (generate, text). "
+        "`auto`: on for text where the network keeps documents apart; for generate on a GPU that has flash attention for it.",
+    )
+    checkpointing: Switch = Field(
+        "auto",
+        description="Keep only each block's input for the backward pass and compute the rest again: less memory, a third more "
+        "time. `auto`: on where a GPU's memory would not hold them.",
+    )
+    compile: Switch = Field(
+        "auto",
+        description="Compile the blocks with torch.compile, once for all of them and for all lengths. `auto`: on for packed rows "
+        "on a GPU when there are steps enough to pay for it.",
     )
     threads: int | None = Field(None, ge=1, description="CPU threads; default: what torch chooses.")

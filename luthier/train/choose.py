@@ -78,13 +78,14 @@ def _by_size(learner: Learner, examples: Sequence[Example], train: TrainSection)
         return Choice("full", "the layers of this model could not be told apart, so its memory was not estimated")
     where = next(network.parameters()).device
     room = memory.free_bytes(where)
-    tokens = defaults.micro_tokens(train, learner.objective)
+    # On a GPU a method fits where its shortest pass does, with activations computed again (luthier/train/speed.py).
+    tokens = defaults.micro_tokens(train, learner.objective) if where.type != "cuda" else 4096
     row = min(learner.max_tokens, tokens)
     trained = train.embeddings == "train" or (train.embeddings == "auto" and learner.objective in defaults.WRITES)
     needs = {
         method: memory.needed(
             size, method, rank=train.lora.rank, layers=min(train.layers, size.layers), tokens=tokens, row_tokens=row,
-            embeddings=trained,
+            embeddings=trained, on_gpu=memory.Pass(flat=True, again=True) if where.type == "cuda" else None,
         ) - (0 if method == "qlora" else _already(network))
         for method in ("full", "lora", "qlora", "last-layers", "head")
     }  # fmt: skip

@@ -67,7 +67,7 @@ _MICRO_TOKENS = {
     ("reads", "cpu"): 1024,
     ("writes", "cpu"): 2048,
     ("reads", "cuda"): 32768,
-    ("writes", "cuda"): 32768,
+    ("writes", "cuda"): 16384,
 }
 
 

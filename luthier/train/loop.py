@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -14,7 +15,7 @@ from luthier.base.errors import TrainError
 from luthier.base.records import Encoded, StepReport
 from luthier.models import freeze
 from luthier.objectives.cut import micro_batches
-from luthier.objectives.learner import Learner
+from luthier.objectives.learner import Batch, Learner
 from luthier.train.batches import epoch_batches
 from luthier.train.optim import rate_at, set_rate
 from luthier.train.penalty import Penalty
@@ -58,7 +59,7 @@ def train(
     per_epoch = -(-len(rows) // plan.batch)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     stages = freeze.stages(learner) if plan.gradual else None
-    epoch, batches = -1, []
+    epoch, batches, ahead = -1, [], _Ahead(learner, rows, lengths, plan)
     for step in range(start, plan.steps):
         began = time.perf_counter()
         if step // per_epoch != epoch:
@@ -71,20 +72,27 @@ def train(
         set_rate(optimizer, plan.rate * factor)
         learner.train()
         with freeze.learning(stages, step, plan.steps):
-            loss, count, padded = _backward(learner, rows, picked, lengths, plan)
-        loss += penalty.add() if penalty else 0.0
-        norm = _clip(parameters, plan.max_grad_norm)
-        if not (_finite(loss) and _finite(norm)):
-            _refuse(step, loss, norm, picked, names)
+            loss, count, padded = _backward(learner, rows, picked, ahead, plan)
+        added = penalty.add() if penalty else 0.0
+        norm = torch.nn.utils.clip_grad_norm_(parameters, plan.max_grad_norm, error_if_nonfinite=False, foreach=True)
+        told = torch.stack([loss / count + added, norm.to(loss)])
+        # The device itself leaves the weights as they are where a number is not finite; the host reads the numbers only
+        # when the update and the next batch are on their way.
+        optimizer.found_inf = (~torch.isfinite(told)).any().float()  # type: ignore[attr-defined]
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        if (step + 1) % per_epoch:
+            ahead.make(batches[(step + 1) % per_epoch])
+        loss_value, norm_value = told.tolist()
+        if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
+            _refuse(step, loss_value, norm_value, picked, names)
         yield StepReport(
             step=step + 1,
             epoch=(step + 1) / per_epoch,
-            loss=loss,
+            loss=loss_value,
             count=count,
             rate=plan.rate * factor,
-            grad_norm=norm,
+            grad_norm=norm_value,
             rows=len(picked),
             tokens=sum(lengths[r] for r in picked),
             padded_tokens=padded,
@@ -92,24 +100,53 @@ def train(
         )
 
 
+class _Ahead:
+    """The passes of a step, the first of the next one made while a GPU is still at this one."""
+
+    def __init__(self, learner: Learner, rows: Sequence[Encoded], lengths: Sequence[int], plan: Plan) -> None:
+        self._learner, self._rows, self._lengths, self._plan = learner, rows, lengths, plan
+        self._made: tuple[Sequence[int], Batch] | None = None
+
+    def pieces(self, picked: Sequence[int]) -> list[list[int]]:
+        # In-batch negatives tie the rows of a step together: there it is one piece, whatever its size.
+        most = self._plan.micro_tokens
+        if not self._learner.separable:
+            most = max(self._lengths[r] for r in picked) * len(picked)
+        return micro_batches(picked, self._lengths, max_tokens=most, flat=self._learner.flat)
+
+    def make(self, picked: Sequence[int]) -> None:
+        """Make the first pass of these rows."""
+        if self._learner.device.type == "cuda":
+            self._made = (picked, self._collated(self.pieces(picked)[0]))
+
+    def batches(self, picked: Sequence[int]) -> Iterator[Batch]:
+        """Yield the passes of a step's rows."""
+        made, self._made = self._made, None
+        for number, piece in enumerate(self.pieces(picked)):
+            if number == 0 and made is not None and made[0] is picked:
+                yield made[1]
+            else:
+                yield self._collated(piece)
+
+    def _collated(self, piece: Sequence[int]) -> Batch:
+        return self._learner.collate([self._rows[r] for r in piece])
+
+
 def _backward(
-    learner: Learner, rows: Sequence[Encoded], picked: Sequence[int], lengths: Sequence[int], plan: Plan
-) -> tuple[float, float, int]:
-    """Accumulate the gradient of the mean loss over a step's rows; return mean loss, learnt units and computed tokens."""
+    learner: Learner, rows: Sequence[Encoded], picked: Sequence[int], ahead: _Ahead, plan: Plan
+) -> tuple[torch.Tensor, float, int]:
+    """Accumulate the gradient of the mean loss over a step's rows; return the summed loss, learnt units and computed tokens."""
     units = sum(learner.units(rows[r]) for r in picked)
     with precision(learner, plan):
         learner.begin_step([rows[r] for r in picked])
-    total, padded = torch.zeros((), dtype=torch.float64), 0
-    # In-batch negatives tie the rows of a step together: there it is one piece, whatever its size.
-    most = plan.micro_tokens if learner.separable else max(lengths[r] for r in picked) * len(picked)
-    for piece in micro_batches(picked, lengths, max_tokens=most):
-        batch = learner.collate([rows[r] for r in piece])
+    total, padded = torch.zeros((), dtype=torch.float64, device=learner.device), 0
+    for batch in ahead.batches(picked):
         with precision(learner, plan):
             loss_sum, _ = learner.loss(batch, smoothing=plan.smoothing)
         (loss_sum / units).backward()
-        total += loss_sum.detach().double().cpu()
+        total += loss_sum.detach()
         padded += batch.padded_tokens
-    return float(total) / units, units, padded
+    return total, units, padded
 
 
 def precision(learner: Learner, plan: Plan) -> Any:
@@ -117,16 +154,8 @@ def precision(learner: Learner, plan: Plan) -> Any:
     return torch.autocast(learner.device.type, dtype=torch.bfloat16) if plan.bfloat16 else nullcontext()
 
 
-def _clip(parameters: Sequence[torch.nn.Parameter], limit: float) -> float:
-    return float(torch.nn.utils.clip_grad_norm_(parameters, limit, error_if_nonfinite=False, foreach=True))
-
-
-def _finite(value: float) -> bool:
-    return value == value and abs(value) != float("inf")
-
-
 def _refuse(step: int, loss: float, norm: float, picked: Sequence[int], names: Sequence[str]) -> None:
-    what = f"the loss is {loss}" if not _finite(loss) else f"the gradient's norm is {norm}"
+    what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
     places = ", ".join(names[r] for r in picked[:8] if r < len(names))
     more = f" and {len(picked) - 8} more" if len(picked) > 8 else ""
     raise TrainError(

@@ -18,7 +18,7 @@ State = Mapping[str, torch.Tensor]
 class Penalty(Protocol):
     """A term of the loss that knows its own gradient; added once for each update, however many micro-batches it has."""
 
-    def add(self) -> float:
+    def add(self) -> torch.Tensor:
         """Add the term's gradient to the parameters' gradients and return the term."""
 
 
@@ -38,17 +38,17 @@ class Pull:
         self.importance = importance
 
     @torch.no_grad()
-    def add(self) -> float:
-        total = torch.zeros((), dtype=torch.float64)
+    def add(self) -> torch.Tensor:
+        total = 0.0
         for name, parameter in self.parameters.items():
             gone = parameter - self.anchors[name]
             pull = gone if self.importance is None else self.importance[name] * gone
-            total += (pull * gone).sum().double().cpu()
+            total = total + (pull * gone).sum().double()
             if parameter.grad is None:
                 parameter.grad = self.strength * pull
             else:
                 parameter.grad.add_(pull, alpha=self.strength)
-        return 0.5 * self.strength * float(total)
+        return torch.as_tensor(0.5 * self.strength * total)
 
 
 def fisher(

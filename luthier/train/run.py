@@ -25,12 +25,15 @@ from luthier.objectives.joined import Joined
 from luthier.objectives.labelled import Labelled
 from luthier.objectives.learner import Learner
 from luthier.spec.train import TrainSection
-from luthier.train import checkpoint
+from luthier.train import checkpoint, speed
 from luthier.train.checkpoint import Progress, copy_state
 from luthier.train.defaults import make_plan
 from luthier.train.loop import Plan, precision, train
 from luthier.train.optim import make_optimizer
 from luthier.train.penalty import Penalty
+
+# Settings that change time and memory and not what is learnt: a run may go on with others, on another machine.
+_NOT_LEARNT_FROM = {"checkpoint_s", "threads", "checkpointing", "compile", "micro_tokens"}
 
 # One number, or figures of which `score` is the one that chooses; the others are kept beside it.
 Score = Callable[[], float | Mapping[str, Any]]
@@ -60,7 +63,7 @@ def fit(
     """Train ``learner`` in place and leave its best weights in it.
 
     Args:
-        section: resolved settings, without `auto`.
+        section: resolved settings, without `auto`, but for those of :mod:`luthier.train.speed`.
         score: measures the learner on validation rows; without it the last weights are delivered. It may return more
             than the score: all of it is kept with the evaluation.
         folder: where checkpoints are kept and looked for; without it nothing is saved.
@@ -72,9 +75,11 @@ def fit(
     if section.threads:
         torch.set_num_threads(section.threads)
     torch.manual_seed(derive_seed(section.seed, "weights"))
+    section = speed.settle(section, rows=len(examples), learner=learner)
     learner.prepare_training(section)
     if section.method in methods.SHIFTS:
         forget(learner)
+    speed.prepare(learner, section)
     rows, names = encode_all(learner, learner.choose(examples), emit)
     plan = make_plan(section, rows=len(rows))
     with precision(learner, plan):
@@ -86,7 +91,7 @@ def fit(
         freeze.check_stages(freeze.stages(learner), plan.steps)
     optimizer = make_optimizer(learner, rate=plan.rate, weight_decay=section.weight_decay,
                                layer_decay=float(section.layer_decay))  # fmt: skip
-    settings = stable_hash([identity, section.model_dump(mode="json", exclude={"checkpoint_s", "threads"}),
+    settings = stable_hash([identity, section.model_dump(mode="json", exclude=_NOT_LEARNT_FROM),
                             *([balance.as_dict()] if balance else [])])  # fmt: skip
     penalty = pull() if pull else None
     by_row = _balance(learner, rows, balance)
@@ -95,6 +100,7 @@ def fit(
     run.penalty, run.to_the_end = penalty, to_the_end
     run.begin()
     run.loop()
+    speed.release(learner)
     return run.finish(parameters)
 
 

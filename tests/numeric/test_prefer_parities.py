@@ -14,7 +14,7 @@ from making import learner_of, marked, pairs, section
 from luthier.base.errors import Interrupted
 from luthier.base.interrupt import Stopper
 from luthier.base.records import Encoded
-from luthier.objectives import answers, log_probs, preferring
+from luthier.objectives import answers, preferring, scores
 from luthier.objectives.answers import can_share
 from luthier.objectives.log_probs import LinearLogProbs
 from luthier.objectives.preferring import Sums
@@ -87,7 +87,7 @@ def test_orpo_stays_finite_where_an_answer_is_certain_or_hopeless() -> None:
 @pytest.mark.parametrize("frozen", [True, False])
 @pytest.mark.parametrize("piece", [1, 700, 1 << 24])
 def test_log_probs_in_pieces_equal_log_softmax_and_its_gradient(bias, frozen, piece, monkeypatch) -> None:
-    monkeypatch.setattr(log_probs, "PIECE", piece)
+    monkeypatch.setattr(scores, "PIECE", piece)
     torch.manual_seed(0)
     hidden, targets, weights = torch.randn(23, 16, requires_grad=True), torch.randint(0, 90, (23,)), torch.randn(23)
     layer = torch.nn.Linear(16, 90, bias=bias)

@@ -134,7 +134,7 @@ def test_the_pull_is_the_gradient_of_its_term() -> None:
     term = 0.35 * (importance * (weight - anchor) ** 2).sum()
     (wanted,) = torch.autograd.grad(term, weight)
     weight.grad = torch.ones_like(weight)
-    assert pull.add() == pytest.approx(term.item(), rel=1e-5)
+    assert float(pull.add()) == pytest.approx(term.item(), rel=1e-5)
     torch.testing.assert_close(weight.grad, 1 + wanted)
 
 
