@@ -27,7 +27,6 @@ from luthier.prompts.template import style_for
 from luthier.spec.model import ModelSection
 from luthier.spec.train import TrainSection
 
-
 # A line of packed rows is filled up to a multiple of so many tokens on a GPU.
 _ROUND = 128
 

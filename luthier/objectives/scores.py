@@ -74,11 +74,13 @@ class LinearCrossEntropy(torch.autograd.Function):
 
 
 def add_product(total_VD: torch.Tensor, grad_NV: torch.Tensor, hidden_ND: torch.Tensor) -> None:
-    """Add ``grad_NV.T @ hidden_ND`` to a weight's gradient, computed in the type of the two and summed in its own."""
+    """Add ``grad_NV.T @ hidden_ND`` to a weight's gradient; a product in half is summed in float32, and never rounded before."""
     if total_VD.dtype == grad_NV.dtype:
         total_VD.addmm_(grad_NV.T, hidden_ND)
+    elif total_VD.is_cuda and total_VD.dtype == torch.float32:
+        torch.addmm(total_VD, grad_NV.T, hidden_ND, out_dtype=torch.float32, out=total_VD)
     else:
-        total_VD += grad_NV.T @ hidden_ND
+        total_VD.addmm_(grad_NV.T.to(total_VD.dtype), hidden_ND.to(total_VD.dtype))
 
 
 def _loss_and_gradient(

@@ -12,7 +12,6 @@ from test_text_parities import documents
 
 from luthier.base.errors import Interrupted, ModelError, TrainError
 from luthier.base.interrupt import Stopper
-from luthier.base.records import Encoded
 from luthier.models import flat, low_rank, methods, passes
 from luthier.objectives import packing, scores
 from luthier.objectives.cut import micro_batches
@@ -125,7 +124,7 @@ def test_what_cannot_be_packed_is_refused_in_words(tiny_t5, tiny_gpt2, tiny_llam
         run(tiny_llama, packing="on", method="prompt")
     with pytest.raises(ModelError, match="drops out attention"):
         run(tiny_gpt2, packing="on", dropout=0.1)
-    with pytest.raises(ModelError, match="no attention that can be told apart|caps its scores"):
+    with pytest.raises(ModelError, match=r"no attention that can be told apart|caps its scores"):
         run(tiny_gemma, packing="on")
     monkeypatch.setattr(flat, "_by_mask", lambda q, k, v, starts, scaling, window: flat.sdpa_attention_forward(
         type("M", (), {"is_causal": True})(), q, flat.repeat_kv(k, 2), flat.repeat_kv(v, 2), None, scaling=scaling)[0])  # fmt: skip
@@ -316,7 +315,7 @@ def test_under_autocast_an_adapter_learns_what_it_learns_in_float32(tiny_llama: 
         found, _ = learner.loss(batch, smoothing=0.0)
     learner.zero_grad()
     found.backward()
-    assert float(found) == pytest.approx(loss, rel=1e-2)
+    assert float(found.detach()) == pytest.approx(loss, rel=1e-2)
     for name, p in learner.named_parameters():
         if p.requires_grad:
             assert p.grad.dtype == torch.float32
@@ -334,7 +333,7 @@ def test_a_batch_made_ahead_is_the_one_that_is_trained_on(tiny_llama: Path, monk
 
     monkeypatch.setattr(loop._Ahead, "make", make)
     ahead = run(tiny_llama, packing="on")
-    assert used == [8, 8 - 2, 8, 8 - 2] or len(used) == 4
+    assert len(used) == 4  # three steps an epoch, and none is made ahead over its end
     assert plain[1].losses == ahead[1].losses
     for (name, a), (_, b) in zip(plain[0].named_parameters(), ahead[0].named_parameters(), strict=True):
         assert torch.equal(a, b), name
@@ -381,6 +380,7 @@ def test_auto_on_a_cpu(tiny_llama: Path, tiny_bert_mlm: Path, tiny_bert: Path) -
 def on_gpu(monkeypatch):
     """Let a learner on the CPU say that it is on a GPU with so many bytes free."""
     from luthier.models import memory
+    from luthier.objectives.generate import Generator
     from luthier.objectives.learner import Learner
 
     def give(room: int) -> None:
@@ -389,10 +389,6 @@ def on_gpu(monkeypatch):
         monkeypatch.setattr(flat, "has_kernel", lambda: True)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
         monkeypatch.setattr(passes, "missing_compiler", lambda device: None)
-        for kind in (speed.Learner,):
-            monkeypatch.setattr(kind, "packs_rows", lambda self: None)
-        from luthier.objectives.generate import Generator
-
         monkeypatch.setattr(Generator, "packs_rows", lambda self: None)
 
     return give
@@ -428,5 +424,4 @@ def test_the_words_say_why(tiny_llama: Path, on_gpu) -> None:
     said = [str(s) for s in speed.choose(TrainSection(method="lora"), rows=5000, learner=learner)]
     assert any(s.startswith("packing on: no padding") for s in said)
     assert any(s.startswith("checkpointing off: activations fit, about") for s in said)
-    assert any(s.startswith("compile on: 471 steps") or s.startswith("compile on:") for s in said)
-    assert isinstance(Encoded((1,)), Encoded)
+    assert any(s.startswith("compile on: 471 steps") for s in said)
