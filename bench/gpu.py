@@ -3,7 +3,8 @@
 One command, under eight minutes on an H100. A Llama of 1.2 B parameters (the shape of Llama 3.2 1B, random weights made in the
 process) learns synthetic rows with lengths drawn from a log-normal distribution, every token but a row's first. Luthier packs
 whole rows into passes of at most --tokens tokens; TRL's SFTTrainer packs the same rows ("bfd") into windows of 2,048 and takes
-as many windows as make --tokens. Both train float32 weights under bfloat16 autocast, which is what both do as shipped.
+as many windows as make --tokens. Both train float32 weights under bfloat16 autocast, which is what both do as shipped; with
+LoRA both hold the frozen weights in bfloat16.
 
 Each part runs in a process of its own with a time limit, and the record is written after each: what fails or finds no time is
 said in it and spoils nothing else. --cpu-smoke runs every part on tiny shapes without a GPU; its figures mean nothing.
@@ -236,6 +237,8 @@ def _trainer(settings: Mapping[str, Any], rows: list[list[int]], folder: str, ca
     from trl import SFTConfig, SFTTrainer
 
     network = network_of(settings)
+    if settings["method"] == "lora":
+        network = network.bfloat16()  # as its users load a base that does not learn; peft keeps the adapters in float32
     network.set_attn_implementation(settings["attention"])
     args = SFTConfig(
         output_dir=folder, per_device_train_batch_size=max(1, settings["tokens"] // settings["longest"]),
@@ -271,7 +274,7 @@ def trl_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     trainer = _trainer(settings, rows_of(settings), settings["work"], [clock])
     trainer.train()
     size = trainer.args.per_device_train_batch_size
-    windows = [lengths for lengths in trainer.train_dataset["seq_lengths"]]
+    windows = list(trainer.train_dataset["seq_lengths"])
     # Windows come in an order drawn by the trainer; those after the warm-up are counted as their mean.
     timed = (trainer.state.global_step - settings["warm"]) * size
     share = min(1.0, timed / max(1, len(windows)))
@@ -370,10 +373,11 @@ def run_all(settings: Mapping[str, Any], *, budget_s: float, out: Path, only: st
 
 
 def _fitting(more: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a part's settings; the smoke run keeps its tiny shape, and flex attention has no backward pass on a CPU."""
+    """Return a part's settings; the smoke run has tiny shapes, no flex attention (no backward pass on a CPU), and compiles once."""
     if settings["device"] == "cuda":
         return dict(more)
-    return {**more, "shape": "tiny", **({"attention": "sdpa"} if "attention" in more else {})}
+    instead = {"shape": "tiny", "attention": "sdpa", "compile": more.get("compile") if more.get("method") == "full" else "off"}
+    return {**more, **instead}
 
 
 def _run(settings: Mapping[str, Any], part: str, limit_s: float) -> dict[str, Any]:

@@ -22,7 +22,7 @@ _VARIANTS = 8
 def keep_inputs_only(network: nn.Module) -> None:
     """Let each block keep only its input for the backward pass and compute the rest again (Chen et al. 2016, https://arxiv.org/abs/1604.06174)."""
     for block in blocks(network):
-        block.forward = MethodType(_again, block)  # type: ignore[method-assign]
+        block.forward = MethodType(_again, block)
 
 
 def _again(self: nn.Module, *args: Any, **kwargs: Any) -> Any:

@@ -94,7 +94,9 @@ def in_line(rows: Sequence[Encoded], *, pad: int, multiple: int = 1) -> Flat:
         multiple: the line is filled up to a multiple of so many tokens by a document of padding that nothing learns from:
             matrix products of odd sizes are slower than those of round ones.
     """
-    ids, learn, lengths = [], [], []
+    ids: list[int] = []
+    learn: list[bool] = []
+    lengths: list[int] = []
     for row in rows:
         ids += row.ids
         ends = [*row.places[1:], len(row.ids)] if row.places else [len(row.ids)]

@@ -6,12 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from luthier.spec.common import Section
+from luthier.spec.common import Section, Switch
 from luthier.spec.prefer import Prefer
 from luthier.spec.rank import Rank
 
 Auto = Literal["auto"]
-Switch = Literal["auto", "on", "off"]
 
 
 # One entry per way to choose what learns; luthier/models/methods.py has the function of each, docs/guides/methods.md says when.

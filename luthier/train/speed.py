@@ -38,11 +38,7 @@ class Setting:
 
 
 def choose(train: TrainSection, *, rows: int, learner: Learner) -> list[Setting]:
-    """Return what each `auto` becomes for a learner whose method is chosen and not yet applied; what is set stays.
-
-    Raises:
-        ModelError: packing is asked for and rows would see each other; compiling, and there is no compiler.
-    """
+    """Return what each `auto` becomes for a learner whose method is chosen and not yet applied; what is set stays."""
     where = learner.device
     found: list[Setting] = []
     packing = _packing(train, learner)

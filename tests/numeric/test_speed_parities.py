@@ -15,6 +15,7 @@ from luthier.base.interrupt import Stopper
 from luthier.models import flat, low_rank, methods, passes
 from luthier.objectives import packing, scores
 from luthier.objectives.cut import micro_batches
+from luthier.release.predictor import Predictor
 from luthier.train import loop, speed
 from luthier.train.run import encode_all, fit
 
@@ -92,6 +93,15 @@ def test_packed_text_in_one_line_is_text_in_rows(tiny_llama: Path, monkeypatch) 
     monkeypatch.undo()
     unpacked = run(tiny_llama, "text", packing="off")[1]
     assert unpacked.steps > by_row[1].steps
+
+
+def test_answers_between_two_steps_are_those_of_the_plain_network(tiny_llama: Path) -> None:
+    learner = learner_of(tiny_llama, "generate", max_tokens=64)
+    asked = [e.inputs for e in sums(3)]
+    plain, measured = Predictor(learner).predict(asked, max_new_tokens=6), Predictor(learner).measure(sums(3))
+    learner.lay_flat(True)
+    assert Predictor(learner).predict(asked, max_new_tokens=6) == plain
+    assert Predictor(learner).measure(sums(3)) == measured
 
 
 def test_a_line_is_filled_up_by_what_nobody_learns(tiny_llama: Path) -> None:
