@@ -98,7 +98,13 @@ def _by_kernel(
 ) -> torch.Tensor:  # fmt: skip
     from torch.nn.attention.varlen import varlen_attn
 
-    known, given = _options(), {}
+    # What the function can be told has grown from torch 2.10 to 2.13.
+    known = _options()
+    given: dict[str, Any] = {}
+    if "scale" in known:
+        given["scale"] = scaling
+    elif scaling is not None:
+        query = query * (scaling * query.shape[-1] ** 0.5)
     if "enable_gqa" in known:
         given["enable_gqa"] = query.shape[1] != key.shape[1]
     elif query.shape[1] != key.shape[1]:
@@ -106,10 +112,14 @@ def _by_kernel(
         key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     if "window_size" in known:
         given["window_size"] = (-1 if window is None else window - 1, 0)
-    else:
+    elif window is None:
         given["is_causal"] = True
-    flat = (x.squeeze(0).transpose(0, 1).contiguous() for x in (query, key, value))
-    found: torch.Tensor = varlen_attn(*flat, starts, starts, longest, longest, scale=scaling, **given)  # type: ignore[arg-type, assignment]
+    else:
+        raise ModelError("attention that looks back a window only needs torch 2.11", where="train.packing",
+                         mend="Set it to off.")  # fmt: skip
+    query, key, value = (x.squeeze(0).transpose(0, 1).contiguous() for x in (query, key, value))
+    kernel: Any = varlen_attn
+    found: torch.Tensor = kernel(query, key, value, starts, starts, longest, longest, **given)
     return found.unsqueeze(0)
 
 

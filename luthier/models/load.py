@@ -274,8 +274,8 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def moved(tensor: torch.Tensor | None, where: torch.device) -> torch.Tensor | None:
+def moved(tensor: torch.Tensor, where: torch.device) -> torch.Tensor:
     """Return a tensor made on the host, on a device; from pinned memory a GPU fetches it while the host goes on."""
-    if tensor is None or where.type == "cpu":
+    if where.type == "cpu":
         return tensor
     return (tensor.pin_memory() if where.type == "cuda" else tensor).to(where, non_blocking=True)

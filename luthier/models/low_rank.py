@@ -71,7 +71,7 @@ def _is_plain(module: Linear) -> bool:
 
 
 def _forward(self: Linear, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-    base = self.base_layer
+    base: Any = self.base_layer
     name = next(iter(self.lora_A))
     if args or kwargs or self.merged or self.disable_adapters or self.active_adapters != [name]:
         if base.weight.dtype == torch.bfloat16 and x.dtype == torch.float32 and self.disable_adapters:
@@ -95,23 +95,26 @@ def hold_half(network: nn.Module) -> int:
     turns them back first (:func:`hold_whole`).
     """
     saved = 0
-    for module in network.modules():
-        if _is_ours(module):
-            weight = module.base_layer.weight
-            half = weight.to(torch.bfloat16)
-            if weight.dtype == torch.float32 and torch.equal(half.float(), weight):
-                weight.data = half
-                saved += 2 * half.numel()
+    for layer in _ours(network):
+        half = layer.weight.to(torch.bfloat16)
+        if layer.weight.dtype == torch.float32 and torch.equal(half.float(), layer.weight):
+            layer.weight.data = half
+            saved += 2 * half.numel()
     return saved
 
 
 @torch.no_grad()
 def hold_whole(network: nn.Module) -> None:
     """Turn the weights of :func:`hold_half` back to float32: an update merged into bfloat16 would be rounded away."""
-    for module in network.modules():
-        if _is_ours(module) and module.base_layer.weight.dtype == torch.bfloat16:
-            module.base_layer.weight.data = module.base_layer.weight.float()
+    for layer in _ours(network):
+        if layer.weight.dtype == torch.bfloat16:
+            layer.weight.data = layer.weight.float()
 
 
-def _is_ours(module: Any) -> bool:
-    return type(module) is Linear and getattr(module.__dict__.get("forward"), "__func__", None) is _forward
+def _ours(network: nn.Module) -> list[Any]:
+    """Return the frozen layers under the adapters that have the one-pass forward."""
+    return [
+        m.base_layer
+        for m in network.modules()
+        if type(m) is Linear and getattr(m.__dict__.get("forward"), "__func__", None) is _forward
+    ]

@@ -243,13 +243,13 @@ class Learner(torch.nn.Module, ABC):
         device = self.device
         if device.type == "cpu":
             return batch
-        flat = batch.flat
-        return replace(
-            batch,
-            **{name: moved(getattr(batch, name), device)
-               for name in ("ids_BT", "mask_BT", "learn_BT", "labels_B", "values_BK")},
-            learnt=None if batch.learnt is None else tuple(moved(t, device) for t in batch.learnt),
-            flat=None if flat is None else replace(
-                flat, positions_BT=moved(flat.positions_BT, device), starts_N=moved(flat.starts_N, device)
-            ),
-        )  # fmt: skip
+        names = ("ids_BT", "mask_BT", "learn_BT", "labels_B", "values_BK")
+        there: dict[str, Any] = {name: moved(t, device) for name in names if (t := getattr(batch, name)) is not None}
+        if batch.learnt is not None:
+            there["learnt"] = tuple(moved(t, device) for t in batch.learnt)
+        if batch.flat is not None:
+            line = batch.flat
+            there["flat"] = replace(
+                line, positions_BT=moved(line.positions_BT, device), starts_N=moved(line.starts_N, device)
+            )
+        return replace(batch, **there)

@@ -39,16 +39,16 @@ class Pull:
 
     @torch.no_grad()
     def add(self) -> torch.Tensor:
-        total = 0.0
+        terms = []
         for name, parameter in self.parameters.items():
             gone = parameter - self.anchors[name]
             pull = gone if self.importance is None else self.importance[name] * gone
-            total = total + (pull * gone).sum().double()
+            terms.append((pull * gone).sum().double())
             if parameter.grad is None:
                 parameter.grad = self.strength * pull
             else:
                 parameter.grad.add_(pull, alpha=self.strength)
-        return torch.as_tensor(0.5 * self.strength * total)
+        return 0.5 * self.strength * (torch.stack(terms).sum() if terms else torch.zeros(()))
 
 
 def fisher(

@@ -136,7 +136,8 @@ def test_a_model_published_in_half_is_held_in_half(tiny_llama: Path) -> None:
             p.copy_(p.bfloat16().float())
     settings = section("generate", 22, method="lora", epochs=4.0, batch=8, rate=2e-3, precision="bfloat16")
     outcome = fit(learner, sums(22), settings, score=None)
-    assert all(m.base_layer.weight.dtype == torch.bfloat16 for m in learner.modules() if low_rank._is_ours(m))
+    held = low_rank._ours(learner.network)
+    assert held and all(layer.weight.dtype == torch.bfloat16 for layer in held)
     assert outcome.losses[-1]["loss"] < outcome.losses[0]["loss"]
     before = Predictor(learner).measure(sums(6))
     learner.network = methods.merge(learner.network)

@@ -289,7 +289,7 @@ def test_weights_held_in_half_are_measured_and_delivered_whole(tiny_llama: Path)
     learner.eval()
     before = learner.row_sums(rows)
     saved = low_rank.hold_half(learner.network)
-    held = [m.base_layer.weight for m in learner.modules() if low_rank._is_ours(m)]
+    held = [layer.weight for layer in low_rank._ours(learner.network)]
     assert saved == 2 * sum(w.numel() for w in held)
     assert all(w.dtype == torch.bfloat16 for w in held)
     assert learner.row_sums(rows) == before
