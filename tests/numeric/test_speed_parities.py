@@ -12,6 +12,7 @@ from test_text_parities import documents
 
 from luthier.base.errors import Interrupted, ModelError, TrainError
 from luthier.base.interrupt import Stopper
+from luthier.base.records import Encoded
 from luthier.models import flat, low_rank, methods, passes
 from luthier.objectives import packing, scores
 from luthier.objectives.cut import micro_batches
@@ -113,6 +114,11 @@ def test_a_line_is_filled_up_by_what_nobody_learns(tiny_llama: Path) -> None:
     assert line.starts_N.tolist()[:2] == [0, len(rows[0])]
     assert line.starts_N[-1] == line.ids_BT.shape[1]
     assert (line.positions_BT[0, line.starts_N[:-1]] == 0).all()
+    # What stands before a row predicts nothing of it, whatever its mask says.
+    learns_all = [Encoded(row.ids, (True,) * len(row.ids)) for row in rows]
+    line = packing.in_line(learns_all, pad=0)
+    assert not line.learn_BT[0, line.starts_N[:-1]].any()
+    assert int(line.learn_BT.sum()) == sum(learner.units(r) for r in learns_all)
 
 
 def test_lines_hold_every_row_once_and_are_of_one_length() -> None:
@@ -365,7 +371,7 @@ def test_the_loss_asks_the_device_for_nothing(tiny_llama: Path, monkeypatch) -> 
     loss, _ = learner.loss(batch, smoothing=0.0)
     loss.backward()
     monkeypatch.undo()
-    assert float(loss) > 0
+    assert float(loss.detach()) > 0
 
 
 # What `auto` chooses
