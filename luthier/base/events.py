@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ class EventLog:
         with storage(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._handle = path.open("a", encoding="utf-8")
+            if _is_cut(path):
+                self._handle.write("\n")  # a killed or full-disked run left half a line: it must not spoil the next
 
     def __call__(self, kind: str, /, **facts: Any) -> None:
         event = {"at": round(time.time(), 3), "kind": kind, **facts}
@@ -32,7 +35,16 @@ class EventLog:
             self._watcher(event)
 
     def close(self) -> None:
-        self._handle.close()
+        with suppress(OSError):  # what a full disk did not take is told by then
+            self._handle.close()
+
+
+def _is_cut(path: Path) -> bool:
+    with path.open("rb") as handle:
+        if not handle.seek(0, 2):
+            return False
+        handle.seek(-1, 2)
+        return handle.read(1) != b"\n"
 
 
 def silent(kind: str, /, **facts: Any) -> None:

@@ -7,9 +7,10 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from luthier.base.errors import BundleError, StorageError
 
 MANIFEST = "manifest.json"
 _BLOCK = 1 << 20
+# What is being written wears one of these until it is whole; what a killed process left is known by them.
+_PART, _OLD = ".part", ".old.part"
+_LOCK = ".lock"
 
 
 def sha256_file(path: Path) -> str:
@@ -55,25 +59,42 @@ def storage(path: Path) -> Iterator[None]:
 
 
 def _disk_full(path: Path) -> StorageError:
-    return StorageError(
-        f"the disk is full ({_free_mb(path):.0f} MB free)",
-        where=str(path),
-        mend="Free some space or choose another folder with --out; what was saved before is kept.",
-    )
+    return StorageError(f"the disk is full ({_bytes(free_bytes(path))} free)", where=str(path), mend=_FULL)
 
 
-def _free_mb(path: Path) -> float:
-    for folder in (path, *path.parents):
+_FULL = "Free some space or choose another folder with --out; what was saved before is kept, and the same command goes on."
+
+
+def need_room(path: Path, needed: int, what: str) -> None:
+    """Refuse to begin writing ``what`` at ``path`` where ``needed`` bytes do not fit: half a file helps nobody.
+
+    Raises:
+        StorageError: with the bytes needed and those that are free.
+    """
+    free = free_bytes(path)
+    if free < needed:
+        said = f"{what} needs {_bytes(needed)} and {_bytes(free)} are free"
+        raise StorageError(f"the disk is full: {said}", where=str(path), mend=_FULL)
+
+
+def free_bytes(path: Path) -> int:
+    """Return what the disk under ``path`` has left for this user; the path itself need not be there yet."""
+    for folder in (path, *path.absolute().parents):
         if folder.exists():
-            return shutil.disk_usage(folder).free / 1e6
-    return 0.0
+            return shutil.disk_usage(folder).free
+    return 0
+
+
+def _bytes(count: int) -> str:
+    short = f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+    return f"{short} ({count:,} bytes)"
 
 
 def write_text(path: Path, text: str) -> Path:
     """Write ``text`` so that a reader sees the old file or the new one, never half of it."""
     with storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PART, dir=path.parent)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
@@ -116,13 +137,13 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     with storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_PART, dir=path.parent))
         os.chmod(building, 0o755)
         try:
             yield building
             sync_folder(building)
             if path.exists():
-                old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
+                old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_OLD, dir=path.parent))
                 os.replace(path, old / path.name)
                 os.replace(building, path)
                 shutil.rmtree(old, ignore_errors=True)
@@ -132,6 +153,22 @@ def new_folder(path: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(building, ignore_errors=True)
             raise
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left unfinished below ``folder``; nobody else may be writing there.
+
+    A folder that was about to be replaced when its writer was killed takes its old place again.
+    """
+    for left in sorted(folder.rglob(f".*{_PART}")):
+        if left.name.endswith(_OLD):
+            for kept in left.iterdir():
+                if not (left.parent / kept.name).exists():
+                    os.replace(kept, left.parent / kept.name)
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -149,18 +186,22 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def hash_folder(folder: Path) -> dict[str, str]:
-    """Return ``{relative name: sha256}`` for every file of a folder but its manifest."""
+def hash_folder(folder: Path, *, without: Collection[str] = ()) -> dict[str, str]:
+    """Return ``{relative name: sha256}`` for every file of a folder but its manifest and lock.
+
+    Args:
+        without: names of entries of the folder itself that do not belong to it for good.
+    """
     return {
         path.relative_to(folder).as_posix(): sha256_file(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
+        if path.is_file() and path.name not in (MANIFEST, _LOCK) and path.relative_to(folder).parts[0] not in without
     }
 
 
-def write_manifest(folder: Path, **facts: Any) -> Path:
+def write_manifest(folder: Path, *, without: Collection[str] = (), **facts: Any) -> Path:
     """Write ``manifest.json``: the hashes of all files in the folder and the given facts."""
-    return write_json(folder / MANIFEST, {**facts, "files": hash_folder(folder)})
+    return write_json(folder / MANIFEST, {**facts, "files": hash_folder(folder, without=without)})
 
 
 def verify_manifest(folder: Path) -> dict[str, Any]:
@@ -198,24 +239,31 @@ def verify_manifest(folder: Path) -> dict[str, Any]:
 def locked(folder: Path) -> Iterator[None]:
     """Hold a folder for this process, so that two never write the same run; the lock goes with the process.
 
+    The file says who holds it, for the message only: what decides is the system's lock, so a stale file blocks nobody.
+
     Raises:
-        StorageError: another process holds it.
+        StorageError: another process holds it; its id and machine are named.
     """
     import fcntl
 
     with storage(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        handle = (folder / ".lock").open("w")
+        handle = (folder / _LOCK).open("a+", encoding="utf-8")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        handle.seek(0)
+        holder = handle.read().strip()
         handle.close()
         raise StorageError(
-            "another process is working on this run",
+            f"another process is working on this run{f' ({holder})' if holder else ''}",
             where=str(folder),
             mend="Wait for it, or choose another folder with --out.",
         ) from None
     try:
+        with suppress(OSError):  # a full disk must not keep anyone from a finished run
+            os.ftruncate(handle.fileno(), 0)
+            os.write(handle.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:
         handle.close()

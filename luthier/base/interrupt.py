@@ -48,6 +48,16 @@ class Stopper:
         finally:
             self._deferring = False
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Inside :meth:`deferred`: raise at once again, while something is done that may be left half done."""
+        self.check()
+        before, self._deferring = self._deferring, False
+        try:
+            yield
+        finally:
+            self._deferring = before
+
 
 def _said(code: int) -> str:
     return "interrupted; the state was saved." if code == 130 else "terminated; the state was saved."

@@ -15,7 +15,7 @@ from typing import Any
 import luthier
 from luthier.base.errors import DataError, Fault, StorageError, TaskError
 from luthier.base.events import EventLog
-from luthier.base.files import locked, read_json, sha256_file, storage, write_json, write_manifest, write_text
+from luthier.base.files import locked, read_json, sha256_file, storage, sweep, write_json, write_manifest, write_text
 from luthier.base.interrupt import stopping
 from luthier.base.records import Example
 from luthier.base.seeds import stable_hash
@@ -27,6 +27,8 @@ from luthier.lifecycle.checking import bar_faults, check_task, write_suspects
 from luthier.lifecycle.round import Round, Run, Watcher
 from luthier.spec.bars import parse_bars
 from luthier.spec.load import TaskFile, dump_task, load_task
+from luthier.spec.task import Task
+from luthier.spec.train import ASIDE
 
 
 def run(
@@ -50,15 +52,19 @@ def run(
     identity = inputs_hash(file)
     folder = Path(out) if out else Path("runs") / f"{file.task.task.name}-{identity[:10]}"
     with stopping() as stopper, locked(folder):
-        finished = _finished(folder, identity, judge)
+        sweep(folder)
+        finished = _finished(folder, identity, judge, file.task)
         if finished and not again:
             if watcher:
                 watcher({"kind": "unchanged", "run": str(folder), "created": finished.record.get("created")})
             return finished
-        if again or _of_other_inputs(folder, identity):
+        other = _of_other_inputs(folder, identity)
+        if again or other:
             _clear(folder)
         emit = EventLog(folder / "events.jsonl", watcher)
         try:
+            if other and not again:
+                emit("warning", text="this folder held a run of another task, data or version; it is begun anew")
             return _go_round(Round(file, folder, emit, stopper, {}), identity, judge)
         except BaseException as error:
             with suppress(StorageError):  # a full disk must not hide why the run stopped
@@ -79,7 +85,7 @@ def inputs_hash(file: TaskFile) -> str:
             hashes += [digest_all(data.items.source, file.folder, data)]
         if data.corrections:
             hashes.append([sha256_file(file.resolve(data.corrections))])
-    aside = {"checkpoint_s", "threads"}
+    aside = set(ASIDE)
     settings = task.model_dump(
         mode="json", exclude={"serve": True, "train": aside, "stages": {"__all__": {"train": aside}}}
     )
@@ -90,20 +96,39 @@ def inputs_hash(file: TaskFile) -> str:
     return stable_hash([luthier.__version__, settings, hashes, weights])
 
 
-def _finished(folder: Path, identity: str, judge: bool) -> Run | None:
-    record_path, manifest = folder / "report.json", folder / "manifest.json"
-    if not record_path.is_file() or not manifest.is_file():
+def _finished(folder: Path, identity: str, judge: bool, task: Task) -> Run | None:
+    """Return the run of these inputs that is done; None where it is not, or bore what this task does not allow."""
+    record, manifest = _read(folder / "report.json"), _read(folder / "manifest.json")
+    if not record or manifest.get("inputs") != identity or (judge and record["verdict"] == "not judged"):
         return None
-    record = read_json(record_path)
-    if read_json(manifest).get("inputs") != identity or (judge and record["verdict"] == "not judged"):
+    training, asked = record.get("training", {}), (task.stages[-1] if task.stages else task).train.nonfinite
+    if (training.get("skipped") and asked != "skip") or (training.get("lowered") and asked != "lower-rate"):
         return None
+    _drop_working(folder)
     page = folder / "report.html"
     return Run(record["verdict"], folder, folder / "bundle", page if page.is_file() else None, record)
 
 
+def _read(path: Path) -> dict[str, Any]:
+    """Return what a JSON file of ours holds; nothing where it is absent or damaged."""
+    try:
+        return dict(read_json(path))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
 def _of_other_inputs(folder: Path, identity: str) -> bool:
     path = folder / "inputs.json"
-    return path.is_file() and read_json(path).get("inputs") != identity
+    return path.is_file() and _read(path).get("inputs") != identity
+
+
+# What a run needs only until it is done.
+_WORKING = ("checkpoints", "cells")
+
+
+def _drop_working(folder: Path) -> None:
+    for name in _WORKING:
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def _clear(folder: Path) -> None:
@@ -118,9 +143,10 @@ def _clear(folder: Path) -> None:
         "manifest.json",
         "resolved.yaml",
         "task.yaml",
-        "inputs.json",
         "choice.json",
         "events.jsonl",
+        # The last to go: whoever is killed in between must see again that what is left is of other inputs.
+        "inputs.json",
     ):
         (folder / name).unlink(missing_ok=True)
 
@@ -180,11 +206,13 @@ def _finish(round_: Round, record: dict[str, Any], bundle: Path, identity: str, 
     record["peak_memory_mb"] = steps.peak_memory_mb()
     write_json(folder / "report.json", record)
     page = steps.page(record, folder) if judge else None
-    for name in ("checkpoints", "cells"):
-        shutil.rmtree(folder / name, ignore_errors=True)
     round_.emit("done", verdict=record["verdict"], bundle=str(bundle), report=str(page) if page else None)
     with storage(folder):
-        write_manifest(folder, inputs=identity, data=record["fingerprint"], luthier=luthier.__version__)
+        write_manifest(
+            folder, without=_WORKING, inputs=identity, data=record["fingerprint"], luthier=luthier.__version__
+        )
+    # Not before the manifest: a run that is killed here is done, and one killed earlier need not train again.
+    _drop_working(folder)
     return Run(record["verdict"], folder, bundle, page, record)
 
 

@@ -153,6 +153,18 @@ def _limit() -> int | None:
         return None
 
 
+# What torch and the libraries below it say when memory runs out on a CPU; on a GPU it is a class of its own.
+_NO_ROOM = ("DefaultCPUAllocator", "can't allocate memory", "alloc_cpu.cpp", "std::bad_alloc", "CUDA out of memory",
+            "CUBLAS_STATUS_ALLOC_FAILED")  # fmt: skip
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory ran out."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_ROOM)
+
+
 def gigabytes(count: float) -> str:
     """Return a number of bytes for a reader."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB"

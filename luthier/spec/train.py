@@ -11,6 +11,8 @@ from luthier.spec.prefer import Prefer
 from luthier.spec.rank import Rank
 
 Auto = Literal["auto"]
+# What decides nothing of a run that met no accident: one may go on where another setting of these stopped.
+ASIDE = frozenset({"checkpoint_s", "threads", "nonfinite", "nonfinite_limit"})
 
 
 # One entry per way to choose what learns; luthier/models/methods.py has the function of each, docs/guides/methods.md says when.
@@ -108,6 +110,14 @@ class TrainSection(Section):
         "auto", description="Share of the target spread over all classes or tokens; `auto` is 0."
     )
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this global norm.")
+    nonfinite: Literal["stop", "skip", "lower-rate"] = Field(
+        "stop",
+        description="What a step does whose loss or gradient is NaN or infinite: `stop` the run; `skip` the step, which "
+        "is counted and told; or go back to the best weights so far and do it again at half the rate, which stays.",
+    )
+    nonfinite_limit: int = Field(
+        10, ge=1, description="So many such steps are borne with `skip` or `lower-rate`, and 3 in a row, before it stops."
+    )
     evaluations: int = Field(5, ge=1, description="How often the validation rows are scored during training.")
     patience: int = Field(4, ge=1, description="Evaluations in a row without a better score before training stops.")
     min_delta: float = Field(

@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from luthier.base.errors import BundleError, LuthierError, TrainError
-from luthier.base.files import new_folder, read_json, verify_manifest, write_json, write_manifest
+from luthier.base.errors import LuthierError, TrainError
+from luthier.base.files import free_bytes, need_room, new_folder, read_json, verify_manifest, write_json, write_manifest
 from luthier.models.methods import load_trained_state, trained_state
 from luthier.objectives.learner import Learner
+from luthier.train.guard import Care
 
+# Raised when what lies in a checkpoint changes its meaning: one of another number is of another version.
+_FORMAT = 2
 _KEPT = 2
+# Progress, manifest and the folders' own blocks, besides the tensors.
+_BESIDE = 1 << 18
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -38,6 +44,7 @@ class Progress:
     stale: int = 0
     seconds: float = 0.0
     facts: dict[str, Any] = field(default_factory=dict)
+    care: Care = field(default_factory=Care)
 
 
 def save(
@@ -56,15 +63,55 @@ def save(
     broken = [name for name, value in tensors.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if broken:
         raise TrainError(f"{broken[0]} is not finite, so no checkpoint was written", where=f"step {progress.step}")
-    path = folder / f"step-{progress.step:08d}"
+    path = folder / _named(progress.step)
+    facts = {name: getattr(progress, name) for name in progress.__dataclass_fields__}
+    state = {**facts, "care": asdict(progress.care), "settings": settings, "format": _FORMAT}
+    needed = sum(value.nbytes for value in tensors.values()) + len(json.dumps(state, default=str)) + _BESIDE
+    _make_room(folder, progress.step, needed)
     with new_folder(path) as building:
         save_file(tensors, building / "state.safetensors")
-        facts = {name: getattr(progress, name) for name in progress.__dataclass_fields__}
-        write_json(building / "state.json", {**facts, "settings": settings})
+        write_json(building / "state.json", state)
         write_manifest(building)
-    for old in sorted(folder.glob("step-*"))[:-_KEPT]:
+    # Numbers decide and no clock does. What lies ahead of this step is what a resume passed over as damaged.
+    ahead = [p for p in _all(folder) if p.name > path.name]
+    for old in [*ahead, *_until(folder, progress.step)[:-_KEPT]]:
         shutil.rmtree(old, ignore_errors=True)
     return path
+
+
+def check_room(folder: Path, *, learner: Learner, scored: bool) -> None:
+    """Refuse to begin a run whose checkpoints would not fit on the disk: weights, two moments, and the best weights.
+
+    Raises:
+        StorageError: with the bytes needed and free.
+    """
+    learning = sum(p.nbytes for p in learner.parameters() if p.requires_grad)
+    need_room(folder, learning * (4 if scored else 3) + _BESIDE, "a checkpoint")
+
+
+def _named(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def _all(folder: Path) -> list[Path]:
+    """Return the checkpoints of a folder by their number, whole or not."""
+    return sorted(folder.glob("step-*"))
+
+
+def _until(folder: Path, step: int) -> list[Path]:
+    return [path for path in _all(folder) if path.name <= _named(step)]
+
+
+def _make_room(folder: Path, step: int, needed: int) -> None:
+    """Give up the older checkpoints, never the newest, where a new one has no room beside them.
+
+    Raises:
+        StorageError: even then it does not fit.
+    """
+    for old in _until(folder, step)[:-1]:
+        if free_bytes(folder) < needed:
+            shutil.rmtree(old, ignore_errors=True)
+    need_room(folder, needed, "a checkpoint")
 
 
 def _tensors(
@@ -102,21 +149,25 @@ def restore(
     Raises:
         TrainError: the newest whole checkpoint belongs to other settings.
     """
-    for path in sorted(folder.glob("step-*"), reverse=True):
+    found = _all(folder)
+    for path in reversed(found):
         try:
             verify_manifest(path)
             tensors = load_file(path / "state.safetensors")
-            values = read_json(path / "state.json")
-        except (BundleError, OSError, json.JSONDecodeError, LuthierError) as error:
+            values = dict(read_json(path / "state.json"))
+        except (LuthierError, OSError, ValueError, TypeError, SafetensorError) as error:
             say(f"the checkpoint {path.name} is damaged ({str(error).splitlines()[0]}); going back to the one before")
             continue
-        if values.pop("settings") != settings:
+        if values.pop("settings", None) != settings or values.pop("format", None) != _FORMAT:
             raise TrainError(
                 "the checkpoints here belong to another task, data or version of it",
                 where=str(folder),
                 mend="Choose another folder with --out, or remove this one.",
             )
-        return Restored(Progress(**values), _apply(tensors, learner, optimizer), path)
+        progress = Progress(**{**values, "care": Care(**values["care"])})
+        return Restored(progress, _apply(tensors, learner, optimizer), path)
+    if found:
+        say("no whole checkpoint is left, so training starts anew")
     return None
 
 

@@ -14,11 +14,24 @@ import torch
 from luthier.base.errors import TrainError
 from luthier.base.records import Encoded, StepReport
 from luthier.models import freeze
+from luthier.models.memory import out_of_memory
 from luthier.objectives.cut import micro_batches
 from luthier.objectives.learner import Batch, Learner
 from luthier.train.batches import epoch_batches
 from luthier.train.optim import rate_at, set_rate
 from luthier.train.penalty import Penalty
+
+
+class NotFinite(TrainError):
+    """A step's loss or gradient is NaN or infinite: ``step`` is its number from 0, ``what`` the value, ``rows`` where they stand."""
+
+    def __init__(self, step: int, what: str, rows: str) -> None:
+        super().__init__(
+            f"{what} at step {step + 1}; training stopped before the update, so the weights are those of step {step}",
+            where=rows,
+            mend="Try a lower train.rate, look at these rows, or set train.nonfinite to skip or lower-rate.",
+        )
+        self.step, self.said, self.rows = step, what, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,40 +65,39 @@ def train(
         draws: how often each row is drawn in an epoch, on average; an epoch has as many rows as before.
         penalty: a term of the loss that is added once for each update.
     Raises:
-        TrainError: a loss or gradient that is not finite; the weights are those of the step before.
+        NotFinite: a loss or gradient that is not; the weights are those of the step before.
+        TrainError: the optimiser's moments do not fit in memory.
     """
     lengths = [len(r) for r in rows]
-    labels = [r.label for r in rows] if learner.groups_rows else None
     per_epoch = -(-len(rows) // plan.batch)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     stages = freeze.stages(learner) if plan.gradual else None
-    epoch, batches, ahead = -1, [], _Ahead(learner, rows, lengths, plan)
+    epoch, batches, ahead = -1, [], Ahead(learner, rows, lengths, plan)
     for step in range(start, plan.steps):
         began = time.perf_counter()
         if step // per_epoch != epoch:
             epoch = step // per_epoch
             learner.start_epoch(epoch, seed=plan.seed)
-            batches = epoch_batches(lengths, batch=plan.batch, seed=plan.seed, epoch=epoch, draws=draws,
-                                    labels=labels)  # fmt: skip
+            batches = batches_of(learner, rows, plan, epoch, draws=draws)
         picked = batches[step % per_epoch]
         factor = rate_at(step, steps=plan.steps, warmup=plan.warmup, schedule=plan.schedule)
         set_rate(optimizer, plan.rate * factor)
         learner.train()
         with freeze.learning(stages, step, plan.steps):
-            loss, count, padded = _backward(learner, rows, picked, ahead, plan)
+            loss, count, padded = backward(learner, rows, picked, ahead, plan)
         added = penalty.add() if penalty else 0.0
         norm = torch.nn.utils.clip_grad_norm_(parameters, plan.max_grad_norm, error_if_nonfinite=False, foreach=True)
         told = torch.stack([loss / count + added, norm.to(loss)])
         # The device itself leaves the weights as they are where a number is not finite; the host reads the numbers only
         # when the update and the next batch are on their way.
         optimizer.found_inf = (~torch.isfinite(told)).any().float()  # type: ignore[attr-defined]
-        optimizer.step()
+        _update(optimizer)
         optimizer.zero_grad(set_to_none=True)
         if (step + 1) % per_epoch:
             ahead.make(batches[(step + 1) % per_epoch])
         loss_value, norm_value = told.tolist()
         if not (math.isfinite(loss_value) and math.isfinite(norm_value)):
-            _refuse(step, loss_value, norm_value, picked, names)
+            raise NotFinite(step, _said(loss_value, norm_value), _places(picked, names))
         yield StepReport(
             step=step + 1,
             epoch=(step + 1) / per_epoch,
@@ -100,7 +112,22 @@ def train(
         )
 
 
-class _Ahead:
+def batches_of(
+    learner: Learner, rows: Sequence[Encoded], plan: Plan, epoch: int, *, draws: Sequence[float] | None
+) -> list[list[int]]:
+    """Return the row numbers of every step of an epoch: they follow from the plan alone."""
+    labels = [r.label for r in rows] if learner.groups_rows else None
+    return epoch_batches([len(r) for r in rows], batch=plan.batch, seed=plan.seed, epoch=epoch, draws=draws, labels=labels)
+
+
+def pieces_of(learner: Learner, picked: Sequence[int], lengths: Sequence[int], plan: Plan) -> list[list[int]]:
+    """Return a step's rows as they are computed at a time."""
+    # In-batch negatives tie the rows of a step together: there it is one piece, whatever its size.
+    most = plan.micro_tokens if learner.separable else max(lengths[r] for r in picked) * len(picked)
+    return micro_batches(picked, lengths, max_tokens=most, flat=learner.flat)
+
+
+class Ahead:
     """The passes of a step, the first of the next one made while a GPU is still at this one."""
 
     def __init__(self, learner: Learner, rows: Sequence[Encoded], lengths: Sequence[int], plan: Plan) -> None:
@@ -108,11 +135,7 @@ class _Ahead:
         self._made: tuple[Sequence[int], Batch] | None = None
 
     def pieces(self, picked: Sequence[int]) -> list[list[int]]:
-        # In-batch negatives tie the rows of a step together: there it is one piece, whatever its size.
-        most = self._plan.micro_tokens
-        if not self._learner.separable:
-            most = max(self._lengths[r] for r in picked) * len(picked)
-        return micro_batches(picked, self._lengths, max_tokens=most, flat=self._learner.flat)
+        return pieces_of(self._learner, picked, self._lengths, self._plan)
 
     def make(self, picked: Sequence[int]) -> None:
         """Make the first pass of these rows."""
@@ -132,8 +155,8 @@ class _Ahead:
         return self._learner.collate([self._rows[r] for r in piece])
 
 
-def _backward(
-    learner: Learner, rows: Sequence[Encoded], picked: Sequence[int], ahead: _Ahead, plan: Plan
+def backward(
+    learner: Learner, rows: Sequence[Encoded], picked: Sequence[int], ahead: Ahead, plan: Plan
 ) -> tuple[torch.Tensor, float, int]:
     """Accumulate the gradient of the mean loss over a step's rows; return the summed loss, learnt units and computed tokens."""
     units = sum(learner.units(rows[r]) for r in picked)
@@ -154,12 +177,25 @@ def precision(learner: Learner, plan: Plan) -> Any:
     return torch.autocast(learner.device.type, dtype=torch.bfloat16) if plan.bfloat16 else nullcontext()
 
 
-def _refuse(step: int, loss: float, norm: float, picked: Sequence[int], names: Sequence[str]) -> None:
-    what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
+def _said(loss: float, norm: float) -> str:
+    return f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
+
+
+def _places(picked: Sequence[int], names: Sequence[str]) -> str:
     places = ", ".join(names[r] for r in picked[:8] if r < len(names))
     more = f" and {len(picked) - 8} more" if len(picked) > 8 else ""
+    return f"rows {places}{more}" if places else f"{len(picked)} rows"
+
+
+def _update(optimizer: torch.optim.Optimizer) -> None:
+    """Do the update; the first one makes the moments, for which no smaller micro-batch makes room."""
+    try:
+        optimizer.step()
+        return
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
     raise TrainError(
-        f"{what} at step {step + 1}; training stopped before the update, so the weights are those of step {step}",
-        where=f"rows {places}{more}" if places else f"{len(picked)} rows",
-        mend="Try a lower train.rate, or look at these rows.",
-    )
+        "the optimiser's moments do not fit in memory: two numbers for each that learns",
+        where="train.method", mend="Let less learn: lora, last-layers or bitfit. The last checkpoint is kept.",
+    )  # fmt: skip

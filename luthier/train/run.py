@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 
-from luthier.base.errors import TrainError
+from luthier.base.errors import Interrupted, TrainError
 from luthier.base.events import Emit, silent
 from luthier.base.interrupt import Stopper
 from luthier.base.records import Encoded, Example, StepReport, Tagged
@@ -24,16 +25,17 @@ from luthier.objectives.heads.use import ENDS
 from luthier.objectives.joined import Joined
 from luthier.objectives.labelled import Labelled
 from luthier.objectives.learner import Learner
-from luthier.spec.train import TrainSection
+from luthier.spec.train import ASIDE, TrainSection
 from luthier.train import checkpoint, speed
 from luthier.train.checkpoint import Progress, copy_state
 from luthier.train.defaults import make_plan
-from luthier.train.loop import Plan, precision, train
+from luthier.train.guard import Lowered, Skipped, Smaller, careful
+from luthier.train.loop import Plan, precision
 from luthier.train.optim import make_optimizer
 from luthier.train.penalty import Penalty
 
 # Settings that change time and memory and not what is learnt: a run may go on with others, on another machine.
-_NOT_LEARNT_FROM = {"checkpoint_s", "threads", "checkpointing", "compile", "micro_tokens"}
+_NOT_LEARNT_FROM = ("checkpointing", "compile", "micro_tokens")
 
 # One number, or figures of which `score` is the one that chooses; the others are kept beside it.
 Score = Callable[[], float | Mapping[str, Any]]
@@ -91,8 +93,15 @@ def fit(
         freeze.check_stages(freeze.stages(learner), plan.steps)
     optimizer = make_optimizer(learner, rate=plan.rate, weight_decay=section.weight_decay,
                                layer_decay=float(section.layer_decay))  # fmt: skip
-    settings = stable_hash([identity, section.model_dump(mode="json", exclude=_NOT_LEARNT_FROM),
+    settings = stable_hash([identity, section.model_dump(mode="json", exclude={*_NOT_LEARNT_FROM, *ASIDE}),
                             *([balance.as_dict()] if balance else [])])  # fmt: skip
+    if folder is not None:
+        checkpoint.check_room(folder, learner=learner, scored=score is not None)
+    if section.nonfinite == "lower-rate" and score is None:
+        raise TrainError(
+            "`lower-rate` goes back to the best weights, and there are no validation rows to tell which they are",
+            where="train.nonfinite", mend="Give validation rows (data.split or data.valid), or use skip.",
+        )  # fmt: skip
     penalty = pull() if pull else None
     by_row = _balance(learner, rows, balance)
     run = _Run(learner, rows, names, section, plan, optimizer, score, lower_is_better, folder, settings, emit, stopper)
@@ -170,6 +179,7 @@ class _Run:
         self.draws: list[float] | None = None
         self.penalty: Penalty | None = None
         self.to_the_end = False
+        self.held_step = 0
 
     def begin(self) -> None:
         """Resume from the newest whole checkpoint, or fit the head and take the first score."""
@@ -180,7 +190,7 @@ class _Run:
             )  # fmt: skip
             if found is not None:
                 self.progress, self.best = found.progress, found.best
-                self.before = found.progress.seconds
+                self.before, self.held_step = found.progress.seconds, found.progress.step
                 self.learner.resumed(found.progress.facts)
                 self.emit("resumed", step=found.progress.step, checkpoint=found.path.name)
                 return
@@ -208,23 +218,57 @@ class _Run:
             self.plan = replace(self.plan, steps=0)
         wanted = min(self.section.evaluations, self.plan.steps)
         due = {round(self.plan.steps * (i + 1) / wanted) for i in range(wanted)}
-        steps = train(self.learner, self.rows, self.plan, self.optimizer, start=self.progress.step, names=self.names,
-                      draws=self.draws, penalty=self.penalty)  # fmt: skip
+        if self.progress.step in due:  # a run that was stopped while it was measured here
+            self._evaluate()
         if self._stops_early():
             return
+        steps = careful(self.learner, self.rows, self.plan, self.optimizer, self.progress.care, section=self.section,
+                        start=self.progress.step, names=self.names, draws=self.draws, penalty=self.penalty)  # fmt: skip
         with self.stopper.deferred():
-            for report in steps:
-                self._note(report)
-                if report.step in due:
-                    self._evaluate()
+            for event in steps:
+                if isinstance(event, Smaller | Lowered):
+                    self._bear(event)
+                    continue
+                self._note(event)
+                if event.step in due:
+                    self._measure()
                     if self._stops_early():
                         break
                 if self.stopper.pending or time.monotonic() - self.saved >= self.section.checkpoint_s:
                     self._save()
                 self.stopper.check()
+            if self.progress.step > self.held_step:
+                self._save()  # what comes after training may be stopped as well
+            self.stopper.check()
 
-    def _note(self, report: StepReport) -> None:
+    def _bear(self, event: Smaller | Lowered) -> None:
+        """Tell what was borne, and go back to the best weights where the rate was lowered."""
+        if isinstance(event, Smaller):
+            said = (f"memory   {event.tokens} tokens at a time are too many (step {event.step}); from now on "
+                    f"train.micro_tokens is {event.micro_tokens}")  # fmt: skip
+            self.emit("memory", step=event.step, tokens=event.tokens, micro_tokens=event.micro_tokens, said=said)
+            return
+        assert self.best is not None
+        load_trained_state(self.learner, self.best)
+        self.optimizer.state.clear()
+        said = (f"lowered  {event.what} at step {event.step} ({event.rows}); back to the weights of step "
+                f"{self.progress.best_step}, at {event.factor:g} of the rate")  # fmt: skip
+        self.emit("lowered", step=event.step, what=event.what, rows=event.rows, factor=event.factor, said=said)
+
+    def _measure(self) -> None:
+        """Take a score; a signal stops it, and the state before it is kept."""
+        try:
+            self._evaluate()
+        except Interrupted:
+            self._save()
+            raise
+
+    def _note(self, report: StepReport | Skipped) -> None:
         self.progress.step = report.step
+        if isinstance(report, Skipped):
+            said = f"skipped  step {report.step}: {report.what} ({report.rows})"
+            self.emit("skipped", step=report.step, what=report.what, rows=report.rows, said=said)
+            return
         self.progress.losses.append({"step": report.step, "loss": round(report.loss, 6), "rate": report.rate})
         self.emit(
             "step", step=report.step, steps=self.plan.steps, epoch=round(report.epoch, 3), loss=round(report.loss, 5),
@@ -236,12 +280,17 @@ class _Run:
         progress = self.progress
         if self.score is None or (progress.evaluations and progress.evaluations[-1]["step"] == progress.step):
             return
-        if progress.step:
-            self.learner.refit(self.rows, weights=self.by_row)
-        self.learner.eval()
-        found = self.score()
+        # A signal stops the measuring at once; what it found is noted as a whole or not at all.
+        with self.stopper.at_once():
+            if progress.step:
+                self.learner.refit(self.rows, weights=self.by_row)
+            self.learner.eval()
+            found = self.score()
         figures = dict(found) if isinstance(found, Mapping) else {"score": found}
         value = float(figures["score"])
+        if not math.isfinite(value):
+            self._without_score(figures)
+            return
         progress.evaluations.append({"step": progress.step, **figures})
         better = self.to_the_end or self._exceeds(progress.best_score, value)
         if better:
@@ -254,6 +303,15 @@ class _Run:
             progress.stale += 1
         told = {name: round(v, 6) for name, v in figures.items() if name.endswith("_loss") and isinstance(v, float)}
         self.emit("evaluation", step=progress.step, score=round(value, 6), best=better, **told)
+
+    def _without_score(self, figures: dict[str, Any]) -> None:
+        """Note an evaluation whose score is not a number: it is no better than any other, and costs patience."""
+        progress = self.progress
+        progress.evaluations.append({"step": progress.step, **figures, "score": None})
+        progress.stale += 1
+        if self.best is None or self.to_the_end:
+            self.best, progress.best_step = copy_state(self.learner), progress.step
+        self.emit("warning", text=f"the validation score at step {progress.step} is not a number ({figures['score']})")
 
     def _exceeds(self, before: float | None, value: float, *, by: float = 0.0) -> bool:
         return before is None or self.sign * (value - before) > by
@@ -270,6 +328,7 @@ class _Run:
             self.folder, learner=self.learner, optimizer=self.optimizer, progress=self.progress, best=self.best,
             settings=self.settings,
         )  # fmt: skip
+        self.held_step = self.progress.step
         self.emit("checkpoint", step=self.progress.step, path=str(path))
 
     def finish(self, parameters: Counted) -> Outcome:
@@ -283,5 +342,5 @@ class _Run:
         return Outcome(
             steps=progress.step, planned_steps=self.plan.steps, best_step=progress.best_step, best_score=progress.best_score,
             stopped_early=progress.step < self.plan.steps, evaluations=progress.evaluations, losses=progress.losses,
-            seconds=self.before + time.monotonic() - self.began, parameters=parameters, facts=progress.facts,
+            seconds=self.before + time.monotonic() - self.began, parameters=parameters, facts=progress.facts | progress.care.facts(),
         )  # fmt: skip
