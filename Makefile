@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo install test test-all lint browser bench-tools bench-banking77 bench-throughput bench-lora bench-leaks bench-label_errors bench-check bench-active_learning bench-augment bench-methods bench-few bench-fit_verdict bench-sequence bench-prefer bench-language bench-gpu test-gpu clean
+.PHONY: help demo install test test-all lint browser bench-tools bench-banking77 bench-throughput bench-lora bench-leaks bench-label_errors bench-check bench-active_learning bench-augment bench-methods bench-few bench-fit_verdict bench-sequence bench-prefer bench-language bench-gpu bench-kills test-gpu clean
 
 help:
 	@echo "make demo        set up, then run the main job on examples/support-triage"
@@ -13,7 +13,7 @@ help:
 	@echo "make test-gpu    the numbers on a GPU"
 	@echo "make lint        ruff and mypy"
 	@echo "make bench-...   banking77, throughput, lora, leaks, label_errors, check, active_learning, augment,"
-	@echo "                 methods, few, fit_verdict, sequence, prefer, language, gpu (docs/results.md)"
+	@echo "                 methods, few, fit_verdict, sequence, prefer, language, gpu, kills (docs/results.md)"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -58,7 +58,7 @@ test-gpu: $(VENV)/.installed-test
 
 bench-tools: $(VENV)/.installed-bench
 
-bench-banking77 bench-throughput bench-lora bench-leaks bench-label_errors bench-check bench-active_learning bench-augment bench-methods bench-few bench-fit_verdict bench-sequence bench-prefer bench-language bench-gpu: bench-%: bench-tools
+bench-banking77 bench-throughput bench-lora bench-leaks bench-label_errors bench-check bench-active_learning bench-augment bench-methods bench-few bench-fit_verdict bench-sequence bench-prefer bench-language bench-gpu bench-kills: bench-%: bench-tools
 	$(BIN)/python -m bench.$*
 
 clean:

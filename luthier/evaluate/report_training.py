@@ -36,6 +36,7 @@ def training(record: Mapping[str, Any], plots: Plots) -> list[Html]:
     facts += [
         (f"{name} time", duration(s)) for name, value in seconds.items() if (s := plain_number(value)) is not None
     ]
+    facts += _borne(record.get("training") or {})
     facts += [("most memory", f"{memory:,.0f} MB")] if memory is not None else []
     parts = [*_fit(record), *_contest(record)]
     if steps:
@@ -43,6 +44,18 @@ def training(record: Mapping[str, Any], plots: Plots) -> list[Html]:
         plots["training"] = plots_.training(steps, evaluations, score, turn=_turn(record))
         parts.append(plot("training", _told(steps, evaluations, score), height=plots["training"]["layout"]["height"]))
     return [*parts, definitions(facts)] if parts or facts else []
+
+
+def _borne(training: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what training met and bore: steps left out, rates lowered, micro-batches made smaller."""
+    found = []
+    for key, name in (("skipped", "skipped steps"), ("lowered", "rates halved")):
+        steps = training.get(key) or []
+        told = "; ".join(f"step {one['step']}: {one['what']} ({one['rows']})" for one in steps[:5])
+        found += [(name, f"{len(steps)}: {told}" + ("; ..." if len(steps) > 5 else ""))] if steps else []
+    if training.get("micro_tokens"):
+        found.append(("tokens at a time", f"{training['micro_tokens']:,}: more did not fit in memory"))
+    return found
 
 
 def _fit(record: Mapping[str, Any]) -> list[Html]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import luthier
 from luthier.base.errors import DataError, Fault, StorageError
 from luthier.base.events import EventLog, silent
-from luthier.base.files import locked, read_json, write_json
+from luthier.base.files import locked, read_json, sweep, write_json
 from luthier.base.interrupt import stopping
 from luthier.base.records import Example
 from luthier.base.seeds import stable_hash
@@ -52,6 +52,7 @@ def curve(
     identity = stable_hash([inputs_hash(file), "curve"])
     folder = out or Path("runs") / f"{file.task.task.name}-curve-{identity[:10]}"
     with stopping() as stopper, locked(folder):
+        sweep(folder)
         if (folder / "inputs.json").is_file() and read_json(folder / "inputs.json").get("inputs") != identity:
             _clear(folder)
         emit = EventLog(folder / "events.jsonl", watcher)
