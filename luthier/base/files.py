@@ -65,13 +65,15 @@ def _disk_full(path: Path) -> StorageError:
 _FULL = "Free some space or choose another folder with --out; what was saved before is kept, and the same command goes on."
 
 
-def need_room(path: Path, needed: int, what: str) -> None:
+def need_room(path: Path, needed: int, what: str, *, spare: int = 0) -> None:
     """Refuse to begin writing ``what`` at ``path`` where ``needed`` bytes do not fit: half a file helps nobody.
 
+    Args:
+        spare: bytes that can be made free.
     Raises:
         StorageError: with the bytes needed and those that are free.
     """
-    free = free_bytes(path)
+    free = free_bytes(path) + spare
     if free < needed:
         said = f"{what} needs {_bytes(needed)} and {_bytes(free)} are free"
         raise StorageError(f"the disk is full: {said}", where=str(path), mend=_FULL)

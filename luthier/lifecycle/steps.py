@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,8 @@ def _choose(round_: Round, data: Prepared, model: Model, *, contests: bool = Tru
     """Choose the method, or take the choice of the run that is gone on with: free memory may have changed since."""
     kept = round_.folder / "choice.json"
     if kept.is_file():
-        return Choice(**read_json(kept))
+        with suppress(ValueError, TypeError):  # a damaged file is no choice
+            return Choice(**read_json(kept))
     choice = choose_method(model.learner, data.train, round_.file.task.train, contests=contests)
     write_json(kept, {"method": choice.method, "why": choice.why, "facts": dict(choice.facts)})
     said = f"method   {choice.method}: {choice.why}"

@@ -82,11 +82,14 @@ def save(
 def check_room(folder: Path, *, learner: Learner, scored: bool) -> None:
     """Refuse to begin a run whose checkpoints would not fit on the disk: weights, two moments, and the best weights.
 
+    Of the checkpoints that are there, all but the newest may go.
+
     Raises:
         StorageError: with the bytes needed and free.
     """
     learning = sum(p.nbytes for p in learner.parameters() if p.requires_grad)
-    need_room(folder, learning * (4 if scored else 3) + _BESIDE, "a checkpoint")
+    spare = sum(f.stat().st_size for path in _all(folder)[:-1] for f in path.iterdir())
+    need_room(folder, learning * (4 if scored else 3) + _BESIDE, "a checkpoint", spare=spare)
 
 
 def _named(step: int) -> str:
@@ -177,7 +180,8 @@ def _apply(
     groups: dict[str, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
         kind, name = key.split("/", 1)
-        groups.setdefault(kind, {})[name] = value
+        # What was read is a window on the file: kept, it would hold the disk's room when the checkpoint is long removed.
+        groups.setdefault(kind, {})[name] = value if kind == "weight" else value.clone()
     load_trained_state(learner, groups["weight"])
     for name, parameter in learner.named_parameters():
         if name in groups.get("updates", {}):

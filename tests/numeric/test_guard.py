@@ -95,7 +95,7 @@ def test_what_was_borne_survives_a_resume_bit_for_bit(tiny_bert: Path, tmp_path:
 
         return broken(tiny_bert, {4, 6}, where, stop=stop, scores=score, nonfinite=policy), seen
 
-    (whole, reference, told), _ = run(tmp_path / "whole")
+    (whole, reference, _told), _ = run(tmp_path / "whole")
     assert len(reference.facts["skipped" if policy == "skip" else "lowered"]) == 2
     with pytest.raises(Interrupted):
         run(tmp_path / "cut", stop)
@@ -290,7 +290,7 @@ def test_out_of_memory_later_in_a_run_repeats_the_step(tiny_bert: Path, monkeypa
     learner.loss = loss
     outcome = fit(learner, labelled(32), chosen, score=None, emit=lambda kind, /, **facts: told.append((kind, facts)))
     assert outcome.steps == 8
-    assert [facts["step"] for kind, facts in told if kind == "memory"][0] == 5
+    assert next(facts["step"] for kind, facts in told if kind == "memory") == 5
     assert outcome.facts["micro_tokens"] < 100
     reference = learner_of(tiny_bert, "classify", LABELS, pooling="mean")
     free = fit(reference, labelled(32), chosen, score=None)
