@@ -243,7 +243,7 @@ def limited(base: Path, objective: str, rows: int, room_mb: int, *, folder: Path
 def test_a_micro_batch_that_does_not_fit_is_halved_before_the_first_step(tiny_llama: Path, tmp_path: Path) -> None:
     common = {"epochs": 1.0, "batch": 600, "micro_tokens": 1_000_000, "rate": 1e-3, "head": "random", "checkpoint_s": 0.0}
     free = limited(tiny_llama, "generate", 1200, 0, **common)
-    found = limited(tiny_llama, "generate", 1200, 150, folder=tmp_path, **common)
+    found = limited(tiny_llama, "generate", 1200, 40, folder=tmp_path, **common)
     assert "error" not in found, found["error"]
     micro = found["facts"]["micro_tokens"]
     assert micro < 30_000
@@ -274,30 +274,37 @@ def test_a_row_that_does_not_fit_alone_is_named(tmp_path: Path, wordpiece_tokeni
 
 
 def test_out_of_memory_later_in_a_run_repeats_the_step(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The step is computed anew from zero with the same chance: as if the smaller size had been asked for at once from there."""
-    chosen = section("classify", 32, epochs=2.0, batch=8, micro_tokens=10_000, rate=1e-3, head="random", dropout=0.0)
+    """The step is computed anew from zero with the same chance, although its first piece had been computed already."""
+    chosen = section("classify", 32, epochs=2.0, batch=8, micro_tokens=40, rate=1e-3, head="random", dropout=0.0)
     learner = learner_of(tiny_bert, "classify", LABELS, pooling="mean")
-    plain, told, calls = learner.loss, [], []
+    plain, told, chances = learner.loss, [], []
+
+    def emit(kind: str, /, **facts: Any) -> None:
+        told.append((kind, facts))
+        if kind in ("step", "memory"):
+            chances.append([])
 
     def loss(batch: Any, *, smoothing: float) -> Any:
-        calls.append(len(batch.ids_BT))
+        chances[-1].append(torch.get_rng_state())
+        torch.rand(7)  # as dropout would
         found = plain(batch, smoothing=smoothing)
-        if len(calls) > 4 and len(batch.ids_BT) > 3:
+        if len(chances) == 5 and len(chances[-1]) == 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return found
 
     monkeypatch.setattr(guard, "_try_costliest", lambda *a, **k: iter(()))
     learner.loss = loss
-    outcome = fit(learner, labelled(32), chosen, score=None, emit=lambda kind, /, **facts: told.append((kind, facts)))
-    assert outcome.steps == 8
-    assert next(facts["step"] for kind, facts in told if kind == "memory") == 5
-    assert outcome.facts["micro_tokens"] < 100
-    reference = learner_of(tiny_bert, "classify", LABELS, pooling="mean")
-    free = fit(reference, labelled(32), chosen, score=None)
+    chances.append([])
+    outcome = fit(learner, labelled(32), chosen, score=None, emit=emit)
+    assert [facts["step"] for kind, facts in told if kind == "memory"] == [5]
+    assert outcome.facts["micro_tokens"] < 40
+    assert len(chances[5]) > len(chances[3])
+    assert torch.equal(chances[4][0], chances[5][0])
+    free = fit(learner_of(tiny_bert, "classify", LABELS, pooling="mean"), labelled(32), chosen, score=None)
     assert [e["step"] for e in outcome.losses] == list(range(1, 9))
+    assert outcome.losses[:4] == free.losses[:4]
     for one, two in zip(outcome.losses, free.losses, strict=True):
         assert one["loss"] == pytest.approx(two["loss"], rel=1e-4)
-    assert outcome.losses[:4] == free.losses[:4]
 
 
 def test_a_step_that_is_one_piece_says_what_to_lower(tiny_bert: Path) -> None:
