@@ -138,9 +138,14 @@ class Ahead:
         return pieces_of(self._learner, picked, self._lengths, self._plan)
 
     def make(self, picked: Sequence[int]) -> None:
-        """Make the first pass of these rows."""
-        if self._learner.device.type == "cuda":
+        """Make the first pass of these rows, if there is room: the update is done by now and must be told."""
+        if self._learner.device.type != "cuda":
+            return
+        try:
             self._made = (picked, self._collated(self.pieces(picked)[0]))
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
 
     def batches(self, picked: Sequence[int]) -> Iterator[Batch]:
         """Yield the passes of a step's rows."""
