@@ -22,7 +22,7 @@ FLOORS: dict[str, int] = {
             ["objectives", "data", "ledger"],
             ["release"],
             ["train", "evaluate", "retrieve"],
-            ["search", "decide", "watch", "cluster", "labelling"],
+            ["search", "decide", "watch", "cluster", "labelling", "track"],
             ["serve"],
             ["studio"],
             ["lifecycle", "show"],
@@ -56,10 +56,14 @@ DOORS: dict[str, tuple[str, ...]] = {
     "click": ("cli/",),
     "plotly": ("evaluate/report",),
     "ray": ("cluster/",),
+    "tensorboard": ("track/to_tensorboard.py",),
+    "mlflow": ("track/to_mlflow.py",),
+    "wandb": ("track/to_wandb.py",),
+    "trackio": ("track/to_trackio.py",),
 }
 # Asking a library for its version is no use of it.
 VERSION_ONLY = {("lifecycle/steps.py", "transformers")}
-NO_TORCH = ("base/", "spec/", "data/", "ledger/", "cli/", "show.py", "__init__.py")
+NO_TORCH = ("base/", "spec/", "data/", "ledger/", "track/", "cli/", "show.py", "__init__.py")
 FORBIDDEN = ("pickle", "dill", "joblib", "shelve", "marshal")
 
 

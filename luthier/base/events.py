@@ -15,11 +15,11 @@ Emit = Callable[..., None]
 
 
 class EventLog:
-    """Append events to a file and hand each to an optional watcher (the terminal's progress, say)."""
+    """Append events to a file and hand each to watchers (the terminal's progress, trackers)."""
 
     def __init__(self, path: Path, watcher: Callable[[dict[str, Any]], None] | None = None) -> None:
         self._path = path
-        self._watcher = watcher
+        self._watchers = [watcher] if watcher else []
         with storage(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._handle = path.open("a", encoding="utf-8")
@@ -31,8 +31,12 @@ class EventLog:
         with storage(self._path):
             self._handle.write(json.dumps(event, ensure_ascii=False, default=str) + "\n")
             self._handle.flush()
-        if self._watcher:
-            self._watcher(event)
+        for watcher in self._watchers:
+            watcher(event)
+
+    def also(self, watcher: Callable[[dict[str, Any]], None]) -> None:
+        """Hand each event to one more watcher, after those before it."""
+        self._watchers.append(watcher)
 
     def close(self) -> None:
         with suppress(OSError):  # what a full disk did not take is told by then

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import luthier.lifecycle.casing as casing
+from luthier import track
 from luthier.base.errors import Fault, TaskError, did_you_mean
 from luthier.base.files import write_json, write_text
 from luthier.data.prepare import Prepared, Watch, prepare, stops, survey
@@ -33,7 +34,7 @@ def check_task(file: TaskFile) -> None:
     """Find what is wrong with a task before any work: bars and metrics that the objective does not have."""
     task = file.task
     inner = stage_files(file)
-    faults = staged_faults(task, inner)
+    faults = staged_faults(task, inner) + track.faults(task.track)
     for one in inner or [file]:
         faults += _of_one(one.task)
     if faults:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import luthier
-from luthier.base.errors import DataError, Fault, StorageError, TaskError
+from luthier.base.errors import DataError, Fault, Interrupted, StorageError, TaskError
 from luthier.base.events import EventLog
 from luthier.base.files import locked, read_json, sha256_file, storage, sweep, write_json, write_manifest, write_text
 from luthier.base.interrupt import stopping
@@ -29,6 +29,7 @@ from luthier.spec.bars import parse_bars
 from luthier.spec.load import TaskFile, dump_task, load_task
 from luthier.spec.task import Task
 from luthier.spec.train import ASIDE
+from luthier.track.tracker import IDS, Tracker
 
 
 def run(
@@ -62,13 +63,16 @@ def run(
         if again or other:
             _clear(folder)
         emit = EventLog(folder / "events.jsonl", watcher)
+        if file.task.track.to:
+            emit.also(Tracker(file, folder, lambda text: emit("warning", text=text)))
         try:
             if other and not again:
                 emit("warning", text="this folder held a run of another task, data or version; it is begun anew")
             return _go_round(Round(file, folder, emit, stopper, {}), identity, judge)
         except BaseException as error:
             with suppress(StorageError):  # a full disk must not hide why the run stopped
-                emit("stopped", reason=str(error) or type(error).__name__)
+                halted = isinstance(error, Interrupted | KeyboardInterrupt)
+                emit("stopped", reason=str(error) or type(error).__name__, interrupted=halted)
             raise
         finally:
             emit.close()
@@ -87,7 +91,7 @@ def inputs_hash(file: TaskFile) -> str:
             hashes.append([sha256_file(file.resolve(data.corrections))])
     aside = set(ASIDE)
     settings = task.model_dump(
-        mode="json", exclude={"serve": True, "train": aside, "stages": {"__all__": {"train": aside}}}
+        mode="json", exclude={"serve": True, "track": True, "train": aside, "stages": {"__all__": {"train": aside}}}
     )
     if task.evaluate.cases.source is not None:
         hashes.append(digest_all(task.evaluate.cases.source, file.folder, task.data))
@@ -145,6 +149,7 @@ def _clear(folder: Path) -> None:
         "task.yaml",
         "choice.json",
         "events.jsonl",
+        IDS,
         # The last to go: whoever is killed in between must see again that what is left is of other inputs.
         "inputs.json",
     ):
@@ -180,6 +185,7 @@ def _go_round(round_: Round, identity: str, judge: bool) -> Run:
     model = steps.open_model(round_, closed)
     resolved = steps.resolve(round_, closed, model)
     write_text(folder / "resolved.yaml", dump_task(resolved))
+    emit("resolved", settings=resolved.model_dump(mode="json"))
     rivals = steps.baselines(round_, data, model) if judge else {}
     before = steps.probe(round_, model)
     extended = steps.extend(round_, closed, clashes(data))

@@ -121,6 +121,7 @@ class Walk:
             self.probes.append(probe.probe(stage.model.learner))
         self.trail.join(stage.model.learner)
         stage.resolved = steps.resolve(stage.round_, data, stage.model, contests=False)
+        stage.round_.emit("resolved", settings=stage.resolved.model_dump(mode="json"))
 
     def data_of(self, stage: Stage) -> Prepared:
         """Return a stage's data with its test rows closed; where one head grows, with all labels so far."""

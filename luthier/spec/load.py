@@ -12,10 +12,13 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from luthier.base.errors import Fault, TaskError, did_you_mean
+from luthier.spec import track
 from luthier.spec.bars import parse_bars
 from luthier.spec.task import Task
 
-_PATHS = ("data.source", "data.test", "data.valid", "model.base", "evaluate.against", "evaluate.cases.source", "serve.ledger")
+_PATHS = (
+    "data.source", "data.test", "data.valid", "model.base", "evaluate.against", "evaluate.cases.source", "serve.ledger", "track.folder",
+)  # fmt: skip
 Path_ = tuple[str, ...]
 
 
@@ -53,6 +56,8 @@ def load_task(path: str | Path, overrides: Sequence[str] = ()) -> TaskFile:
         )
     text = _read(path)
     values, lines, faults = parse_yaml(text, str(path))
+    if "track" in values:  # so that one key can be set over a list of names
+        values["track"] = track.whole(values["track"])
     for override in overrides:
         faults += _apply(values, lines, override)
     if faults:

@@ -14,6 +14,7 @@ from luthier.spec.model import ModelSection
 from luthier.spec.objective import ObjectiveName
 from luthier.spec.serve import ServeSection
 from luthier.spec.stages import Keep, Stage, with_defaults
+from luthier.spec.track import TrackSection
 from luthier.spec.train import TrainSection
 
 
@@ -44,6 +45,9 @@ class Task(Section):
         default_factory=dict, description="The definition of done: a bar for each metric named."
     )
     serve: ServeSection = Field(default_factory=ServeSection, description="How it is served.")
+    track: TrackSection = Field(
+        default_factory=TrackSection, description="Which experiment trackers are told; `events.jsonl` is always written."
+    )
 
     @model_validator(mode="before")
     @classmethod
