@@ -371,7 +371,8 @@ def test_every_decision_is_in_the_list_and_says_why() -> None:
     folder = ROOT / "docs/decisions"
     listed = re.findall(r"\]\((\d{4}-[\w-]+\.md)\)", (folder / "README.md").read_text("utf-8"))
     assert sorted(listed) == sorted(p.name for p in folder.glob("0*.md"))
-    assert [name[:4] for name in listed] == [f"{number:04}" for number in range(1, len(listed) + 1)]
+    # A number that is taken by work under way may be missing for a while; none is given twice.
+    assert [name[:4] for name in listed] == sorted({name[:4] for name in listed})
     for name in listed:
         text = (folder / name).read_text("utf-8")
         assert text.startswith(f"# {name[:4]} ")

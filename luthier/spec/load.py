@@ -174,6 +174,7 @@ def _apply(values: dict[str, Any], lines: dict[Path_, int], override: str) -> li
         return []
     if isinstance(target, list):
         return [Fault("an override names a key of a stage", where, "For example --set stages.NAME.train.epochs=2.")]
+    value = track.whole(value) if parts == ["track"] else value
     target[parts[-1]] = _from_here(value) if re.sub(r"^stages\.[^.]+\.(?=data\.)", "", key) in _PATHS else value
     for known in [k for k in lines if k[: len(parts)] == tuple(parts)]:
         del lines[known]

@@ -87,7 +87,7 @@ def _type(annotation: Any) -> str:
     if origin in (Union, types.UnionType):
         return _either([_type(kind) for kind in args if kind is not type(None)])
     if origin is list:
-        return f"list of {_type(args[0])}s"
+        return f"list of {_type(args[0])}" + ("" if get_origin(args[0]) is Literal else "s")
     if origin is dict:
         return f"mapping of {_type(args[0])} to {_type(args[1])}"
     return _WORDS[annotation]

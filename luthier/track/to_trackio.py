@@ -21,7 +21,7 @@ class _Trackio:
             import trackio
             from trackio.utils import TRACKIO_DIR
 
-            if TRACKIO_DIR != folder:
+            if folder != TRACKIO_DIR:
                 raise RuntimeError(f"Trackio keeps to one folder in one process, and this one has {TRACKIO_DIR}")
             self._trackio = trackio
             self._run = trackio.init(

@@ -11,6 +11,7 @@ from typing import Any
 from luthier.base.files import read_json, write_json
 from luthier.data.sources.sql import is_address, shown_url
 from luthier.spec.load import TaskFile
+from luthier.spec.track import SinkName
 from luthier.track import SINKS
 from luthier.track.sink import End, Place, Point, Sink, flat
 
@@ -35,13 +36,13 @@ class Tracker:
     def __init__(self, file: TaskFile, folder: Path, say: Say) -> None:
         self._file, self._folder, self._say = file, folder, say
         self._section = file.task.track
-        self._sinks: dict[str, Sink] = {}
+        self._sinks: dict[SinkName, Sink] = {}
         self._opened: set[str] = set()
         self._metrics: dict[str, str] = {}
         self._words: dict[str, str] = {}
         self._held: list[Mapping[str, Any]] = []
         self._waiting: list[Point] = []
-        self._step, self._due, self._asked = 0, 0.0, time.monotonic()
+        self._step, self._due = 0, 0.0
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Take one event; kinds that no tracker has a place for are passed over."""
@@ -57,21 +58,21 @@ class Tracker:
         for name in self._section.to:
             if name not in self._opened:
                 self._opened.add(name)
-                self._guarded(name, lambda name=name: self._open(name, settings))  # type: ignore[misc]
+                self._guarded(name, self._open, name, settings)
             elif name in self._sinks:
                 told = {f"{stage}.{key}": value for key, value in settings.items()}
-                self._guarded(name, lambda name=name: self._sinks[name].settings(told))  # type: ignore[misc]
+                self._guarded(name, self._sinks[name].settings, told)
 
-    def _open(self, name: str, settings: Mapping[str, Any]) -> None:
+    def _open(self, name: SinkName, settings: Mapping[str, Any]) -> None:
         ids = self._ids()
         asked, task = self._section, self._file.task.task
         folder = self._file.resolve(asked.folder) if asked.folder else self._folder.parent / "tracked"
         place = Place(
             project=asked.project or task.name, run=asked.run or self._folder.resolve().name, id=ids.get(name),
-            folder=folder / name, server=asked.server if name == "mlflow" else None, online=asked.leaves(name),  # type: ignore[arg-type]
+            folder=folder / name, server=asked.server if name == "mlflow" else None, online=asked.leaves(name),
             settings=settings,
         )  # fmt: skip
-        self._sinks[name] = sink = SINKS[name](place)  # type: ignore[index]
+        self._sinks[name] = sink = SINKS[name](place)
         write_json(self._folder / IDS, {**ids, name: sink.id})
 
     def _ids(self) -> dict[str, str]:
@@ -147,19 +148,19 @@ class Tracker:
         self._tell()
         words = {name: text for name, text in self._words.items() if text}
         for name in list(self._sinks):
-            attached = files if self._section.attaches(name) else ()  # type: ignore[arg-type]
+            attached = files if self._section.attaches(name) else ()
             end = End(state, self._step, numbers, words, attached)
-            self._guarded(name, lambda name=name, end=end: self._sinks[name].end(end))  # type: ignore[misc]
+            self._guarded(name, self._sinks[name].end, end)
         self._sinks.clear()
 
     def _each(self, act: Callable[[Sink], None]) -> None:
         for name in list(self._sinks):
-            self._guarded(name, lambda name=name: act(self._sinks[name]))  # type: ignore[misc]
+            self._guarded(name, act, self._sinks[name])
 
-    def _guarded(self, name: str, act: Callable[[], None]) -> None:
+    def _guarded(self, name: SinkName, act: Callable[..., None], *given: Any) -> None:
         """Do what a tracker's library does; whatever it raises costs the tracker and not the run."""
         try:
-            act()
+            act(*given)
         except Exception as error:  # a library's own tree of errors, a socket's, a disk's
             self._sinks.pop(name, None)
             why = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
