@@ -4,7 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help demo install test test-all lint browser bench-tools bench-banking77 bench-throughput bench-lora bench-leaks bench-label_errors bench-check bench-active_learning bench-augment bench-methods bench-few bench-fit_verdict bench-sequence bench-prefer bench-language bench-gpu bench-kills test-gpu clean
+BENCHES := banking77 throughput lora leaks label_errors check active_learning augment methods few fit_verdict sequence prefer language rank kills overhead profile gpu
+
+.PHONY: help demo install test test-all test-gpu lint browser bench-tools $(BENCHES:%=bench-%) clean
 
 help:
 	@echo "make demo        set up, then run the main job on examples/support-triage"
@@ -12,8 +14,7 @@ help:
 	@echo "make test-all    run every test, slow ones too"
 	@echo "make test-gpu    the numbers on a GPU"
 	@echo "make lint        ruff and mypy"
-	@echo "make bench-...   banking77, throughput, lora, leaks, label_errors, check, active_learning, augment,"
-	@echo "                 methods, few, fit_verdict, sequence, prefer, language, gpu, kills (docs/results.md)"
+	@echo "make bench-NAME   of: $(BENCHES) (docs/results.md)"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -58,7 +59,7 @@ test-gpu: $(VENV)/.installed-test
 
 bench-tools: $(VENV)/.installed-bench
 
-bench-banking77 bench-throughput bench-lora bench-leaks bench-label_errors bench-check bench-active_learning bench-augment bench-methods bench-few bench-fit_verdict bench-sequence bench-prefer bench-language bench-gpu bench-kills: bench-%: bench-tools
+$(BENCHES:%=bench-%): bench-%: bench-tools
 	$(BIN)/python -m bench.$*
 
 clean:
