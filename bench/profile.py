@@ -202,7 +202,8 @@ def profile_part(settings: Mapping[str, Any]) -> dict[str, Any]:
                                rows=len(examples))  # fmt: skip
     learner.prepare_training(section)
     steps = settings["steps"]
-    rows = [encoded for e in examples[: steps * section.batch] if (encoded := learner.encode(e)) is not None]
+    # All of them, so that the steps are those of an epoch: cut by length, with hardly any padding.
+    rows = [encoded for e in examples if (encoded := learner.encode(e)) is not None]
     optimizer = make_optimizer(learner, rate=1e-6, weight_decay=section.weight_decay)
     plan = replace(defaults.make_plan(section, rows=len(rows)), steps=steps, warmup=0)
 
@@ -222,17 +223,17 @@ def profile_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     for _ in range(settings["turns"]):
         seconds, reports = go()
         plain.append(seconds / steps)
+        _known.clear()
         floors.append(sum(_matrix_seconds(learner, *piece, now) for piece in pieces))
         copies.append(copy_rate(now))
         with profile(activities=[ProfilerActivity.CPU]) as told:
             go()
         kinds.append(_by_kind(told.key_averages(), steps))
-    one = replace(plan, steps=1)
     useful, computed = sum(r.tokens for r in reports), sum(r.padded_tokens for r in reports)
-    moved = traffic(lambda: list(train(learner, rows[: section.batch], one, optimizer)))
+    moved = traffic(lambda: list(train(learner, rows, plan, optimizer)))
     return {
         "step_s": plain, "matrix_floor_s": [f / steps for f in floors], "copy_bytes_per_s": copies,
-        "kinds_s": [dict(k) for k in kinds], "bytes_moved": moved, "useful_tokens": useful / steps,
+        "kinds_s": [dict(k) for k in kinds], "bytes_moved": {kind: total / steps for kind, total in moved.items()}, "useful_tokens": useful / steps,
         "computed_tokens": computed / steps, "learnt": sum(units) / steps, "pieces": len(pieces) / steps,
         "flops": sum(_flops(learner, *piece) for piece in pieces) / steps,
     }  # fmt: skip
@@ -261,20 +262,14 @@ def _matrix_seconds(learner: Any, lengths: Sequence[int], learnt: int, now: Call
     tokens = sum(lengths)
     whole = 0.0
     for shape, times in products(learner, tokens, learnt).items():
-        near = tuple(max(_STEP, round(n / _STEP) * _STEP) if n in (tokens, learnt) else n for n in shape)
+        rows, inner, columns = (max(_STEP, round(n / _STEP) * _STEP) if n in (tokens, learnt) else n for n in shape)
+        near = (rows, inner, columns)
         if near not in _known:
-            _known[near] = product_seconds(near, now)  # type: ignore[index, arg-type]
-        size = (shape[0] * shape[1] * shape[2]) / (near[0] * near[1] * near[2])
-        whole += times * _known[near] * size  # type: ignore[index]
-    flops = _attention(learner, lengths)
-    rate = _rate_of_products(learner, tokens, learnt)
-    return whole + flops / rate
-
-
-def _rate_of_products(learner: Any, tokens: int, learnt: int) -> float:
-    """Return the mean FLOPs a second of what was measured: what attention's own products are held against."""
-    flops = sum(2 * a * b * c for a, b, c in _known)
-    return flops / sum(_known.values())
+            _known[near] = product_seconds(near, now)
+        whole += times * _known[near] * (shape[0] * shape[1] * shape[2]) / (rows * inner * columns)
+    # Attention's own products are held against the mean rate of all shapes.
+    rate = sum(2 * a * b * c for a, b, c in _known) / sum(_known.values())
+    return whole + _attention(learner, lengths) / rate
 
 
 def _attention(learner: Any, lengths: Sequence[int]) -> float:

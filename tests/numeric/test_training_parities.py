@@ -409,3 +409,27 @@ def test_all_figures_of_an_evaluation_survive_a_resume(tiny_bert: Path, tmp_path
     )
     assert len(again.evaluations) == 3
     assert all(e["rows"] == {"valid": {"loss": [1.0, 1.5]}} and e["valid_loss"] == 1.25 for e in again.evaluations)
+
+
+@pytest.mark.parametrize("limit", [1.0, 0.3])
+@pytest.mark.parametrize("share", [0.01, 0.9989, 0.9991, 0.999999, 1.0, 1.000001, 3.0, float("inf"), float("nan")])
+def test_clipping_is_torchs_to_the_bit(share: float, limit: float) -> None:
+    """Gradients below the limit are not touched, which must be what torch's multiplication by 1 gives."""
+    from luthier.train.loop import _clip
+
+    def parameters() -> list[torch.nn.Parameter]:
+        torch.manual_seed(0)
+        made = [torch.nn.Parameter(torch.zeros(size)) for size in ((7, 5), (11,), (3,))]
+        for p in made[:2]:  # the third has learnt nothing
+            p.grad = torch.randn(p.shape)
+        whole = torch.nn.utils.get_total_norm([p.grad for p in made[:2]])
+        for p in made[:2]:
+            p.grad *= share * limit / whole
+        return made
+
+    mine, theirs = parameters(), parameters()
+    wanted = float(torch.nn.utils.clip_grad_norm_(theirs, limit, foreach=True))
+    assert torch.equal(torch.tensor(_clip(mine, limit)), torch.tensor(wanted)) or wanted != wanted
+    for a, b in zip(mine[:2], theirs[:2], strict=True):
+        assert torch.equal(a.grad.view(torch.int32), b.grad.view(torch.int32))
+    assert mine[2].grad is None
