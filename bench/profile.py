@@ -53,7 +53,7 @@ CONTENDERS: dict[str, tuple[str, dict[str, Any], float]] = {
 # The kind of an operation by what its name holds; the first that fits.
 KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("optimiser", ("_fused_adam", "_foreach_")),
-    ("attention", ("scaled_dot_product", "_flash_attention", "_softmax", "aten::softmax")),
+    ("attention", ("scaled_dot_product", "_flash_attention", "aten::_softmax", "_safe_softmax")),
     ("matrices", ("addmm", "::mm", "bmm", "::linear", "baddbmm", "mkldnn_linear", "::matmul")),
     ("norm", ("layer_norm", "rms_norm", "rsqrt", "::mean", "::pow", "linalg_vector_norm")),
     ("activation", ("gelu", "silu", "tanh", "sigmoid")),
@@ -104,9 +104,9 @@ def products(learner: Any, tokens: int, learnt: int) -> Counter[tuple[int, int, 
         found[rows, inner, columns] += 1
         if module.weight.requires_grad:
             found[inner, rows, columns] += 1
-        # An adapter's first matrix hands its gradient back as its layer does.
-        layer = name.split(".lora_")[0].removesuffix(".base_layer")
-        if id(learner.get_submodule(layer)) not in first and id(module) not in first:
+        # An adapter's first matrix hands its gradient back where its layer does, its second always.
+        layer = name.split(".lora_A")[0].removesuffix(".base_layer")
+        if id(learner.get_submodule(layer)) not in first:
             found[rows, columns, inner] += 1
     return found
 
