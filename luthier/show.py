@@ -341,7 +341,7 @@ class Steps:
 
     _WORDS: ClassVar[dict[str, str]] = {
         "reading": "reading and cleaning rows", "dividing": "dividing rows", "leaks": "comparing splits", "looking closer": "looking at texts and labels",
-        "tokens": "counting tokens",
+        "tokens": "counting tokens", "passes": "trying out a few passes",
     }  # fmt: skip
 
     def __call__(self, step: str) -> None:

@@ -16,7 +16,7 @@ from luthier.base.errors import LuthierError
 ACCEPTED, MISSED = 0, 1
 # The order of the work.
 ORDER = (
-    "init", "check", "label", "prepare", "run", "train", "curve", "evaluate", "compare", "predict", "serve", "harvest", "report", "doctor",
+    "init", "check", "plan", "label", "prepare", "run", "train", "curve", "evaluate", "compare", "predict", "serve", "harvest", "report", "doctor",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Verbs that make: init, check, prepare, run, train, curve."""
+"""Verbs that make: init, check, plan, prepare, run, train, curve."""
 
 from __future__ import annotations
 
@@ -75,6 +75,28 @@ def prepare(task: Path, overrides: tuple[str, ...], out: Path, as_json: bool, qu
         show.emit_json(found)
     else:
         show.emit_line(found["folder"])
+
+
+@verb
+@task_argument
+@set_option
+@click.option("--machine", default="this", show_default=True, metavar="NAME", help="Plan for this machine or a named one, such as a10g.")
+@click.option("--price", type=float, metavar="PER_HOUR", help="What an hour of it costs, in any currency.")
+def plan(
+    task: Path, overrides: tuple[str, ...], machine: str, price: float | None, as_json: bool, quiet: bool
+) -> None:  # fmt: skip
+    """Say what a run will take: memory, time, disk, cost."""
+    from luthier.lifecycle.plan_words import lines, verdict
+    from luthier.lifecycle.planning import plan as plan_
+
+    found = plan_(task, overrides, machine=machine, price=price, watch=None if quiet else show.Steps())
+    if not quiet:
+        for line in lines(found):
+            show.say(line)
+    if as_json:
+        show.emit_json(found)
+    else:
+        show.emit_line(verdict(found))
 
 
 @verb

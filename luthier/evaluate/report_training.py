@@ -38,6 +38,8 @@ def training(record: Mapping[str, Any], plots: Plots) -> list[Html]:
     ]
     facts += _borne(record.get("training") or {})
     facts += [("most memory", f"{memory:,.0f} MB")] if memory is not None else []
+    # The estimate that was made before training, and by how much it was off.
+    facts += [("estimate", str(sentence)) for sentence in (record.get("plan") or {}).get("words") or []]
     parts = [*_fit(record), *_contest(record)]
     if steps:
         score = str(curve.get("metric") or (record.get("training") or {}).get("metric") or "validation score")

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -178,7 +179,7 @@ def _go_round(round_: Round, identity: str, judge: bool) -> Run:
     if file.task.evaluate.learning_curve:
         curving.check(file.task, data, curving.SHARES, where=f"{file.path}: evaluate.learning_curve")
     # Loading torch takes seconds: faults of task and data are told before.
-    from luthier.lifecycle import diagnosing, judging, steps
+    from luthier.lifecycle import diagnosing, forecast, judging, steps
 
     # What chooses, trains and packs is handed the rows with the test side closed.
     closed = data.sealed()
@@ -189,8 +190,10 @@ def _go_round(round_: Round, identity: str, judge: bool) -> Run:
     rivals = steps.baselines(round_, data, model) if judge else {}
     before = steps.probe(round_, model)
     extended = steps.extend(round_, closed, clashes(data))
+    expected = forecast.forecast(round_, replace(closed, train=extended.train), model.learner, resolved)
     outcome = steps.train(round_, closed, extended, model, resolved, identity)
     facts = steps.facts(round_, closed, extended, model, resolved, outcome)
+    facts |= forecast.judged(expected, outcome)
     learning = curving.in_run(round_, closed, extended, model, resolved)
     facts |= {"learning_curve": learning} if learning else {}
     facts["diagnosis"] = diagnosing.diagnosis(round_, closed, outcome, learning)

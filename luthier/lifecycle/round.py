@@ -47,6 +47,7 @@ class Run:
             "stages",
             "sequence",
             "probe",
+            "plan",
             "seconds",
             "peak_memory_mb",
         )

@@ -34,13 +34,14 @@ from luthier.lifecycle.augmenting import extend as extend_rows
 from luthier.lifecycle.gauges import Gauge, without_rows
 from luthier.lifecycle.judging import figures, predict_rows
 from luthier.lifecycle.round import Round
-from luthier.models import catalogue
+from luthier.models import catalogue, memory
 from luthier.models.load import Base, device, open_base
 from luthier.objectives import OBJECTIVES, Learner
 from luthier.objectives import probe as probes
 from luthier.objectives.classify import Classifier
 from luthier.release.bundle import write_bundle
 from luthier.release.predictor import Predictor
+from luthier.spec.load import TaskFile
 from luthier.spec.task import Task
 from luthier.spec.train import TrainSection
 from luthier.train import defaults, speed
@@ -68,32 +69,48 @@ def open_model(round_: Round, data: Prepared) -> Model:
     if task.train.threads:
         torch.set_num_threads(task.train.threads)
     torch.manual_seed(task.train.seed)
-    if OBJECTIVES[task.task.objective].writes and task.model.base == catalogue.EMBEDDED:
-        raise ModelError(
-            f"the embedded model reads text but does not write it, and `{task.task.objective}` needs a decoder",
-            where=f"{round_.file.path}: model.base",
-            mend="Give the folder or hub name of a decoder such as Llama, Qwen or GPT-2.",
-        )
+    check_base(round_.file)
     found = catalogue.find(task.model.base, folder=round_.file.folder, revision=task.model.revision)
     base = open_base(found, max_tokens=task.model.max_tokens)
-    kind = OBJECTIVES[task.task.objective]
-    told = {"told_scale": task.data.scale} if task.data.scale else {}
-    known = {**kind.look(data.train), **told, **data.known}
-    learner = kind.create(base, labels=data.labels, model=task.model, known=known)
-    _describe(round_, data, learner)
-    learner.to(device())
+    learner = make_learner(round_.file, data, base)
     round_.emit(
         "model", base=found.name, architecture=base.config.model_type, max_tokens=base.max_tokens, device=str(device())
     )
     return Model(base, learner)
 
 
-def _describe(round_: Round, data: Prepared, learner: Learner) -> None:
+def check_base(file: TaskFile) -> None:
+    """Refuse the embedded model where something is to be written.
+
+    Raises:
+        ModelError: it only reads.
+    """
+    task = file.task
+    if OBJECTIVES[task.task.objective].writes and task.model.base == catalogue.EMBEDDED:
+        raise ModelError(
+            f"the embedded model reads text but does not write it, and `{task.task.objective}` needs a decoder",
+            where=f"{file.path}: model.base",
+            mend="Give the folder or hub name of a decoder such as Llama, Qwen or GPT-2.",
+        )
+
+
+def make_learner(file: TaskFile, data: Prepared, base: Base) -> Learner:
+    """Return the objective's learner of an opened base model, on the device that networks run on here."""
+    task = file.task
+    kind = OBJECTIVES[task.task.objective]
+    told = {"told_scale": task.data.scale} if task.data.scale else {}
+    known = {**kind.look(data.train), **told, **data.known}
+    learner = kind.create(base, labels=data.labels, model=task.model, known=known)
+    _describe(file, data, learner)
+    return learner.to(device())
+
+
+def _describe(file: TaskFile, data: Prepared, learner: Learner) -> None:
     """Hand the labels' descriptions to the learner."""
-    given = round_.file.task.data.descriptions
+    given = file.task.data.descriptions
     if not given:
         return
-    where = f"{round_.file.path}: data.descriptions"
+    where = f"{file.path}: data.descriptions"
     if not isinstance(learner, Classifier):
         raise TaskError(f"`{learner.objective}` has no labels to describe", where=where, mend="Leave it out.")
     faults = [
@@ -327,6 +344,12 @@ def environment() -> dict[str, Any]:
 
 
 def peak_memory_mb() -> int:
-    """Return the largest resident size of this process so far, in MB."""
+    """Return the largest resident size of this process so far, in MB.
+
+    Linux keeps ``ru_maxrss`` over exec, so that a child may show its parent's; ``VmHWM`` belongs to this program alone.
+    """
+    peak = memory.peak_bytes()
+    if peak is not None:
+        return round(peak / 2**20)
     kilo = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(kilo / (1024 * 1024 if sys.platform == "darwin" else 1024))

@@ -57,6 +57,8 @@ class Base:
     tokenizer: Any
     max_tokens: int
     pooling: str | None
+    # Networks are built with so many layers and without weights, to be counted and not to be used.
+    hollow: int | None = None
 
     @property
     def decodes(self) -> bool:
@@ -237,6 +239,9 @@ def _open_whole(family: Any, names: Any, base: Base, layer: str, where: str, men
 
 
 def _open(family: Any, base: Base, config: Any, **extra: Any) -> Any:
+    if base.hollow is not None:
+        bare = _hollow(family, base.hollow, config, extra.get("add_pooling_layer"))
+        return (bare, {"missing_keys": [], "mismatched_keys": []}) if extra.get("output_loading_info") else bare
     try:
         network = family.from_pretrained(
             str(base.found.folder),
@@ -255,6 +260,28 @@ def _open(family: Any, base: Base, config: Any, **extra: Any) -> Any:
             mend="Are the files whole, and made for this architecture?",
         ) from None
     (network[0] if isinstance(network, tuple) else network).config.use_cache = False
+    return network
+
+
+def _hollow(family: Any, layers: int, config: Any, pooler: bool | None) -> Any:
+    """Return a network of an architecture with so many layers; what its weights are is left open, and mostly they take no memory."""
+    config = type(config).from_dict(config.to_dict())
+    for name in ("num_hidden_layers", "num_layers", "num_decoder_layers", "encoder_layers", "decoder_layers"):
+        if isinstance(getattr(config, name, None), int):
+            setattr(config, name, layers)
+    if isinstance(getattr(config, "layer_types", None), list):
+        config.layer_types = config.layer_types[:layers]
+    extra = {} if pooler is None else {"add_pooling_layer": pooler}
+    with torch.device("meta"):
+        network = family.from_config(config, dtype=torch.float32, attn_implementation=_attention(config.model_type, family), **extra)
+    network = network.to_empty(device="cpu")
+    with torch.no_grad():
+        for tensor in (*network.parameters(), *network.buffers()):
+            # Large ones come as untouched pages, which are zero and stay so.
+            if tensor.numel() < 1 << 23:
+                tensor.zero_()
+    network.tie_weights()
+    network.config.use_cache = False
     return network
 
 

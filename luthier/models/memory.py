@@ -127,12 +127,46 @@ def _kept_on_gpu(size: Size, tokens: int, row_tokens: int, deep: int, how: Pass)
     return tokens * kept + scores
 
 
+def width_of(network: Any) -> int:
+    """Return the width of a network's hidden vectors, 512 where it does not say."""
+    config = getattr(network, "config", None)
+    return int(getattr(config, "hidden_size", 0) or getattr(config, "dim", 0) or getattr(config, "d_model", 0) or 512)
+
+
 def free_bytes(device: torch.device) -> int | None:
     """Return the memory that a run may take: the device's free memory, or the machine's within this process's limits."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0] * _SHARE)
     found = [v for v in (_available(), _limit()) if v is not None]
     return int(min(found) * _SHARE) if found else None
+
+
+def process_bytes(name: str) -> int | None:
+    """Return what Linux says of this process: ``VmRSS`` is resident now, ``VmHWM`` was at most; None elsewhere."""
+    path = Path("/proc/self/status")
+    if not path.is_file():
+        return None
+    line = next((x for x in path.read_text().splitlines() if x.startswith(name)), None)
+    return int(line.split()[1]) * 1024 if line else None
+
+
+_before: list[int] = []
+
+
+def restart_peak() -> None:
+    """Begin to look for the largest resident size anew, where Linux lets a process do so; what was before is remembered."""
+    now = process_bytes("VmHWM")
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return
+    _before.append(now or 0)
+
+
+def peak_bytes(*, whole: bool = True) -> int | None:
+    """Return the largest resident size of this process so far, or since :func:`restart_peak`; None where it is not told."""
+    now = process_bytes("VmHWM")
+    return max([now, *_before]) if whole and now is not None else now
 
 
 def _available() -> int | None:

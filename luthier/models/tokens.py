@@ -49,7 +49,7 @@ def open_tokens(base: str, *, folder: Path | None, revision: str | None, max_tok
     Raises:
         ModelError: as :func:`luthier.models.load.open_base`, and for a hub model that is not on this machine.
     """
-    found = _place(base, folder, revision)
+    found = place(base, folder, revision)
     quick = _quick_bert(found, max_tokens)
     if quick is not None:
         return quick
@@ -62,7 +62,7 @@ def open_tokens(base: str, *, folder: Path | None, revision: str | None, max_tok
     )  # fmt: skip
 
 
-def _place(base: str, folder: Path | None, revision: str | None) -> Found:
+def place(base: str, folder: Path | None, revision: str | None) -> Found:
     """Return the model's folder without hashing its weights, which may be many gigabytes."""
     if base == EMBEDDED:
         return find(base)

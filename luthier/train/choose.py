@@ -89,7 +89,7 @@ def _by_size(learner: Learner, examples: Sequence[Example], train: TrainSection)
         ) - (0 if method == "qlora" else _already(network))
         for method in ("full", "lora", "qlora", "last-layers", "head")
     }  # fmt: skip
-    order, reason = _order(learner.objective, len(examples))
+    order, reason = wanted(learner.objective, len(examples))
     facts = {"needs_bytes": needs, "free_bytes": room}
     for method in order:
         if method == "qlora" and not _can_qlora():
@@ -109,7 +109,7 @@ def _already(network: torch.nn.Module) -> int:
     return sum(p.numel() * p.element_size() for p in network.parameters())
 
 
-def _order(objective: str, rows: int) -> tuple[tuple[str, ...], str]:
+def wanted(objective: str, rows: int) -> tuple[tuple[str, ...], str]:
     """Return the methods from the one wanted most, and why that one."""
     small = ("lora", "qlora", "last-layers", "head")
     if objective in _ANSWERS and rows < _MANY_ROWS:

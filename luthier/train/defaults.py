@@ -116,11 +116,12 @@ def _rate(objective: str, method: str, rates: str | None) -> float:
     return found
 
 
-def micro_tokens(train: TrainSection, objective: str) -> int:
-    """Return how many tokens one pass computes at most."""
+def micro_tokens(train: TrainSection, objective: str, *, cuda: bool | None = None) -> int:
+    """Return how many tokens one pass computes at most, here or, if ``cuda`` is told, on a machine with or without a GPU."""
     if train.micro_tokens != "auto":
         return int(train.micro_tokens)
-    return _MICRO_TOKENS[_family(objective), "cuda" if torch.cuda.is_available() else "cpu"]
+    there = torch.cuda.is_available() if cuda is None else cuda
+    return _MICRO_TOKENS[_family(objective), "cuda" if there else "cpu"]
 
 
 def _epochs(objective: str, rows: int) -> float:

@@ -174,6 +174,8 @@ def backward(
         (loss_sum / units).backward()
         total += loss_sum.detach()
         padded += batch.padded_tokens
+        # What is left of this pass would lie between the next one's tensors, and the heap would grow around it.
+        del batch, loss_sum
     return total, units, padded
 
 

@@ -14,6 +14,7 @@ from luthier.cli import cli
 SURFACE = {
     "init": {"data", "out", "query", "force"},
     "check": {"task", "overrides", "out"},
+    "plan": {"task", "overrides", "machine", "price"},
     "label": {
         "data",
         "task",

@@ -1,0 +1,209 @@
+"""Run some of a training's passes on the real rows: how long they take here, and what they ask of memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from luthier.base.records import Encoded
+from luthier.objectives.classify import Classifier
+from luthier.objectives.cut import gathered, micro_batches
+from luthier.objectives.heads.use import FEW
+from luthier.objectives.learner import Learner
+from luthier.objectives.linear import fit_head
+from luthier.spec.train import TrainSection
+from luthier.train.loop import Plan, precision
+from luthier.train.optim import make_optimizer
+from luthier.train.planning.heap import Trace
+from luthier.train.planning.trace import fixed_sizes, recorded, square_sizes
+from luthier.train.planning.work import READING, Work, strata
+
+# Passes of so many sizes are run; between two of them time is interpolated. Of some, allocations are recorded too.
+_SIZES, _RECORDED = 5, 3
+# Rows that a head is fitted to, to see how long it takes.
+_HEAD_ROWS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Seconds on the wall and of computing: on a shared machine the first are more."""
+
+    wall_s: float
+    cpu_s: float
+
+    def times(self, factor: float) -> Clock:
+        return Clock(self.wall_s * factor, self.cpu_s * factor)
+
+    def plus(self, other: Clock) -> Clock:
+        return Clock(self.wall_s + other.wall_s, self.cpu_s + other.cpu_s)
+
+
+NOTHING = Clock(0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One pass as it was run: forward and backward."""
+
+    tokens: int
+    cost: float
+    took: Clock
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was measured. ``reading`` is of one token without gradients, ``step`` of the optimiser alone; ``refer`` of one
+    token that the untuned network is asked about. ``traces`` are allocations by name, ``sizes`` the tokens and the longest row of each pass."""
+
+    passes: list[Pass]
+    step: Clock
+    reading: Clock
+    refer: Clock
+    head: Clock
+    traces: dict[str, Trace]
+    sizes: dict[str, tuple[int, int]]
+
+    @property
+    def share(self) -> float:
+        """Computing seconds to a second on the wall: what this machine gave."""
+        wall = sum(p.took.wall_s for p in self.passes) + self.reading.wall_s
+        return sum(p.took.cpu_s for p in self.passes) / wall if wall else 1.0
+
+    def of(self, cost: float) -> Clock:
+        """Return what a pass of some cost takes: between those run, or in proportion beyond them."""
+        known = sorted(self.passes, key=lambda p: p.cost)
+        costs = [p.cost for p in known]
+        if cost > costs[-1]:
+            return known[-1].took.times(cost / costs[-1])
+        return Clock(*(float(np.interp(cost, costs, [getattr(p.took, name) for p in known])) for name in ("wall_s", "cpu_s")))
+
+    def whole(self, work: Work) -> Clock:
+        """Return what all steps take."""
+        total = self.step.times(len(work.cut))
+        for piece in work.pieces:
+            total = total.plus(self.of(work.cost(piece)))
+        return total.times(work.scale)
+
+
+def probe(learner: Learner, rows: Sequence[Encoded], work: Work, plan: Plan, section: TrainSection, *, budget_s: float,
+          fits_head: int = 0) -> Probe:  # fmt: skip
+    """Run passes until ``budget_s`` seconds of computing are used up; at least one. The learner learns from them: hand a copy.
+
+    Args:
+        fits_head: to how many rows the training fits a head before it begins.
+    """
+    began = time.process_time()
+    traces: dict[str, Trace] = {}
+    sizes: dict[str, tuple[int, int]] = {}
+    reading = _reading(learner, rows, traces, sizes)
+    head = _head(learner, rows, section, fits_head, reading) if fits_head else NOTHING
+    passes: list[Pass] = []
+    refer = step = NOTHING
+    if plan.steps:
+        learner.start_epoch(0, seed=plan.seed)
+        fixed = fixed_sizes(learner.network) | {p.numel() * 4 for p in learner.parameters()}
+        for number, piece in enumerate(strata(work, _SIZES)):
+            if number and time.process_time() - began > budget_s:
+                break
+            picked = [rows[row] for row in piece]
+            if learner.refers:
+                picked, took = _timed(lambda picked=picked: learner.refer(picked))  # type: ignore[misc]
+                refer = refer if number else took.times(1 / max(1, work.tokens(piece)))
+            learner.zero_grad(set_to_none=True)
+            run = _pass_of(learner, picked, plan)
+            if number < _RECORDED:
+                name = f"pass {work.tokens(piece)}"
+                long = max(map(len, picked))
+                square = square_sizes(learner.network, len(piece), long)
+                traces[name], sizes[name] = recorded(run, fixed=fixed, square=square), (work.tokens(piece), long)
+            _, took = _timed(run)
+            passes.append(Pass(work.tokens(piece), work.cost(piece), took))
+        step = _step(learner, section, traces, fixed)
+    return Probe(passes, step, reading, refer, head, traces, sizes)
+
+
+def _timed(run: Callable[[], Any]) -> tuple[Any, Clock]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    found = run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return found, Clock(time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def _pass_of(learner: Learner, rows: Sequence[Encoded], plan: Plan) -> Callable[[], None]:
+    """Return a pass over rows as the loop does it."""
+
+    def run() -> None:
+        learner.train()
+        with precision(learner, plan):
+            learner.begin_step(rows)
+        batch = learner.collate(rows)
+        with precision(learner, plan):
+            loss, _ = learner.loss(batch, smoothing=plan.smoothing)
+        (loss / max(1.0, sum(learner.units(row) for row in rows))).backward()
+
+    return run
+
+
+def _reading(learner: Learner, rows: Sequence[Encoded], traces: dict[str, Trace], sizes: dict[str, tuple[int, int]]) -> Clock:
+    """Measure some rows as validation rows are, and return what one padded token takes."""
+    lengths = [len(row) for row in rows]
+    order = sorted(range(len(rows)), key=lambda row: lengths[row])
+    middle = order[len(order) // 4 : len(order) // 4 + max(1, len(order) // 2)]
+    step = max(1, len(middle) // 16)
+    piece = micro_batches(middle[::step], lengths, max_tokens=READING // 4)[0]
+    picked = [rows[row] for row in piece]
+    tokens = max(1, max(lengths[row] for row in piece) * len(piece))
+    learner.eval()
+    learner.measure(picked[:1])
+    traces["reading"] = recorded(lambda: learner.measure(picked), fixed=frozenset())
+    sizes["reading"] = (tokens, max(lengths[row] for row in piece))
+    _, took = _timed(lambda: learner.measure(picked))
+    return took.times(1 / tokens)
+
+
+def _head(learner: Learner, rows: Sequence[Encoded], section: TrainSection, whole: int, reading: Clock) -> Clock:
+    """Fit a head to some of the rows and return what that of all of them takes."""
+    few = list(rows[:: max(1, len(rows) // _HEAD_ROWS)])[:_HEAD_ROWS]
+    if isinstance(learner, Classifier) and whole > FEW and learner.pooling != "own":
+        learner.eval()
+        vectors = gathered(few, learner.head_features)
+        labels = [int(row.label) for row in few if row.label is not None]
+        _, took = _timed(lambda: fit_head(vectors, labels, len(learner.labels), seed=section.seed))
+        read = reading.times(sum(map(len, rows)) * whole / len(rows))
+        return took.times(min(whole, 4000) / len(few)).plus(read)
+    _, took = _timed(lambda: learner.begin(few, train=section))
+    return took.times(whole / len(few))
+
+
+def _step(learner: Learner, section: TrainSection, traces: dict[str, Trace], fixed: frozenset[int]) -> Clock:
+    """Record the optimiser's first step, which makes its moments, and time its second."""
+    optimizer = make_optimizer(learner, rate=float(section.rate), weight_decay=section.weight_decay,
+                               layer_decay=float(section.layer_decay))  # fmt: skip
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+
+    def run() -> None:
+        torch.nn.utils.clip_grad_norm_(parameters, section.max_grad_norm, foreach=True)
+        optimizer.step()
+
+    traces["first step"] = recorded(run, fixed=fixed)
+    _, took = _timed(run)
+    traces["step"] = recorded(run, fixed=fixed)
+    return took
+
+
+def touch(network: torch.nn.Module) -> None:
+    """Read every page of the weights: what is mapped from a file takes memory only when it is read."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.detach().reshape(-1)[::1024].sum()
+
+
+def learning_sizes(network: torch.nn.Module) -> list[int]:
+    """Return the bytes of each parameter that learns."""
+    return [p.numel() * p.element_size() for p in network.parameters() if p.requires_grad]
