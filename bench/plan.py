@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import itertools
 import json
 import sys
 import time
@@ -17,7 +18,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.common import SEED, Goal, Part, answer_part, arguments, conclude, figure, machine, markdown, need_files, run_part, threads_for, workshop
+from bench.common import (
+    SEED,
+    Goal,
+    Part,
+    answer_part,
+    arguments,
+    conclude,
+    figure,
+    machine,
+    markdown,
+    need_files,
+    run_part,
+    threads_for,
+    workshop,
+)
 
 MEMORY, TIME = 0.20, 0.30
 ORIGIN = "Get the public files named in bench/local"
@@ -71,7 +86,7 @@ def files_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     with gzip.open(data / "gsm8k" / "train.jsonl.gz", "rt", encoding="utf-8") as handle:
         sums = [json.loads(next(handle)) for _ in range(400)]
     _write(work / "gsm8k.jsonl", [{"prompt": r["question"], "completion": r["answer"]} for r in sums])
-    pairs = [{"prompt": a["question"], "chosen": a["answer"], "rejected": b["answer"]} for a, b in zip(sums, sums[1:], strict=False)]
+    pairs = [{"prompt": a["question"], "chosen": a["answer"], "rejected": b["answer"]} for a, b in itertools.pairwise(sums)]
     _write(work / "pairs.jsonl", pairs[:300])
     with gzip.open(data / "tinystories_sample" / "tinystories.txt.gz", "rt", encoding="utf-8") as handle:
         stories = [s.strip() for s in handle.read(900_000).split("<|endoftext|>") if s.strip()]
