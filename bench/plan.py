@@ -121,7 +121,7 @@ def plan_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     began, cpu = time.perf_counter(), time.process_time()
     found = plan(_task(settings))
     return {"memory_mb": found["memory"]["mb"], "memory": found["memory"], **{f"train_{k}": v for k, v in found["time"]["train"].items()},
-            "share": found["time"]["share"], "plan_s": time.perf_counter() - began, "plan_cpu_s": time.process_time() - cpu,
+            "share": found["time"]["share"], "parts": found["time"]["parts"], "plan_s": time.perf_counter() - began, "plan_cpu_s": time.process_time() - cpu,
             "work": found["work"]}  # fmt: skip
 
 
