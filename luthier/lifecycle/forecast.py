@@ -55,7 +55,7 @@ def forecast(round_: Round, data: Prepared, learner: Learner, resolved: Task) ->
     return found
 
 
-def _forecast(data: Prepared, learner: Learner, resolved: Task) -> dict[str, Any] | None:
+def _forecast(data: Prepared, learner: Learner, resolved: Task) -> dict[str, Any]:
     weights = sum(p.numel() * p.element_size() for p in learner.parameters())
     room = memory.free_bytes(next(learner.parameters()).device)
     if room is not None and weights > 0.2 * room:
@@ -65,15 +65,17 @@ def _forecast(data: Prepared, learner: Learner, resolved: Task) -> dict[str, Any
     memory.restart_peak()
     rival = copy.deepcopy(learner)
     subject = plan_parts.subject(resolved, data, rival, resolved.train, most=_ROWS)
-    rate = counting.rate_here(memory.width_of(rival.network), seconds=0.02).wall_s
+    found = counting.rate_here(memory.width_of(rival.network), seconds=0.02)
+    rate, busy = found.wall_s, min(1.0, found.wall_s / found.cpu_s)
     tokens = sum(map(subject.work.tokens, subject.work.pieces)) * subject.work.scale
     guess = _FLOPS * methods.count(rival).total * tokens / (rate * _UTILISED)
     one = guess / max(1.0, len(subject.work.pieces) * subject.work.scale)
-    tries = _SHARE * guess >= _TRIAL * one
-    if tries or not subject.plan.steps:
-        share = min(1.0, rate / counting.rate_here(memory.width_of(rival.network), seconds=0.02).wall_s)
-        # Of a head alone nothing is tried but a reading and a small fit.
-        tried = probe(rival, subject.rows, subject.work, subject.plan, resolved.train, budget_s=_SHARE * guess * share / 2, fits_head=subject.fits)
+    # A head that is fitted to part of the rows takes its time too, which a short training would feel.
+    tries = subject.plan.steps > 0 and _SHARE * guess >= _TRIAL * one
+    if tries:
+        # What is begun is ended, so half of the time is asked for.
+        budget_s = _SHARE * guess * busy / 2
+        tried = probe(rival, subject.rows, subject.work, subject.plan, resolved.train, budget_s=budget_s, fits_head=subject.fits)
         speed, held, span = Speed(probe=tried), plan_memory.here(subject, tried, resident), (0.75, 1.4)
     else:
         rule = counting.law(rival, subject.rows, subject.plan)
@@ -83,7 +85,7 @@ def _forecast(data: Prepared, learner: Learner, resolved: Task) -> dict[str, Any
     whole = plan_parts.sum_of(parts.values()).wall_s
     return {
         "train_s": round(whole, 2), "low_s": round(whole * span[0], 2), "high_s": round(whole * span[1], 2),
-        "memory_mb": held["mb"], "how": "measured" if tries else "counted", "steps": subject.plan.steps,
+        "memory_mb": held["mb"], "how": "measured" if speed.probe is not None else "counted", "steps": subject.plan.steps,
         "parts": {name: round(clock.wall_s, 2) for name, clock in parts.items()}, "memory_parts": held["parts"],
     }  # fmt: skip
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from luthier.base.records import Encoded
@@ -77,7 +77,7 @@ def law(learner: Learner, rows: Sequence[Encoded], plan: Plan) -> Law:
         for size in sizes:
             pair = _pair(rows, size, cut=sizes == _FEW)
             length = sum(map(len, pair)) / 2
-            found.append((length, _counted(learner, pair, plan), _reads(learner, pair, plan)))
+            found.append((length, _counted(learner, pair, plan), _reads(learner, pair)))
     learner.zero_grad(set_to_none=True)
     (short, few, few_reads), (long, many, many_reads) = found
     parameters = methods.count(learner)
@@ -108,14 +108,12 @@ def _counted(learner: Learner, pair: Sequence[Encoded], plan: Plan) -> Counts:
     return counted(learner, lambda: learner.loss(learner.collate(given), smoothing=plan.smoothing)[0])
 
 
-def _reads(learner: Learner, pair: Sequence[Encoded], plan: Plan) -> float:
+def _reads(learner: Learner, pair: Sequence[Encoded]) -> float:
     learner.eval()
     given = learner.refer(pair) if learner.refers else list(pair)
     learner.begin_step(given)
     with torch.no_grad():
-        found = counted(learner, lambda: learner.loss(learner.collate(given), smoothing=0.0)[0], backward=False).flops
-    del plan
-    return found
+        return counted(learner, lambda: learner.loss(learner.collate(given), smoothing=0.0)[0], backward=False).flops
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +155,6 @@ class Pace:
 
 def rate_here(width: int, *, seconds: float = 0.05) -> Clock:
     """Return operations a second of float32 products of this machine at a network's width, on the wall and of computing."""
-    import time
-
     side = max(64, min(width, 2048))
     left, right = torch.randn(512, side), torch.randn(side, side)
     left @ right
@@ -215,13 +211,3 @@ def held(rule: Law, work: Work, *, vocabulary: int, bfloat16: bool, quantised: f
 def _padded(work: Work, piece: Sequence[int]) -> list[int]:
     lengths = [work.lengths[row] for row in piece]
     return [max(lengths)] * len(lengths) if work.separable else lengths
-
-
-def narrower(plan: Plan, micro_tokens: int) -> Plan:
-    """Return the plan with smaller passes."""
-    return replace(plan, micro_tokens=micro_tokens)
-
-
-def spread(values: Sequence[float]) -> float:
-    """Return the mean, or 0 of nothing."""
-    return float(np.mean(values)) if len(values) else 0.0

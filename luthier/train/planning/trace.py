@@ -28,12 +28,6 @@ class Counts:
     flops: float
     calls: int
 
-    def blend(self, other: Counts, weight: float) -> Counts:
-        """Return self + weight * (other - self), by which layers that were not built are added."""
-        pairs = ((getattr(self, name), getattr(other, name)) for name in ("kept", "largest", "flops", "calls"))
-        kept, largest, flops, calls = (a + weight * (b - a) for a, b in pairs)
-        return Counts(kept, max(largest, self.largest), flops, round(calls))
-
 
 def counted(network: torch.nn.Module, loss: Callable[[], torch.Tensor], *, backward: bool = True) -> Counts:
     """Run a pass and count what it keeps and computes; parameters themselves are not counted as kept."""
