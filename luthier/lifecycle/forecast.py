@@ -16,10 +16,11 @@ from luthier.lifecycle.plan_words import duration, off, size
 from luthier.lifecycle.round import Round
 from luthier.models import memory, methods
 from luthier.objectives import Learner
+from luthier.objectives.heads.use import FEW
 from luthier.spec.task import Task
 from luthier.train.planning import counting
 from luthier.train.planning.counting import Pace
-from luthier.train.planning.probe import probe, touch
+from luthier.train.planning.probe import NOTHING, probe, touch
 from luthier.train.run import Outcome
 
 # Share of a training's time that its estimate may take.
@@ -82,6 +83,11 @@ def _forecast(data: Prepared, learner: Learner, resolved: Task) -> dict[str, Any
         speed = Speed(rule=rule, pace=Pace(rate * _UTILISED, False))
         held, span = plan_memory.counted(subject, rule, None, runtime=resident - weights), (0.5, 2.0)
     parts = plan_parts.training_parts(subject, speed)
+    if "head" in parts and getattr(getattr(learner, "frozen", None), "filled", False):
+        # The rivals read the rows already, and of many they fitted this head.
+        read = speed.reads([len(row) for row in subject.rows]).times(-subject.times)
+        parts["head"] = NOTHING if subject.fits > FEW else parts["head"].plus(read)
+        parts["head"] = max(parts["head"], NOTHING, key=lambda clock: clock.wall_s)
     whole = plan_parts.sum_of(parts.values()).wall_s
     return {
         "train_s": round(whole, 2), "low_s": round(whole * span[0], 2), "high_s": round(whole * span[1], 2),

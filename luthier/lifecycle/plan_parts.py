@@ -176,6 +176,9 @@ def other_parts(subject: Subject, speed: Speed, *, bundle: int) -> dict[str, Clo
     found = {}
     if learner.writes or learner.measures or learner.ready:
         found["untuned model"] = test
+    elif subject.fits:
+        # A linear head on the untouched network and the nearest rows both answer the test rows.
+        found["rivals"] = test.times(2)
     pack = 4 * bundle / DISK_S
     found["bundle"] = Clock(pack, pack)
     found["test rows"] = test

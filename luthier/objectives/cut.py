@@ -70,6 +70,11 @@ class Kept:
             self._key, self._found = key, gathered(rows, make)
         return self._found
 
+    @property
+    def filled(self) -> bool:
+        """Whether anything is remembered."""
+        return self._key is not None
+
     def forget(self) -> None:
         """Hold it no longer: the network learns, or reads otherwise than before."""
         self._key, self._found = None, torch.empty(0)
