@@ -178,12 +178,22 @@ def _head(learner: Learner, rows: Sequence[Encoded], section: TrainSection, whol
         times = _FITTED_ROWS // len(few)
         moved = np.random.default_rng(0).normal(scale=0.1 * float(vectors.std()), size=(times * len(few), vectors.shape[1]))
         many = np.tile(vectors, (times, 1)) + moved.astype(vectors.dtype)
-        _, took = _timed(lambda: regression(many, np.tile(labels, times), len(learner.labels), strength=10.0, weights_N=None, unseen=-10.0))
+
+        def fit(count: int) -> Any:
+            return regression(many[:count], np.tile(labels, times)[:count], len(learner.labels), strength=10.0, weights_N=None, unseen=-10.0)
+
+        fit(16)  # imports the library
+        _, took = _timed(lambda: fit(len(many)))
         read = reading.times(sum(map(len, rows)) * whole / len(rows))
         # The penalty is chosen by three fits to four fifths of at most 4,000 rows; then all are fitted (objectives/linear.py).
         return took.times((3 * 0.8 * min(whole, 4000) + whole) / len(many)).plus(read)
+    # Libraries are imported by the first fit. What a fit costs before it sees a row is told by two of different sizes.
+    learner.begin(few[::4], train=section)
+    part = few[1::4] if len(few) > 4 else few
+    _, small = _timed(lambda: learner.begin(part, train=section))
     _, took = _timed(lambda: learner.begin(few, train=section))
-    return took.times(whole / len(few))
+    more = max(0, whole - len(few)) / max(1, len(few) - len(part))
+    return took.plus(took.plus(small.times(-1)).times(more)) if took.cpu_s > small.cpu_s else took.times(whole / len(few))
 
 
 def _step(learner: Learner, section: TrainSection, traces: dict[str, Trace], fixed: frozenset[int]) -> Clock:
