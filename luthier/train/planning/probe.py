@@ -160,10 +160,17 @@ def _reading(learner: Learner, rows: Sequence[Encoded], traces: dict[str, Trace]
     picked = [rows[row] for row in piece]
     tokens = max(1, max(lengths[row] for row in piece) * len(piece))
     learner.eval()
-    learner.measure(picked[:1])
-    traces["reading"] = recorded(lambda: learner.measure(picked), fixed=frozenset())
+
+    def read() -> Any:
+        if not learner.asked or not learner.answers:  # rows of plain documents are windows already
+            with torch.inference_mode():
+                return learner.loss(learner.collate(picked), smoothing=0.0)
+        return learner.measure(picked)
+
+    read()
+    traces["reading"] = recorded(read, fixed=frozenset())
     sizes["reading"] = (tokens, max(lengths[row] for row in piece))
-    _, took = _timed(lambda: learner.measure(picked))
+    _, took = _timed(read)
     return took.times(1 / tokens)
 
 
