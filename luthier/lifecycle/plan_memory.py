@@ -98,7 +98,7 @@ def _fits(subject: Subject, found: Mapping[str, Any], room: int | None, activati
 def advice(subject: Subject, whole_mb: float, activations: int) -> list[str]:
     """Return what to change for less memory, each with what it would leave."""
     section, found = subject.section, []
-    if subject.work.pieces and subject.work.separable:
+    if subject.work.pieces and subject.learner.separable:
         longest = max(subject.work.lengths)
         half = max(longest, int(section.micro_tokens) // 4)
         now = subject.work.tokens(subject.work.largest)

@@ -18,6 +18,7 @@ from luthier.objectives.classify import Classifier
 from luthier.objectives.heads.use import ENDS
 from luthier.spec.task import Task
 from luthier.spec.train import TrainSection
+from luthier.train import speed as speed_of
 from luthier.train.defaults import make_plan
 from luthier.train.loop import Plan
 from luthier.train.planning.counting import Law, Pace
@@ -56,7 +57,9 @@ class Subject:
 
 def subject(task: Task, data: Prepared, learner: Learner, section: TrainSection, *, most: int = MOST_ROWS) -> Subject:
     """Put the method on the learner, encode the rows and cut the passes."""
+    section = speed_of.settle(section, rows=len(data.train), learner=learner)
     learner.prepare_training(section)
+    speed_of.prepare(learner, section)
     examples = learner.choose(data.train)
     every = max(1, -(-len(examples) // most))
     sample = [examples[i] for i in range(0, len(examples), every)]

@@ -15,7 +15,7 @@ from luthier.base.errors import DataError, TaskError
 from luthier.data.prepare import Prepared, stops, survey
 from luthier.data.ranking import united
 from luthier.evaluate import metrics as measures
-from luthier.lifecycle import plan_memory, plan_parts, plan_words, steps
+from luthier.lifecycle import opening, plan_memory, plan_parts, plan_words, steps
 from luthier.lifecycle.checking import check_task
 from luthier.lifecycle.plan_parts import Speed, Subject
 from luthier.lifecycle.staged import stage_files
@@ -108,7 +108,7 @@ def _one(file: TaskFile, where: Machine | None, watch: Watch) -> dict[str, Any]:
 def _open(file: TaskFile, data: Prepared) -> Opened:
     """Open the model with its weights, or, where they are large or not here, two networks of few layers without."""
     task = file.task
-    steps.check_base(file)
+    opening.check_base(file)
     if task.train.threads:
         torch.set_num_threads(task.train.threads)
     torch.manual_seed(task.train.seed)
@@ -117,10 +117,10 @@ def _open(file: TaskFile, data: Prepared) -> Opened:
     weights = sum(path.stat().st_size for path in found.folder.glob("*.safetensors"))
     room = memory.free_bytes(torch.device("cpu"))
     if weights and (room is None or weights < _OPENED * room):
-        return Opened(base, steps.make_learner(file, data, base))
+        return Opened(base, opening.make_learner(file, data, base))
     layers = int(getattr(base.config, "num_hidden_layers", 0) or 1)
     least = task.train.layers if task.train.method == "last-layers" else 1
-    few, more = (steps.make_learner(file, data, replace(base, hollow=n)) for n in (least, least + 1))
+    few, more = (opening.make_learner(file, data, replace(base, hollow=n)) for n in (least, least + 1))
     return Opened(base, few, more, max(0, layers - least - 1))
 
 

@@ -18,7 +18,7 @@ import torch
 import transformers
 
 import luthier
-from luthier.base.errors import Fault, ModelError, TaskError, did_you_mean
+from luthier.base.errors import Fault, TaskError
 from luthier.base.events import Emit, silent
 from luthier.base.files import read_json, write_json
 from luthier.base.records import Example, Prediction
@@ -33,15 +33,14 @@ from luthier.lifecycle import frozen_rivals, settling
 from luthier.lifecycle.augmenting import extend as extend_rows
 from luthier.lifecycle.gauges import Gauge, without_rows
 from luthier.lifecycle.judging import figures, predict_rows
+from luthier.lifecycle.opening import Model as Model
+from luthier.lifecycle.opening import open_model as open_model
 from luthier.lifecycle.round import Round
-from luthier.models import catalogue, memory
-from luthier.models.load import Base, device, open_base
-from luthier.objectives import OBJECTIVES, Learner
+from luthier.models import memory
+from luthier.objectives import Learner
 from luthier.objectives import probe as probes
-from luthier.objectives.classify import Classifier
 from luthier.release.bundle import write_bundle
 from luthier.release.predictor import Predictor
-from luthier.spec.load import TaskFile
 from luthier.spec.task import Task
 from luthier.spec.train import TrainSection
 from luthier.train import defaults, speed
@@ -53,74 +52,6 @@ from luthier.train.run import Outcome, fit
 _PROBES = 32
 # Where a contest on the train rows has chosen, fewer validation rows than this do not choose again.
 _CHOOSING = 50
-
-
-@dataclass(frozen=True)
-class Model:
-    """An opened base model with the learner made of it."""
-
-    base: Base
-    learner: Learner
-
-
-def open_model(round_: Round, data: Prepared) -> Model:
-    """Open the base model and make the objective's learner of it."""
-    task = round_.file.task
-    if task.train.threads:
-        torch.set_num_threads(task.train.threads)
-    torch.manual_seed(task.train.seed)
-    check_base(round_.file)
-    found = catalogue.find(task.model.base, folder=round_.file.folder, revision=task.model.revision)
-    base = open_base(found, max_tokens=task.model.max_tokens)
-    learner = make_learner(round_.file, data, base)
-    round_.emit(
-        "model", base=found.name, architecture=base.config.model_type, max_tokens=base.max_tokens, device=str(device())
-    )
-    return Model(base, learner)
-
-
-def check_base(file: TaskFile) -> None:
-    """Refuse the embedded model where something is to be written.
-
-    Raises:
-        ModelError: it only reads.
-    """
-    task = file.task
-    if OBJECTIVES[task.task.objective].writes and task.model.base == catalogue.EMBEDDED:
-        raise ModelError(
-            f"the embedded model reads text but does not write it, and `{task.task.objective}` needs a decoder",
-            where=f"{file.path}: model.base",
-            mend="Give the folder or hub name of a decoder such as Llama, Qwen or GPT-2.",
-        )
-
-
-def make_learner(file: TaskFile, data: Prepared, base: Base) -> Learner:
-    """Return the objective's learner of an opened base model, on the device that networks run on here."""
-    task = file.task
-    kind = OBJECTIVES[task.task.objective]
-    told = {"told_scale": task.data.scale} if task.data.scale else {}
-    known = {**kind.look(data.train), **told, **data.known}
-    learner = kind.create(base, labels=data.labels, model=task.model, known=known)
-    _describe(file, data, learner)
-    return learner.to(device())
-
-
-def _describe(file: TaskFile, data: Prepared, learner: Learner) -> None:
-    """Hand the labels' descriptions to the learner."""
-    given = file.task.data.descriptions
-    if not given:
-        return
-    where = f"{file.path}: data.descriptions"
-    if not isinstance(learner, Classifier):
-        raise TaskError(f"`{learner.objective}` has no labels to describe", where=where, mend="Leave it out.")
-    faults = [
-        Fault(f'no train row has the label "{label}"', where, did_you_mean(label, data.labels) or "Leave it out.")
-        for label in given
-        if label not in data.labels
-    ]
-    if faults:
-        raise TaskError.of(faults)
-    learner.describe(given)
 
 
 def resolve(round_: Round, data: Prepared, model: Model, *, contests: bool = True) -> Task:

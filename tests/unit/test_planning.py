@@ -131,7 +131,7 @@ def test_bytes_of_weights_gradients_and_moments() -> None:
     row = Encoded(tuple(range(10)), label=0)
 
     class Plain:
-        groups_rows, separable = False, True
+        groups_rows, separable, flat = False, True, False
 
     given = section("classify", 4, batch=4, micro_tokens=20)
     work = cut(Plain(), [row] * 4, make_plan(given.model_copy(update={"epochs": 1.0}), rows=4))  # type: ignore[arg-type]
@@ -166,7 +166,7 @@ def test_a_gpu_pass_is_not_quicker_than_its_calls() -> None:
     row = Encoded(tuple(range(10)), label=0)
 
     class Plain:
-        groups_rows, separable = False, True
+        groups_rows, separable, flat = False, True, False
 
     given = section("classify", 4, batch=4, micro_tokens=20).model_copy(update={"epochs": 1.0})
     work = cut(Plain(), [row] * 4, make_plan(given, rows=4))  # type: ignore[arg-type]

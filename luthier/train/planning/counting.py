@@ -136,7 +136,7 @@ class Pace:
             seconds += step
             for piece in pieces:
                 width = max(work.lengths[row] for row in piece)
-                padded = [width] * len(piece) if work.separable else [work.lengths[row] for row in piece]
+                padded = [width] * len(piece) if work.padded else [work.lengths[row] for row in piece]
                 done = sum(_at(rule.flops, n) for n in padded) / self.flops
                 seconds += max(done, rule.calls * _CALL_S if self.calls else 0.0)
         return Clock(seconds * work.scale, seconds * work.scale)
@@ -210,4 +210,4 @@ def held(rule: Law, work: Work, *, vocabulary: int, bfloat16: bool, quantised: f
 
 def _padded(work: Work, piece: Sequence[int]) -> list[int]:
     lengths = [work.lengths[row] for row in piece]
-    return [max(lengths)] * len(lengths) if work.separable else lengths
+    return [max(lengths)] * len(lengths) if work.padded else lengths

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from luthier.base.records import Encoded
-from luthier.objectives.cut import micro_batches
 from luthier.objectives.learner import Learner
-from luthier.train.batches import epoch_batches
-from luthier.train.loop import Plan
+from luthier.train.loop import Plan, batches_of, pieces_of
 
 # Cutting takes microseconds a row, and one epoch is like the next.
 _MOST_STEPS = 5000
@@ -26,7 +24,7 @@ class Work:
     per_epoch: int
     cut: tuple[tuple[tuple[int, ...], ...], ...]
     lengths: tuple[int, ...]
-    separable: bool
+    padded: bool
 
     @property
     def pieces(self) -> list[tuple[int, ...]]:
@@ -39,7 +37,7 @@ class Work:
 
     def tokens(self, piece: Sequence[int]) -> int:
         """Return the tokens that a pass computes, padding included."""
-        if not self.separable:
+        if not self.padded:
             return sum(self.lengths[row] for row in piece)
         return max(self.lengths[row] for row in piece) * len(piece)
 
@@ -55,15 +53,11 @@ class Work:
 def cut(learner: Learner, rows: Sequence[Encoded], plan: Plan, *, times: float = 1.0) -> Work:
     """Return the work of a training; ``times`` as many rows are there as are given."""
     lengths = [len(row) for row in rows]
-    labels = [row.label for row in rows] if learner.groups_rows else None
     per_epoch = -(-len(rows) // plan.batch)
     seen = min(plan.steps, per_epoch, _MOST_STEPS)
-    batches = epoch_batches(lengths, batch=plan.batch, seed=plan.seed, epoch=0, labels=labels)[:seen]
-    steps = []
-    for picked in batches:
-        most = plan.micro_tokens if learner.separable else max(lengths[r] for r in picked) * len(picked)
-        steps.append(tuple(tuple(piece) for piece in micro_batches(picked, lengths, max_tokens=most)))
-    return Work(plan.steps, round(per_epoch * times), tuple(steps), tuple(lengths), learner.separable)
+    batches = batches_of(learner, rows, plan, 0, draws=None)[:seen]
+    steps = [tuple(tuple(piece) for piece in pieces_of(learner, picked, lengths, plan)) for picked in batches]
+    return Work(plan.steps, round(per_epoch * times), tuple(steps), tuple(lengths), learner.separable and not learner.flat)
 
 
 def strata(work: Work, count: int) -> list[tuple[int, ...]]:

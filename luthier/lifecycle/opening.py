@@ -1,0 +1,84 @@
+"""A base model opened, and the objective's learner made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from luthier.base.errors import Fault, ModelError, TaskError, did_you_mean
+from luthier.data.prepare import Prepared
+from luthier.lifecycle.round import Round
+from luthier.models import catalogue
+from luthier.models.load import Base, device, open_base
+from luthier.objectives import OBJECTIVES, Learner
+from luthier.objectives.classify import Classifier
+from luthier.spec.load import TaskFile
+
+
+@dataclass(frozen=True)
+class Model:
+    """An opened base model with the learner made of it."""
+
+    base: Base
+    learner: Learner
+
+
+def open_model(round_: Round, data: Prepared) -> Model:
+    """Open the base model and make the objective's learner of it."""
+    task = round_.file.task
+    if task.train.threads:
+        torch.set_num_threads(task.train.threads)
+    torch.manual_seed(task.train.seed)
+    check_base(round_.file)
+    found = catalogue.find(task.model.base, folder=round_.file.folder, revision=task.model.revision)
+    base = open_base(found, max_tokens=task.model.max_tokens)
+    learner = make_learner(round_.file, data, base)
+    round_.emit(
+        "model", base=found.name, architecture=base.config.model_type, max_tokens=base.max_tokens, device=str(device())
+    )
+    return Model(base, learner)
+
+
+def check_base(file: TaskFile) -> None:
+    """Refuse the embedded model where something is to be written.
+
+    Raises:
+        ModelError: it only reads.
+    """
+    task = file.task
+    if OBJECTIVES[task.task.objective].writes and task.model.base == catalogue.EMBEDDED:
+        raise ModelError(
+            f"the embedded model reads text but does not write it, and `{task.task.objective}` needs a decoder",
+            where=f"{file.path}: model.base",
+            mend="Give the folder or hub name of a decoder such as Llama, Qwen or GPT-2.",
+        )
+
+
+def make_learner(file: TaskFile, data: Prepared, base: Base) -> Learner:
+    """Return the objective's learner of an opened base model, on the device that networks run on here."""
+    task = file.task
+    kind = OBJECTIVES[task.task.objective]
+    told = {"told_scale": task.data.scale} if task.data.scale else {}
+    known = {**kind.look(data.train), **told, **data.known}
+    learner = kind.create(base, labels=data.labels, model=task.model, known=known)
+    _describe(file, data, learner)
+    return learner.to(device())
+
+
+def _describe(file: TaskFile, data: Prepared, learner: Learner) -> None:
+    """Hand the labels' descriptions to the learner."""
+    given = file.task.data.descriptions
+    if not given:
+        return
+    where = f"{file.path}: data.descriptions"
+    if not isinstance(learner, Classifier):
+        raise TaskError(f"`{learner.objective}` has no labels to describe", where=where, mend="Leave it out.")
+    faults = [
+        Fault(f'no train row has the label "{label}"', where, did_you_mean(label, data.labels) or "Leave it out.")
+        for label in given
+        if label not in data.labels
+    ]
+    if faults:
+        raise TaskError.of(faults)
+    learner.describe(given)
