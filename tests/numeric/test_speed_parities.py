@@ -347,7 +347,7 @@ def test_a_batch_made_ahead_is_the_one_that_is_trained_on(tiny_llama: Path, monk
         self._made = (picked, self._collated(self.pieces(picked)[0]))
         used.append(len(picked))
 
-    monkeypatch.setattr(loop._Ahead, "make", make)
+    monkeypatch.setattr(loop.Ahead, "make", make)
     ahead = run(tiny_llama, packing="on")
     assert len(used) == 4  # three steps an epoch, and none is made ahead over its end
     assert plain[1].losses == ahead[1].losses
