@@ -245,13 +245,12 @@ def profile_part(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _pieces(learner: Any, plan: Any, rows: Sequence[Any]) -> list[tuple[list[int], int]]:
     """Return for each pass of the steps the lengths of its rows and what is learnt in it, as the loop cuts them."""
-    from luthier.objectives.cut import micro_batches
-    from luthier.train.batches import epoch_batches
+    from luthier.train.loop import batches_of, pieces_of
 
     lengths = [len(r) for r in rows]
     found = []
-    for picked in epoch_batches(lengths, batch=plan.batch, seed=plan.seed, epoch=0)[: plan.steps]:
-        for piece in micro_batches(picked, lengths, max_tokens=plan.micro_tokens):
+    for picked in batches_of(learner, rows, plan, 0, draws=None)[: plan.steps]:
+        for piece in pieces_of(learner, picked, lengths, plan):
             found.append(([lengths[r] for r in piece], round(sum(learner.units(rows[r]) for r in piece))))
     return found
 
