@@ -105,7 +105,7 @@ def _task(settings: Mapping[str, Any]) -> Path:
     task = {
         "task": {"name": "planned", "objective": objective},
         "data": {"source": str(files / f"{rows}.jsonl"), "columns": COLUMNS[objective], "semantic": "off", "label_errors": "off", "leaks": "allow",
-                 "split": {"valid": 0.05, "test": 0.02}},
+                 "split": {"valid": 0.05, "test": 0.05}},
         "model": {"base": model if model == "embedded" else str(files / model)},
         "train": {**train, "evaluations": 2}, "evaluate": {"generate_rows": 1, "max_new_tokens": 8}, "keep": {"probe": "off"},
     }  # fmt: skip

@@ -19,7 +19,7 @@ _PASSES = 120
 class Growth:
     """Bytes that training adds to a process: ``alive`` are asked for at the same time at most, ``held`` is what the
     process grows by with the gaps between them; ``played`` says whether that was found out or taken as a fifth more.
-    ``tried`` is what the trial itself asked for at most."""
+    ``tried`` is what the trial's own requests make a process grow by."""
 
     alive: int
     held: int
@@ -41,13 +41,15 @@ def growth(probe: Probe, work: Work, sizes: Sequence[int], *, evaluations: int, 
     plays = _plays(probe, work, evaluations=evaluations, saves=saves)
     alive = heap.alive(traces, plays)
     held = heap.grown(traces, plays) if room is None or alive < room // 2 else None
-    return Growth(alive, int(alive * 1.2) if held is None else held, held is not None, heap.alive(traces, _trial(probe)))
+    trial = _trial(probe)
+    tried = heap.grown(traces, trial) if held is not None else None
+    return Growth(alive, int(alive * 1.2) if held is None else held, held is not None, heap.alive(traces, trial) if tried is None else tried)
 
 
 def _trial(probe: Probe) -> list[Play]:
     """Return the plays of the trial as it was: a reading, each pass with its gradients, and the optimiser's first step."""
     passes = [name for name in probe.sizes if name != "reading"]
-    plays = [Play("reading"), *(Play(name) for name in passes)]
+    plays = [Play("reading"), *(Play(name) for name in passes for _ in range(2))]
     if not passes:
         return plays
     return [*plays, Play(passes[-1], keep="gradients"), Play("first step", keep="moments", free=("gradients",))]
