@@ -18,8 +18,8 @@ from luthier.train.planning.probe import Clock
 from luthier.train.planning.trace import Counts, counted
 from luthier.train.planning.work import Work, shortened
 
-# From Python to a started kernel it takes 5 to 25 microseconds (https://docs.pytorch.org/tutorials/recipes/recipes/tuning_guide.html
-# on why kernels are fused); passes that are shorter than their calls take that long.
+# From Python to a started kernel it takes some 5 to 25 microseconds
+# (https://jiahuanglin.xyz/all_lessons/gpu_kernel_serving/18_pytorch_to_kernel.html); a pass that computes less takes its calls' time.
 _CALL_S = 1e-5
 # Under autocast the inputs of matrix products are kept in two bytes, those of norms and softmax in four.
 _HALVED = 0.6
