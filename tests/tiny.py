@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from words import SENTENCES
@@ -28,14 +29,18 @@ def _bpe(**special: str):
 
 
 def _wordpiece():
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    core = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    core.normalizer = normalizers.BertNormalizer()
-    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    core.train_from_iterator(SENTENCES * 3, trainers.WordPieceTrainer(vocab_size=300, special_tokens=names))
+    normalise, cut = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    # The library's own trainer breaks ties by chance: every session would test another model.
+    words = Counter(word for text in SENTENCES for word, _ in cut.pre_tokenize_str(normalise.normalize_str(text)))
+    letters = sorted({letter for word in words for letter in word})
+    pieces = [*names, *letters, *(f"##{letter}" for letter in letters)]
+    pieces += [w for w, _ in sorted(words.items(), key=lambda item: (-item[1], item[0])) if len(w) > 1][: 300 - len(pieces)]
+    core = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    core.normalizer, core.pre_tokenizer = normalise, cut
     core.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[(n, core.token_to_id(n)) for n in ("[CLS]", "[SEP]")]
     )

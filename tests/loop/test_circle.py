@@ -81,7 +81,12 @@ def test_same_seed_same_bundle(project: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGKILL, -9)],
+    [
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        # tests/loop/test_kills.py kills in harder places.
+        pytest.param(signal.SIGKILL, -9, marks=pytest.mark.slow),
+    ],
 )
 def test_a_stopped_run_goes_on_to_the_same_bundle(project: Path, number: signal.Signals, code: int) -> None:
     # The run is made long enough that the signal lands between its first and last step.

@@ -26,7 +26,7 @@ from luthier.base.files import free_bytes, locked, new_folder, sweep, write_json
 from luthier.base.interrupt import Stopper
 from luthier.train.run import fit
 
-LONG = ["--set", "train.epochs=8", "--set", "train.checkpoint_s=0", "--set", "train.patience=99", "--set", "train.evaluations=3",
+LONG = ["--set", "train.method=full", "--set", "train.epochs=8", "--set", "train.checkpoint_s=0", "--set", "train.patience=99", "--set", "train.evaluations=3",
         "--set", "evaluate.bootstrap=100"]  # fmt: skip
 
 
@@ -377,6 +377,7 @@ def test_a_clock_set_back_changes_nothing(tiny_bert: Path, tmp_path: Path, monke
     assert all(torch.equal(value, state(again)[name]) for name, value in state(whole).items())
 
 
+@pytest.mark.slow
 def test_damaged_small_files_of_a_run_do_not_stop_it(project: Path) -> None:
     options = [*LONG, "--set", "train.max_steps=3"]
     done = luthier("run", "task.yaml", "--out", "run", "--json", *options, cwd=project)
