@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import yaml
 from commands import luthier, only_object
 
 
+@pytest.mark.slow
 def test_auto_says_what_it_chose_and_keeps_it(project: Path) -> None:
     done = luthier("train", "task.yaml", "--json", cwd=project)
     result = only_object(done)

@@ -84,6 +84,7 @@ def test_stages_run_to_one_verdict_and_a_bundle_each(staged: Path) -> None:
     assert "nothing changed" in again.stderr
 
 
+@pytest.mark.slow
 def test_every_stage_answers_by_its_name(staged: Path) -> None:
     assert luthier("train", "task.yaml", "--out", "out", cwd=staged).returncode == 0
     text = "where is my parcel\n"
@@ -127,7 +128,8 @@ def test_columns_keep_every_earlier_answer_bit_for_bit(staged: Path, keep: str) 
     assert answers[0] == answers[1]
 
 
-@pytest.mark.parametrize(("number", "code"), [pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow), (signal.SIGKILL, -9)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_a_run_stopped_in_its_second_stage_goes_on_there(staged: Path, number: signal.Signals, code: int) -> None:
     options = [
         "--set",

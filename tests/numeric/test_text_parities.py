@@ -238,7 +238,7 @@ def test_a_masked_model_gets_better_and_answers_nothing(tiny_bert_mlm: Path) -> 
     learner = learner_of(tiny_bert_mlm, "text", max_tokens=40)
     examples = documents()
     before = Predictor(learner).measure(examples)
-    fit(learner, examples, section("text", 12, epochs=20.0, batch=4, rate=3e-3), score=None)
+    fit(learner, examples, section("text", 12, epochs=40.0, batch=4, rate=3e-3), score=None)
     after = Predictor(learner).measure(examples)
     assert sum(p.measured["nll_sum"] for p in after) < 0.8 * sum(p.measured["nll_sum"] for p in before)
     assert "byte_count" not in after[0].measured
