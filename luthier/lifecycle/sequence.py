@@ -229,10 +229,14 @@ class Walk:
             return None
         return self.predictions(stage, rows)[1].get(stage.metric)
 
-    def predictions(self, stage: Stage, rows: Any) -> tuple[list[Any], dict[str, float | None]]:
-        """Return the predictions on rows of a stage by the model as it stands, and their metrics."""
+    def predictions(self, stage: Stage, rows: Any, *, after: int = -1) -> tuple[list[Any], dict[str, float | None]]:
+        """Return the predictions on rows of a stage by the model as it stands, and their metrics.
+
+        Args:
+            after: the stage whose state has been loaded, where that is not the latest.
+        """
         assert stage.resolved is not None
-        learner = self.trail.answering(stage.place)
+        learner = self.trail.answering(stage.place, after=after)
         predictor = Predictor(learner)
         if predictor.measures and stage.metric in measures.MEASURED:
             found = predictor.measure(rows)

@@ -155,7 +155,7 @@ class Judge:
                 if j > i or not len(stage.data.test):
                     row.append(None)
                     continue
-                answers[i, j], values = walk.predictions(stage, stage.data.test)
+                answers[i, j], values = walk.predictions(stage, stage.data.test, after=i)
                 row.append(values.get(stage.metric))
             matrix.append(row)
         return matrix, answers

@@ -51,9 +51,10 @@ class Trail:
                 carry_head(self.learners[-1], learner)
         self.learners.append(learner)
 
-    def answering(self, stage: int) -> Learner:
-        """Return the learner that answers for a stage: its own, or where one head grows, the latest."""
-        return self.learners[-1 if self.keep.head == "shared" else stage]
+    def answering(self, stage: int, *, after: int = -1) -> Learner:
+        """Return the learner that answers for a stage as all stood after another: its own, or where one head grows, that
+        other's. Labels that a head gets later have learnt nothing by then."""
+        return self.learners[after if self.keep.head == "shared" else stage]
 
     def settle(self) -> None:
         """Fold the latest learner's adapters into the body, so that all learners see one plain network again."""

@@ -16,9 +16,10 @@ from luthier.evaluate import forgetting
 from luthier.models.body import own_heads, share
 from luthier.objectives.joined import Joined
 from luthier.objectives.probe import change, probe
+from luthier.release.predictor import Predictor
 from luthier.spec.bars import parse_bars
 from luthier.spec.stages import Keep
-from luthier.train import blend
+from luthier.train import blend, stages
 from luthier.train.penalty import Pull, fisher
 from luthier.train.rehearse import balanced, k_center, remember, reservoir
 from luthier.train.run import encode_all, fit
@@ -255,7 +256,6 @@ def test_bars_that_mean_something_are_let_through() -> None:
 
 
 def test_learners_of_a_trail_share_one_body_and_its_state_comes_back(tiny_bert: Path, tmp_path: Path) -> None:
-    from luthier.train import stages
 
     trail = Trail(Keep())
     for seed, labels in enumerate((LABELS, ("no", "yes"))):
@@ -289,6 +289,23 @@ def test_one_head_grows_and_keeps_what_it_knew(tiny_bert: Path) -> None:
     both = Joined.over(new, {}, own, [], kept_labels=3)
     fit(both, own, section("classify", 20, max_steps=1, rate=1e-9), score=None)
     torch.testing.assert_close(new.head.weight[:3], old.head.weight)
+
+
+def test_what_one_head_knew_after_a_stage_is_measured_with_the_labels_of_that_stage(tiny_bert: Path, tmp_path: Path) -> None:
+    """The state after the first stage, put back at the end, answers as it did then: labels that came later have no part in it."""
+    trail = Trail(Keep(head="shared"))
+    trail.join(learner_of(tiny_bert, "classify", LABELS, pooling="mean"))
+    fit(trail.learners[0], labelled(60), section("classify", 60, epochs=2.0, batch=16), score=None)
+    stages.save(tmp_path / "first", trail, {}, settings="s")
+    rows = [e.inputs for e in labelled(40, seed=3)]
+    then = Predictor(trail.answering(0)).predict(rows)
+    trail.join(learner_of(tiny_bert, "classify", (*LABELS, "new"), pooling="mean", seed=1))
+    with torch.no_grad():
+        trail.learners[1].head.bias[3] += 50.0  # the later stage has learnt to say its own label only
+    stages.load(tmp_path / "first", trail)
+    again = Predictor(trail.answering(0, after=0)).predict(rows)
+    assert [p.label for p in again] == [p.label for p in then] and set(again[0].scores or {}) == set(LABELS)
+    assert {p.label for p in Predictor(trail.answering(0)).predict(rows)} == {"new"}
 
 
 def test_the_probe_sees_a_body_that_was_spoilt(tiny_bert: Path, tiny_llama: Path) -> None:
