@@ -105,7 +105,7 @@ def watch(parts: Parts, learner: Any) -> None:
 
     for owner, attribute, name in (
         (loop, "epoch_batches", "batches"), (loop, "micro_batches", "batches"), (loop, "rate_at", "rate"),
-        (loop, "set_rate", "rate"), (loop, "_clip", "clip"), (torch.Tensor, "backward", "backward"),
+        (loop, "set_rate", "rate"), (loop, "clip", "clip"), (torch.Tensor, "backward", "backward"),
         (run._Run, "loop", "the rest"), (run._Run, "_note", "report"), (run._Run, "_save", "checkpoints"),
         (run._Run, "_evaluate", "evaluations"), (learner, "collate", "collate"), (learner, "loss", "forward and loss"),
         (learner, "train", "train mode"), (learner, "begin_step", "forward and loss"),

@@ -11,7 +11,7 @@ import torch
 
 from luthier.data.prepare import Prepared
 from luthier.lifecycle import plan_memory, plan_parts
-from luthier.lifecycle.plan_parts import Speed
+from luthier.lifecycle.plan_parts import COUNTED, MEASURED, OPENED, UTILISED, Speed
 from luthier.lifecycle.plan_words import duration, off, size
 from luthier.lifecycle.round import Round
 from luthier.models import memory, methods
@@ -27,8 +27,8 @@ from luthier.train.run import Outcome
 _SHARE = 0.02
 # Rows that are encoded for it; more tell the lengths no better.
 _ROWS = 2_000
-# A pass forwards and backwards computes about so much for a weight and a token; and a training gets half of what products alone do.
-_FLOPS, _UTILISED = 6, 0.5
+# A pass forwards and backwards computes about so much for a weight and a token.
+_FLOPS = 6
 # Passes that the smallest trial takes: two of reading, the largest one twice, the optimiser.
 _TRIAL = 4
 
@@ -59,7 +59,7 @@ def forecast(round_: Round, data: Prepared, learner: Learner, resolved: Task) ->
 def _forecast(data: Prepared, learner: Learner, resolved: Task) -> dict[str, Any]:
     weights = sum(p.numel() * p.element_size() for p in learner.parameters())
     room = memory.free_bytes(next(learner.parameters()).device)
-    if room is not None and weights > 0.2 * room:
+    if room is not None and weights > OPENED * room:
         raise MemoryError("a copy of the model to try passes on would take too much of the free memory")
     touch(learner)
     resident = memory.process_bytes("VmRSS") or 0
@@ -69,7 +69,7 @@ def _forecast(data: Prepared, learner: Learner, resolved: Task) -> dict[str, Any
     found = counting.rate_here(memory.width_of(rival.network), seconds=0.02)
     rate, busy = found.wall_s, min(1.0, found.wall_s / found.cpu_s)
     tokens = sum(map(subject.work.tokens, subject.work.pieces)) * subject.work.scale
-    guess = _FLOPS * methods.count(rival).total * tokens / (rate * _UTILISED)
+    guess = _FLOPS * methods.count(rival).total * tokens / (rate * UTILISED)
     one = guess / max(1.0, len(subject.work.pieces) * subject.work.scale)
     # A head that is fitted to part of the rows takes its time too, which a short training would feel.
     tries = subject.plan.steps > 0 and _SHARE * guess >= _TRIAL * one
@@ -77,11 +77,11 @@ def _forecast(data: Prepared, learner: Learner, resolved: Task) -> dict[str, Any
         # What is begun is ended, so half of the time is asked for.
         budget_s = _SHARE * guess * busy / 2
         tried = probe(rival, subject.rows, subject.work, subject.plan, resolved.train, budget_s=budget_s, fits_head=subject.fits)
-        speed, held, span = Speed(probe=tried), plan_memory.here(subject, tried, resident), (0.75, 1.4)
+        speed, held, span = Speed(probe=tried), plan_memory.here(subject, tried, resident), MEASURED
     else:
         rule = counting.law(rival, subject.rows, subject.plan)
-        speed = Speed(rule=rule, pace=Pace(rate * _UTILISED, False))
-        held, span = plan_memory.counted(subject, rule, None, runtime=resident - weights), (0.5, 2.0)
+        speed = Speed(rule=rule, pace=Pace(rate * UTILISED, False))
+        held, span = plan_memory.counted(subject, rule, None, runtime=resident - weights), COUNTED
     parts = plan_parts.training_parts(subject, speed)
     if "head" in parts and getattr(getattr(learner, "frozen", None), "filled", False):
         # The rivals read the rows already, and of many they fitted this head.

@@ -11,7 +11,7 @@ import torch
 from luthier.lifecycle.plan_parts import Subject
 from luthier.models import memory, methods
 from luthier.train.planning import counting
-from luthier.train.planning.counting import Held, Law
+from luthier.train.planning.counting import Law
 from luthier.train.planning.machines import Machine
 from luthier.train.planning.probe import Probe, learning_sizes
 from luthier.train.planning.replay import growth
@@ -75,7 +75,7 @@ def counted(subject: Subject, rule: Law, where: Machine | None, *, runtime: int)
     room = where.memory if where is not None else memory.free_bytes(torch.device("cpu"))
     found = _found(parts, peak, _COUNTED, "counted")
     found |= {"free_mb": None if room is None else _mb(room), "of": "the GPU" if gpu else "the process"}
-    return found | _fits(subject, found, room, held.activations, held=held)
+    return found | _fits(subject, found, room, held.activations)
 
 
 def _found(parts: Mapping[str, float], peak: float, span: tuple[float, float], how: str) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _mb(size: float) -> float:
     return round(size / 2**20, 1)
 
 
-def _fits(subject: Subject, found: Mapping[str, Any], room: int | None, activations: int, *, held: Held | None = None) -> dict[str, Any]:
+def _fits(subject: Subject, found: Mapping[str, Any], room: int | None, activations: int) -> dict[str, Any]:
     """Return whether it fits, and where it may not, what would take how much less."""
     if room is None:
         return {"fits": "unknown", "advice": []}

@@ -14,10 +14,10 @@ from luthier.data.prepare import SEMANTIC_ROWS, Prepared
 from luthier.evaluate import metrics as measures
 from luthier.models import methods
 from luthier.objectives import Learner
-from luthier.objectives.classify import Classifier
-from luthier.objectives.heads.use import ENDS
+from luthier.objectives.heads import use
 from luthier.spec.task import Task
 from luthier.spec.train import TrainSection
+from luthier.train import checkpoint
 from luthier.train import speed as speed_of
 from luthier.train.defaults import make_plan
 from luthier.train.loop import Plan
@@ -33,7 +33,12 @@ _LOOKED_AT = 300
 DISK_S = 2e8
 # The embedded model that looks for rows of the same meaning computes so much for each token: twice its 10.6 million weights.
 _LIKENESS_FLOPS = 2 * 10.6e6
-_KEPT_CHECKPOINTS = 2
+# How far off a time may be: where passes were run, and by arithmetic alone.
+MEASURED, COUNTED = (0.75, 1.4), (0.5, 2.0)
+# Of the rate of its matrix products, what a training as a whole gets on a processor.
+UTILISED = 0.5
+# Weights that take more of the free memory than this are not opened, or copied, to be tried.
+OPENED = 0.2
 
 
 @dataclass(frozen=True)
@@ -50,10 +55,6 @@ class Subject:
     work: Work
     fits: int
 
-    @property
-    def saves(self) -> int:
-        return methods.count(self.learner).trained * 16
-
 
 def subject(task: Task, data: Prepared, learner: Learner, section: TrainSection, *, most: int = MOST_ROWS) -> Subject:
     """Put the method on the learner, encode the rows and cut the passes."""
@@ -66,26 +67,11 @@ def subject(task: Task, data: Prepared, learner: Learner, section: TrainSection,
     rows, _ = encode_all(learner, sample, silent)
     times = len(examples) / len(sample)
     plan = make_plan(section, rows=round(len(rows) * times))
-    if _ends_fitted(learner, section):
+    fits = learner.fits_head(section)
+    if fits and use.is_all(learner, section.method):
         plan = replace(plan, steps=0)
-    fits = round(len(rows) * times) if _fits(learner, section) else 0
-    return Subject(task, data, learner, section, rows, times, plan, cut(learner, rows, plan, times=times), fits)
-
-
-def _fits(learner: Learner, section: TrainSection) -> bool:
-    """Whether a head is fitted before the first step."""
-    if not hasattr(learner, "set_head"):
-        return False
-    return section.head == "linear-fit" or (isinstance(learner, Classifier) and section.method in (*ENDS, "contrastive"))
-
-
-def _ends_fitted(learner: Learner, section: TrainSection) -> bool:
-    """Whether the fitted head is all that learns, so that no step is taken."""
-    if section.method not in ENDS or not _fits(learner, section):
-        return False
-    layer = getattr(learner, "last_linear", None)
-    fitted = {id(p) for p in layer.parameters()} if layer is not None else set()
-    return section.method != "head" or all(id(p) in fitted for p in learner.parameters() if p.requires_grad)
+    work = cut(learner, rows, plan, times=times)
+    return Subject(task, data, learner, section, rows, times, plan, work, round(len(rows) * times) if fits else 0)
 
 
 def lengths_of(learner: Learner, examples: Sequence[Example]) -> list[int]:
@@ -215,7 +201,7 @@ def disk(subject: Subject, *, weights: int, train_s: float) -> dict[str, int]:
     found = {"rows": sum(_bytes(rows) for rows in (data.train, data.valid, data.test))}
     if subject.plan.steps and train_s > subject.section.checkpoint_s:
         # One is written whole before the oldest goes.
-        found["checkpoints"] = subject.saves * (_KEPT_CHECKPOINTS + 1)
+        found["checkpoints"] = checkpoint.bytes_of(subject.learner, scored=True) * (checkpoint.KEPT + 1)
     trained = methods.count(subject.learner).trained * 4
     wrapped = subject.section.method in ("lora", "qlora", "ia3", "prompt", "prefix", "adapters")
     found["bundle"] = weights + (trained if wrapped else 0)

@@ -17,7 +17,7 @@ from luthier.data.ranking import united
 from luthier.evaluate import metrics as measures
 from luthier.lifecycle import opening, plan_memory, plan_parts, plan_words, steps
 from luthier.lifecycle.checking import check_task
-from luthier.lifecycle.plan_parts import Speed, Subject
+from luthier.lifecycle.plan_parts import COUNTED, MEASURED, OPENED, UTILISED, Speed, Subject
 from luthier.lifecycle.staged import stage_files
 from luthier.models import memory, methods, tokens
 from luthier.models.load import Base, open_base
@@ -34,10 +34,6 @@ from luthier.train.planning.probe import Clock, probe, touch
 
 # Seconds of computing that go into trying out passes.
 BUDGET_S = 4.0
-# How far off a time may be: where passes were run, and by arithmetic alone.
-MEASURED, COUNTED = (0.75, 1.4), (0.5, 2.0)
-# Weights that take more of the free memory than this are not opened for a plan.
-_OPENED = 0.2
 Watch = Callable[[str], None]
 
 
@@ -116,7 +112,7 @@ def _open(file: TaskFile, data: Prepared) -> Opened:
     base = open_base(found, max_tokens=task.model.max_tokens)
     weights = sum(path.stat().st_size for path in found.folder.glob("*.safetensors"))
     room = memory.free_bytes(torch.device("cpu"))
-    if weights and (room is None or weights < _OPENED * room):
+    if weights and (room is None or weights < OPENED * room):
         return Opened(base, opening.make_learner(file, data, base))
     layers = int(getattr(base.config, "num_hidden_layers", 0) or 1)
     least = task.train.layers if task.train.method == "last-layers" else 1
@@ -166,8 +162,7 @@ def _estimate(
         rate_s = rate.wall_s
     else:
         assert rule is not None
-        # A training gets about half of what its matrix products alone would.
-        pace = Pace.of(where) if where else Pace(rate.wall_s * 0.5, False)
+        pace = Pace.of(where) if where else Pace(rate.wall_s * UTILISED, False)
         speed = Speed(rule=rule, pace=pace)
         held = plan_memory.counted(subject, rule, where, runtime=resident if where is None or where.kind == "cpu" else 0)
         rate_s = pace.flops

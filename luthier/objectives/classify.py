@@ -89,7 +89,7 @@ class Classifier(Labelled):
         self, rows: Sequence[Encoded], *, train: TrainSection, weights: Sequence[float] | None = None
     ) -> dict[str, Any]:
         """Fit the head on the frozen features, if the task asks for it; some methods are nothing else."""
-        if train.head != "linear-fit" and train.method not in use.ENDS and not self._contrast:
+        if not self.fits_head(train):
             return {}
         if len(rows) <= use.FEW or train.method in use.ENDS:
             self._chosen = use.begin(self, rows, method=train.method, seed=train.seed, weights=weights)
@@ -101,6 +101,9 @@ class Classifier(Labelled):
         if fit.accuracy == fit.accuracy:
             self._chosen["held_out_accuracy"] = round(fit.accuracy, 4)
         return {"head": self._chosen}
+
+    def fits_head(self, train: TrainSection) -> bool:
+        return train.head == "linear-fit" or train.method in (*use.ENDS, "contrastive")
 
     def linear(self, rows: Sequence[Encoded], *, seed: int, weights: Sequence[float] | None = None) -> Fit:
         """Return a logistic regression on the frozen features, fitted once for the same rows."""

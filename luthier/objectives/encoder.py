@@ -158,12 +158,15 @@ class Encoder(Learner):
         self, rows: Sequence[Encoded], *, train: TrainSection, weights: Sequence[float] | None = None
     ) -> dict[str, Any]:
         """Fit the head on the frozen features, if the task asks for it."""
-        if train.head != "linear-fit":
+        if not self.fits_head(train):
             return {}
         began = time.monotonic()
         self.eval()
         found = self.fit_head(rows, seed=derive_seed(train.seed, "head"))
         return {"head": {**found, "seconds": round(time.monotonic() - began, 2)}}
+
+    def fits_head(self, train: TrainSection) -> bool:
+        return train.head == "linear-fit"
 
     @abstractmethod
     def fit_head(self, rows: Sequence[Encoded], *, seed: int) -> dict[str, Any]:

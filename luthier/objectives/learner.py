@@ -139,6 +139,10 @@ class Learner(torch.nn.Module, ABC):
         """Return the rows with what the network says of them before it learns; a resumed run asks again."""
         return list(rows)
 
+    def fits_head(self, train: TrainSection) -> bool:
+        """Whether :meth:`begin` fits a head to the train rows."""
+        return False
+
     def begin(
         self, rows: Sequence[Encoded], *, train: TrainSection, weights: Sequence[float] | None = None
     ) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from luthier.train.guard import Care
 
 # Raised when what lies in a checkpoint changes its meaning: one of another number is of another version.
 _FORMAT = 2
-_KEPT = 2
+KEPT = 2
 # Progress, manifest and the folders' own blocks, besides the tensors.
 _BESIDE = 1 << 18
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -74,7 +74,7 @@ def save(
         write_manifest(building)
     # Numbers decide and no clock does. What lies ahead of this step is what a resume passed over as damaged.
     ahead = [p for p in _all(folder) if p.name > path.name]
-    for old in [*ahead, *_until(folder, progress.step)[:-_KEPT]]:
+    for old in [*ahead, *_until(folder, progress.step)[:-KEPT]]:
         shutil.rmtree(old, ignore_errors=True)
     return path
 
@@ -87,9 +87,13 @@ def check_room(folder: Path, *, learner: Learner, scored: bool) -> None:
     Raises:
         StorageError: with the bytes needed and free.
     """
-    learning = sum(p.nbytes for p in learner.parameters() if p.requires_grad)
     spare = sum(f.stat().st_size for path in _all(folder)[:-1] for f in path.iterdir())
-    need_room(folder, learning * (4 if scored else 3) + _BESIDE, "a checkpoint", spare=spare)
+    need_room(folder, bytes_of(learner, scored=scored), "a checkpoint", spare=spare)
+
+
+def bytes_of(learner: Learner, *, scored: bool) -> int:
+    """Return the size of a checkpoint: weights that learn, two moments, and the best weights where there is a score."""
+    return sum(p.nbytes for p in learner.parameters() if p.requires_grad) * (4 if scored else 3) + _BESIDE
 
 
 def _named(step: int) -> str:

@@ -14,7 +14,7 @@ from luthier.base.records import Encoded, StepReport
 from luthier.models.memory import out_of_memory
 from luthier.objectives.learner import Learner
 from luthier.spec.train import TrainSection
-from luthier.train.loop import Ahead, NotFinite, Plan, backward, batches_of, pieces_of, train
+from luthier.train.loop import NotFinite, Plan, batches_of, pieces_of, train, try_out
 from luthier.train.penalty import Penalty
 
 # Three steps in a row are no accident of a batch: the weights or the data are broken.
@@ -186,8 +186,7 @@ def _try_costliest(
         try:
             held = [torch.empty_like(p) for p in learning for _ in range(2)]
             learner.start_epoch(step // -(-len(rows) // plan.batch), seed=plan.seed)
-            learner.train()
-            backward(learner, rows, piece, Ahead(learner, rows, [len(r) for r in rows], now), now)
+            try_out(learner, rows, piece, now)
             del held
             fits = True
         except (RuntimeError, MemoryError) as error:

@@ -86,7 +86,7 @@ def train(
         with freeze.learning(stages, step, plan.steps):
             loss, count, padded = backward(learner, rows, picked, ahead, plan)
         added = penalty.add() if penalty else 0.0
-        norm = _clip(parameters, plan.max_grad_norm)
+        norm = clip(parameters, plan.max_grad_norm)
         told = torch.stack([loss / count + added, norm.to(loss)])
         # The device itself leaves the weights as they are where a number is not finite; the host reads the numbers only
         # when the update and the next batch are on their way.
@@ -179,6 +179,12 @@ def backward(
     return total, units, padded
 
 
+def try_out(learner: Learner, rows: Sequence[Encoded], picked: Sequence[int], plan: Plan) -> None:
+    """Run the passes of some rows forwards and backwards as a step does, without an update; the gradients are left."""
+    learner.train()
+    backward(learner, rows, picked, Ahead(learner, rows, [len(r) for r in rows], plan), plan)
+
+
 def precision(learner: Learner, plan: Plan) -> Any:
     """Return the context in which the network is run for a loss."""
     return torch.autocast(learner.device.type, dtype=torch.bfloat16) if plan.bfloat16 else nullcontext()
@@ -188,7 +194,7 @@ def _said(loss: float, norm: float) -> str:
     return f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
 
 
-def _clip(parameters: Sequence[torch.nn.Parameter], limit: float) -> torch.Tensor:
+def clip(parameters: Sequence[torch.nn.Parameter], limit: float) -> torch.Tensor:
     """Scale gradients down to the limit and return the norm that they had, to the bit as ``clip_grad_norm_`` does.
 
     That multiplies by 1 where the norm is lower: a pass over all gradients for nothing, 1 % of a step. On a GPU a look at the

@@ -20,8 +20,7 @@ from luthier.data.augment.balance import Balance
 from luthier.models import freeze, methods
 from luthier.models.methods import Counted, count, load_trained_state
 from luthier.objectives.cut import Kept
-from luthier.objectives.heads.near import NearestRows
-from luthier.objectives.heads.use import ENDS
+from luthier.objectives.heads import use
 from luthier.objectives.joined import Joined
 from luthier.objectives.labelled import Labelled
 from luthier.objectives.learner import Learner
@@ -202,19 +201,9 @@ class _Run:
         torch.manual_seed(derive_seed(self.section.seed, "training"))
         self._evaluate()
 
-    def _is_fitted(self) -> bool:
-        """Whether all that learns is a head that was computed in one go: no step could better it."""
-        if self.section.method not in ENDS or "head" not in self.progress.facts:
-            return False
-        if isinstance(getattr(self.learner, "head", None), NearestRows):
-            return True
-        layer = getattr(self.learner, "last_linear", None)
-        fitted = {id(p) for p in layer.parameters()} if layer is not None else set()
-        return all(id(p) in fitted for p in self.learner.parameters() if p.requires_grad)
-
     def loop(self) -> None:
         """Run the steps that are left; scores, checkpoints and signals come between two of them."""
-        if self._is_fitted():
+        if "head" in self.progress.facts and use.is_all(self.learner, self.section.method):
             self.plan = replace(self.plan, steps=0)
         wanted = min(self.section.evaluations, self.plan.steps)
         due = {round(self.plan.steps * (i + 1) / wanted) for i in range(wanted)}

@@ -415,7 +415,7 @@ def test_all_figures_of_an_evaluation_survive_a_resume(tiny_bert: Path, tmp_path
 @pytest.mark.parametrize("share", [0.01, 0.9989, 0.9991, 0.999999, 1.0, 1.000001, 3.0, float("inf"), float("nan")])
 def test_clipping_is_torchs_to_the_bit(share: float, limit: float) -> None:
     """Gradients below the limit are not touched, which must be what torch's multiplication by 1 gives."""
-    from luthier.train.loop import _clip
+    from luthier.train.loop import clip
 
     def parameters() -> list[torch.nn.Parameter]:
         torch.manual_seed(0)
@@ -429,7 +429,7 @@ def test_clipping_is_torchs_to_the_bit(share: float, limit: float) -> None:
 
     mine, theirs = parameters(), parameters()
     wanted = float(torch.nn.utils.clip_grad_norm_(theirs, limit, foreach=True))
-    assert torch.equal(_clip(mine, limit), torch.tensor(wanted)) or wanted != wanted
+    assert torch.equal(clip(mine, limit), torch.tensor(wanted)) or wanted != wanted
     for a, b in zip(mine[:2], theirs[:2], strict=True):
         assert torch.equal(a.grad.view(torch.int32), b.grad.view(torch.int32))
     assert mine[2].grad is None

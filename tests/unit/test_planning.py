@@ -11,8 +11,9 @@ from torch import nn
 
 from luthier.base.errors import TaskError
 from luthier.base.records import Encoded
-from luthier.lifecycle import plan_parts, plan_words
+from luthier.lifecycle import plan_words
 from luthier.lifecycle.forecast import judged
+from luthier.objectives.heads import use
 from luthier.objectives.scores import PIECE
 from luthier.train.defaults import make_plan
 from luthier.train.loop import train
@@ -190,8 +191,8 @@ def test_a_head_alone_takes_no_steps(tiny_bert: Path) -> None:
     learner = learner_of(tiny_bert, "classify", LABELS, pooling="mean")
     given = section("classify", 60, method="head")
     learner.prepare_training(given)
-    assert plan_parts._ends_fitted(learner, given)
-    assert not plan_parts._ends_fitted(learner, given.model_copy(update={"head": "random", "method": "full"}))
+    assert use.is_all(learner, given.method)
+    assert not use.is_all(learner, "full")
 
 
 def test_an_estimate_is_held_against_what_was_taken(monkeypatch: pytest.MonkeyPatch) -> None:

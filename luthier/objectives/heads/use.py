@@ -41,6 +41,15 @@ def check(method: str, *, pooling: str) -> None:
         )
 
 
+def is_all(learner: Any, method: str) -> bool:
+    """Whether all that learns is a head that is computed in one go: no step could better it."""
+    if method not in ENDS or method == "neighbours":
+        return method in ENDS
+    layer = getattr(learner, "last_linear", None)
+    fitted = {id(p) for p in layer.parameters()} if layer is not None else set()
+    return all(id(p) in fitted for p in learner.parameters() if p.requires_grad)
+
+
 def encoded_texts(learner: Any) -> tuple[list[Encoded], list[int]]:
     """Return what the labels say as rows, with their class numbers; labels that say nothing are left out."""
     texts = label_texts(learner.labels, learner.descriptions)

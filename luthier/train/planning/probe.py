@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from luthier.objectives.heads.use import FEW
 from luthier.objectives.learner import Learner
 from luthier.objectives.linear import regression
 from luthier.spec.train import TrainSection
-from luthier.train.loop import Plan, precision
+from luthier.train.loop import Plan, clip, try_out
 from luthier.train.optim import make_optimizer
 from luthier.train.planning.heap import Trace
 from luthier.train.planning.trace import fixed_sizes, recorded, square_sizes
@@ -115,7 +116,7 @@ def probe(learner: Learner, rows: Sequence[Encoded], work: Work, plan: Plan, sec
                 picked, took = _timed(lambda picked=picked: learner.refer(picked))  # type: ignore[misc]
                 refer = refer if number else took.times(1 / max(1, work.tokens(piece)))
             learner.zero_grad(set_to_none=True)
-            run = _pass_of(learner, picked, plan)
+            run = partial(try_out, learner, picked, range(len(picked)), plan)
             if number < _RECORDED:
                 name = f"pass {work.tokens(piece)}"
                 long = max(map(len, picked))
@@ -133,21 +134,6 @@ def _timed(run: Callable[[], Any]) -> tuple[Any, Clock]:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return found, Clock(time.perf_counter() - wall, time.process_time() - cpu)
-
-
-def _pass_of(learner: Learner, rows: Sequence[Encoded], plan: Plan) -> Callable[[], None]:
-    """Return a pass over rows as the loop does it."""
-
-    def run() -> None:
-        learner.train()
-        with precision(learner, plan):
-            learner.begin_step(rows)
-        batch = learner.collate(rows)
-        with precision(learner, plan):
-            loss, _ = learner.loss(batch, smoothing=plan.smoothing)
-        (loss / max(1.0, sum(learner.units(row) for row in rows))).backward()
-
-    return run
 
 
 def _reading(learner: Learner, rows: Sequence[Encoded], traces: dict[str, Trace], sizes: dict[str, tuple[int, int]]) -> Clock:
@@ -210,7 +196,7 @@ def _step(learner: Learner, section: TrainSection, traces: dict[str, Trace], fix
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
     def run() -> None:
-        torch.nn.utils.clip_grad_norm_(parameters, section.max_grad_norm, foreach=True)
+        clip(parameters, section.max_grad_norm)
         optimizer.step()
 
     traces["first step"] = recorded(run, fixed=fixed)
