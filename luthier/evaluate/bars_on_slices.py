@@ -1,164 +1,128 @@
-"""Bars on parts of the test rows: whether there are such rows, and what is measured on them."""
+"""Bars on parts of the test rows and against rivals: whether there are such rows, and what is measured on them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from luthier.base.errors import Fault, did_you_mean
-from luthier.base.records import Example, Prediction
+from luthier.base.records import Prediction
+from luthier.evaluate.answered import Answered
 from luthier.evaluate.compare import paired
-from luthier.evaluate.intervals import (
-    Interval,
-    evaluate_with_intervals,
-    percentile_interval,
-    resample_weights,
-    unit_codes,
-)
+from luthier.evaluate.intervals import Interval, evaluate_with_intervals, percentile_interval, resample_weights
 from luthier.evaluate.metrics import LOWER_IS_BETTER, split_name
-from luthier.evaluate.slice_columns import FEWEST, column_of, known
-from luthier.evaluate.slices import Mask, parts_of
-from luthier.evaluate.tables import tabulate
-from luthier.spec.bars import Bar, Where
+from luthier.evaluate.slice_columns import FEWEST, Columns
+from luthier.evaluate.slices import parts_of
+from luthier.spec.bars import Bar
 
 _RESAMPLES = 500
+_NOTHING: Interval = {"value": None, "low": None, "high": None}
 
 
-def check(bars: Sequence[Bar], rows: Sequence[Example]) -> list[Fault]:
+def check(bars: Sequence[Bar], columns: Columns) -> list[Fault]:
     """Return a fault for each bar on rows that are not there: before anything is trained, and without a look at any answer."""
+    return [fault for bar in bars if bar.where is not None for fault in _faults(bar, columns)]
+
+
+def _faults(bar: Bar, columns: Columns) -> list[Fault]:
+    place, where = f"accept.{bar.metric}", bar.where
+    assert where is not None
+    if bar.rival is not None and where.over:
+        return [Fault(f"{where.over} of {where.column} cannot be held against a rival", place, "Name one value, or a number.")]
     faults = []
-    for bar in bars:
-        where = bar.where
-        if where is None:
-            continue
-        place = f"accept.{bar.metric}"
-        if bar.rival is not None and where.over:
-            faults.append(Fault(f"{where.over} of {where.column} cannot be held against a rival", place, "Name one value, or a number."))
-        for name in [where.column] if where.column else where.values:
-            column = column_of(rows, name)
-            values = sorted({v for v in column or () if v is not None})
-            if column is None:
-                names = known(rows)
-                mend = did_you_mean(name, names) or f"Columns: {', '.join(names)}."
-                faults.append(Fault(f'no test row has a column "{name}"', place, mend))
-            elif name in where.values and where.values[name] not in values:
-                mend = did_you_mean(where.values[name], values) or f"Values: {', '.join(values[:12])}."
-                faults.append(Fault(f'no test row has "{where.values[name]}" in {name}', place, mend))
-            elif where.column and len(parts_of(name, column)) < 2:
-                faults.append(Fault(f"fewer than two values of {name} have {FEWEST} test rows each", place,
-                                    "Add test rows, or take the bar away."))  # fmt: skip
+    for name in [where.column] if where.column else where.values:
+        column = columns.of(name)
+        values = sorted({v for v in column or () if v is not None})
+        if column is None:
+            mend = did_you_mean(name, columns.names) or f"Columns: {', '.join(columns.names)}."
+            faults.append(Fault(f'no test row has a column "{name}"', place, mend))
+        elif name in where.values and where.values[name] not in values:
+            mend = did_you_mean(where.values[name], values) or f"Values: {', '.join(values[:12])}."
+            faults.append(Fault(f'no test row has "{where.values[name]}" in {name}', place, mend))
+        elif where.column and len(parts_of(name, column)) < 2:
+            what = f"fewer than two values of {name} have {FEWEST} test rows each"
+            faults.append(Fault(what, place, "Add test rows, or take the bar away."))
     return faults
 
 
-def rows_of(where: Where, rows: Sequence[Example]) -> Mask:
-    """Return which rows have all the values asked for."""
-    mask = np.ones(len(rows), dtype=bool)
-    for name, value in where.values.items():
-        mask &= np.array([v == value for v in column_of(rows, name) or [None] * len(rows)], dtype=bool)
-    return mask
+def rows_of(bar: Bar, columns: Columns) -> list[int]:
+    """Return the places of the rows that a bar is on: all of them, or those with the values asked for."""
+    wanted = bar.where.values if bar.where is not None else {}
+    made = [(columns.of(name) or [None] * len(columns.rows), value) for name, value in wanted.items()]
+    return [i for i in range(len(columns.rows)) if all(column[i] == value for column, value in made)]
 
 
-def measured(
-    bars: Sequence[Bar], objective: str, rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str], *,
-    resamples: int,
-) -> dict[str, Interval]:  # fmt: skip
+def measured(bars: Sequence[Bar], answered: Answered, *, resamples: int) -> dict[str, Interval]:
     """Return ``{metric as written: interval}`` of every bar on a part of the rows."""
     found: dict[str, Interval] = {}
     for bar in bars:
-        where = bar.where
-        if where is None:
+        if bar.where is None:
             continue
-        if where.column:
-            over = _worst if where.over == "worst" else _gap
-            found[bar.metric] = over(bar.plain, where.column, objective, rows, predictions, labels)
+        if bar.where.column:
+            found[bar.metric] = _over_values(bar, answered)
             continue
-        picked = np.flatnonzero(rows_of(where, rows)).tolist()
-        groups = [rows[i].group for i in picked]
-        on_part = evaluate_with_intervals(
-            objective, [rows[i].target for i in picked], [predictions[i] for i in picked], labels,
-            groups=groups if any(groups) else None, resamples=resamples,
-        )  # fmt: skip
-        found[bar.metric] = on_part.get(bar.plain, _NOTHING)
+        part = answered.only(rows_of(bar, answered.columns))
+        whole = evaluate_with_intervals(part.objective, part.targets, part.predictions, part.labels, groups=part.groups,
+                                        resamples=resamples)  # fmt: skip
+        found[bar.metric] = whole.get(bar.plain, _NOTHING)
     return found
 
 
 def against_rivals(
-    bars: Sequence[Bar], objective: str, rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str],
-    rivals: Mapping[str, Sequence[Prediction]], *, resamples: int,
-) -> dict[str, dict[str, float | None]]:  # fmt: skip
+    bars: Sequence[Bar], answered: Answered, rivals: Mapping[str, Sequence[Prediction]], *, resamples: int
+) -> dict[str, dict[str, float | None]]:
     """Return by the bar's metric what its rival reaches on the bar's rows, and the interval of the difference to it."""
     found = {}
     for bar in bars:
         if bar.rival is None or bar.rival not in rivals:
             continue
-        where = bar.where
-        picked = np.flatnonzero(rows_of(where, rows)).tolist() if where is not None else list(range(len(rows)))
-        groups = [rows[i].group for i in picked]
-        theirs, mine = ([given[i] for i in picked] for given in (rivals[bar.rival], predictions))
+        places = rows_of(bar, answered.columns)
+        mine, theirs = answered.only(places), answered.only(places, rivals[bar.rival])
         compared = paired(
-            objective, [rows[i].target for i in picked], theirs, mine, labels, groups=groups if any(groups) else None,
+            mine.objective, mine.targets, theirs.predictions, mine.predictions, mine.labels, groups=mine.groups,
             resamples=resamples, metrics=[bar.plain],
         ).get(bar.plain, {})  # fmt: skip
         found[bar.metric] = {"value": compared.get("first"), "low": compared.get("low"), "high": compared.get("high")}
     return found
 
 
-def sizes(
-    bars: Sequence[Bar], objective: str, rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str]
-) -> dict[str, int]:
+def sizes(bars: Sequence[Bar], answered: Answered) -> dict[str, int]:
     """Return by the bar's metric how many rows, or groups of rows, it is made of."""
     found = {}
     for bar in bars:
-        where = bar.where
-        if where is not None and where.over:
+        if bar.where is not None and bar.where.over:
             continue
-        picked = np.flatnonzero(rows_of(where, rows)).tolist() if where is not None else list(range(len(rows)))
-        table = tabulate(objective, [rows[i].target for i in picked], [predictions[i] for i in picked], labels)
-        if table.size and bar.plain in table.names:
-            units = unit_codes([rows[i].group for i in picked], table.size)
-            found[bar.metric] = len(np.unique(units[table.counted(bar.plain)]))
+        part = answered.only(rows_of(bar, answered.columns))
+        if part.rows and bar.plain in part.table.names:
+            found[bar.metric] = len(np.unique(part.units[part.table.counted(bar.plain)]))
     return found
 
 
-_NOTHING: Interval = {"value": None, "low": None, "high": None}
-Drawn = tuple[np.ndarray, np.ndarray]
+def _over_values(bar: Bar, answered: Answered) -> Interval:
+    """Return what a bar asks of all values of a column: the worst of them with its own interval, or the gap.
 
-
-def _by_value(
-    metric: str, column: str, objective: str, rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str]
-) -> Drawn | None:
-    """Return the metric of each value [V] and on draws of all rows [r, V]: the values share the draws."""
-    parts = parts_of(column, column_of(rows, column) or [])
-    table = tabulate(objective, [row.target for row in rows], predictions, labels)
-    if len(parts) < 2 or metric not in table.names:
-        return None
-    place, masks = table.names.index(metric), [part.rows.astype(float) for part in parts]
-    of: Callable[[np.ndarray], np.ndarray] = lambda w: np.stack([table.measure(w * m)[:, place] for m in masks], 1)  # noqa: E731
-    units = unit_codes([row.group for row in rows], len(rows))
-    return of(np.ones((1, table.size)))[0], np.concatenate(
-        [of(w) for w in resample_weights(units, resamples=_RESAMPLES, seed=0)]
-    )
-
-
-def _worst(metric: str, *args: Any) -> Interval:
-    """Return the value that does worst, with its own interval."""
-    found = _by_value(metric, *args)
-    if found is None or np.isnan(found[0]).all():
+    The gap is how far the best value is from the worst, its interval that of the two that are farthest apart on all rows. All
+    values are measured on the same draws.
+    """
+    assert bar.where is not None
+    parts = parts_of(bar.where.column, answered.columns.of(bar.where.column) or [])
+    if len(parts) < 2 or bar.plain not in answered.table.names:
         return _NOTHING
-    less = split_name(metric)[0] in LOWER_IS_BETTER
-    place = int(np.nanargmax(found[0]) if less else np.nanargmin(found[0]))
-    low, high = percentile_interval(found[1][:, place])
-    return {"value": float(found[0][place]), "low": low, "high": high}
+    place, masks = answered.table.names.index(bar.plain), [part.rows.astype(float) for part in parts]
 
+    def by_value(weights: np.ndarray) -> np.ndarray:
+        return np.stack([answered.table.measure(weights * mask)[:, place] for mask in masks], 1)
 
-def _gap(metric: str, *args: Any) -> Interval:
-    """Return how far the best value is from the worst; the interval is that of the two that are farthest apart on all rows."""
-    found = _by_value(metric, *args)
-    if found is None or np.isnan(found[0]).all():
+    values = by_value(np.ones((1, answered.table.size)))[0]
+    if np.isnan(values).all():
         return _NOTHING
-    best, least = int(np.nanargmax(found[0])), int(np.nanargmin(found[0]))
-    low, high = percentile_interval(found[1][:, best] - found[1][:, least])
+    drawn = np.concatenate([by_value(w) for w in resample_weights(answered.units, resamples=_RESAMPLES, seed=0)])
+    high_, low_ = int(np.nanargmax(values)), int(np.nanargmin(values))
+    if bar.where.over == "worst":
+        worst = high_ if split_name(bar.plain)[0] in LOWER_IS_BETTER else low_
+        low, high = percentile_interval(drawn[:, worst])
+        return {"value": float(values[worst]), "low": low, "high": high}
+    low, high = percentile_interval(drawn[:, high_] - drawn[:, low_])
     # Two that are alike differ by chance alone, either way: a gap is never below nothing.
-    return {"value": float(found[0][best] - found[0][least]), "low": None if low is None else max(0.0, low), "high": high}
+    return {"value": float(values[high_] - values[low_]), "low": None if low is None else max(0.0, low), "high": high}

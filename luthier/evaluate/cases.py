@@ -32,8 +32,6 @@ def check(bars: Sequence[Bar], abilities: Sequence[str] | None) -> list[Fault]:
             known = sorted(abilities)
             mend = did_you_mean(name, known) or f"Abilities: {', '.join(known[:12])}."
             faults.append(Fault(f'no functional test is of "{name}"', where, mend))
-        elif bar.where is not None or bar.rival is not None:
-            faults.append(Fault("a bar on functional tests takes a number alone", where, 'Write one such as ">= 0.95".'))
     return faults
 
 

@@ -77,7 +77,7 @@ def split_name(metric: str) -> tuple[str, str | None]:
 
 def check_metric(metric: str, objective: str, labels: Sequence[str] | None, *, where: str = "") -> Fault | None:
     """Return what is wrong with a metric's name, or None. Without ``labels`` (not read yet) any label is believed."""
-    if metric in named.names(objective) or (objective in cases.OBJECTIVES and (metric == cases.ALL or cases.ability_of(metric))):
+    if _of_other_texts(metric, objective):
         return None
     kind, label = split_name(metric)
     if label is not None and kind in FAMILIES[objective].by_label:
@@ -99,6 +99,12 @@ def check_metric(metric: str, objective: str, labels: Sequence[str] | None, *, w
     return Fault(what, where, did_you_mean(metric, per_label) or f"Known for {objective}: {', '.join(known)}.")
 
 
+def _of_other_texts(metric: str, objective: str) -> bool:
+    """Whether it is measured on texts that are no test rows: changed ones, functional tests."""
+    tested = objective in cases.OBJECTIVES and (metric == cases.ALL or cases.ability_of(metric) is not None)
+    return tested or metric in named.names(objective)
+
+
 def check_bars(bars: Sequence[Bar], objective: str, labels: Sequence[str] | None) -> list[Fault]:
     """Return a fault for every bar on an unknown metric or label, and for every limit that no model can be held to."""
     faults = []
@@ -112,6 +118,9 @@ def check_bars(bars: Sequence[Bar], objective: str, labels: Sequence[str] | None
             fault = Fault(
                 f"{bar.metric} lies between 0 and 1, so the bar {bar.op} {bar.limit:g} says nothing", where, mend
             )
+        if fault is None and _of_other_texts(bar.plain, objective) and (bar.where is not None or bar.rival is not None):
+            what = f"{bar.plain} is measured on texts of its own, so it has no parts and no rivals"
+            fault = Fault(what, where, 'Write a number alone, such as ">= 0.95".')
         if fault is not None:
             faults.append(fault)
     return faults

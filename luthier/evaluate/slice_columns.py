@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -21,33 +22,47 @@ _TOPICS = 8
 _TOPIC_ROWS, _TOPIC_SAMPLE = 120, 20_000
 _SAME = 0.95
 _DAY = re.compile(r"^(\d{4})-(\d{2})-\d{2}(?:[T ].*)?$")
-# Columns that Luthier itself puts beside a row.
-_OWN = re.compile(r"^_")
 
 Column = list[str | None]
 
 
-def columns_of(rows: Sequence[Example], asked: str | Sequence[str]) -> dict[str, Column]:
-    """Return the value of each row in each column, None where it has none; ``asked`` is `auto`, `off` or names.
+class Columns:
+    """The columns that some rows can be told apart by, each made once: topics take a second, and many ask for the same."""
 
-    A name that no row has is left out: :func:`known` says what there is.
-    """
-    if asked == "off" or not rows:
-        return {}
-    names = _auto(rows) if asked == "auto" else list(asked)
-    found = {name: column_of(rows, name) for name in names}
-    return {name: column for name, column in found.items() if column is not None}
+    def __init__(self, rows: Sequence[Example]) -> None:
+        self.rows = rows
+        self._made: dict[str, Column | None] = {}
+
+    @cached_property
+    def names(self) -> list[str]:
+        """All columns of the rows' own, and what can be seen in them."""
+        return [*dict.fromkeys(name for row in self.rows for name in row.extra if not name.startswith("_")), *_SEEN]
+
+    def of(self, name: str) -> Column | None:
+        """Return one column: a number of many values as thirds, dates as months; None where there is no such column."""
+        if name not in self._made:
+            own = any(name in row.extra for row in self.rows)
+            made = _own(self.rows, name) if own else _SEEN[name](self.rows) if name in _SEEN and self.rows else None
+            self._made[name] = made
+        return self._made[name]
+
+    def chosen(self, asked: str | Sequence[str]) -> dict[str, Column]:
+        """Return the columns to look at: `auto`, `off` or names; a name that no row has is left out.
+
+        `auto` takes those with a few values that are not almost all one; a column as good as unique tells nothing.
+        """
+        if asked == "off":
+            return {}
+        found = {name: self.of(name) for name in (self.names if asked == "auto" else asked)}
+        return {name: c for name, c in found.items() if c is not None and (asked != "auto" or self._tells(c))}
+
+    def _tells(self, column: Column) -> bool:
+        counts = Counter(value for value in column if value is not None)
+        big = sum(count >= FEWEST for count in counts.values())
+        return big >= 2 and len(counts) <= _MOST_VALUES and max(counts.values()) <= _SAME * len(self.rows)
 
 
-def known(rows: Sequence[Example]) -> list[str]:
-    """Return the names of all columns that rows can be told apart by."""
-    return [*dict.fromkeys(name for row in rows for name in row.extra if not _OWN.match(name)), *_SEEN]
-
-
-def column_of(rows: Sequence[Example], name: str) -> Column | None:
-    """Return one column: a number of many values as thirds, dates as months; None where there is no such column."""
-    if not any(name in row.extra for row in rows):
-        return _SEEN[name](rows) if name in _SEEN else None
+def _own(rows: Sequence[Example], name: str) -> Column:
     values = [row.extra.get(name) for row in rows]
     words = [None if v is None or v == "" else str(v) for v in values]
     if (months := _months(words)) is not None:
@@ -55,18 +70,6 @@ def column_of(rows: Sequence[Example], name: str) -> Column | None:
     if len(set(words) - {None}) > _MOST_VALUES and (thirds := _thirds(words)) is not None:
         return thirds
     return words
-
-
-def _auto(rows: Sequence[Example]) -> list[str]:
-    """Return columns with a few values that are not almost all one; a column as good as unique tells nothing."""
-    found = []
-    for name in known(rows):
-        column = column_of(rows, name)
-        counts = Counter(value for value in column or () if value is not None)
-        big = [value for value, count in counts.items() if count >= FEWEST]
-        if len(big) >= 2 and len(counts) <= _MOST_VALUES and max(counts.values()) <= _SAME * len(rows):
-            found.append(name)
-    return found
 
 
 def _months(words: Sequence[str | None]) -> Column | None:

@@ -8,6 +8,7 @@ count as one.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.base.records import Example, Prediction
-from luthier.evaluate.intervals import interval_of, unit_codes
+from luthier.evaluate.answered import Answered
+from luthier.evaluate.intervals import interval_of
 from luthier.evaluate.rowwise import rowwise
-from luthier.evaluate.slice_columns import FEWEST, Column, columns_of
-from luthier.evaluate.tables import tabulate
+from luthier.evaluate.slice_columns import FEWEST, Column
 
 _RESAMPLES, _WORK = 300, 1_000_000
 _WORST = 8
@@ -42,31 +43,27 @@ class Part:
         return ", ".join(f"{column}={value}" for column, value in self.values)
 
 
-def measure(
-    objective: str, rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str], *,
-    metric: str, columns: str | Sequence[str], seed: int = 0,
-) -> dict[str, Any] | None:
+def measure(answered: Answered, *, metric: str, columns: str | Sequence[str], seed: int = 0) -> dict[str, Any] | None:
     """Return the metric of every part with its interval, whether it is worse than the rest, and the worst parts of all.
 
     None where there is nothing to tell rows apart by.
     """
-    told = columns_of(rows, columns)
+    told = answered.columns.chosen(columns)
     parts = [part for column, values in told.items() for part in parts_of(column, values)]
     if not parts:
         return None
-    losses, groups = losses_of(rows, predictions), _groups(rows)
-    tested = [*parts, *_pairs(told, parts, losses)]
-    chances = [_chance(part.rows, losses, groups) for part in tested]
+    losses = losses_of(answered.rows, answered.predictions)
+    looked_at = [*parts, *_pairs(told, parts, losses)]
+    chances = [_chance(part.rows, losses, answered.units) for part in looked_at]
     sure = benjamini_hochberg([p if p is not None else 1.0 for p, _ in chances])
     found: list[dict[str, Any]] = []
-    for part, (_, more), adjusted in zip(tested, chances, sure, strict=True):
-        values = _measured(objective, rows, predictions, labels, part.rows, metric, seed)
+    for part, (_, more), adjusted in zip(looked_at, chances, sure, strict=True):
         found.append({
-            "slice": part.name, "rows": int(part.rows.sum()), **values, "loss_more": more, "p": round(adjusted, 5),
-            "worse": bool(more is not None and more > 0 and adjusted <= _ALARMS), "columns": [c for c, _ in part.values],
+            "slice": part.name, "rows": int(part.rows.sum()), **_measured(answered, part.rows, metric, seed), "loss_more": more,
+            "p": round(adjusted, 5), "worse": bool(more is not None and more > 0 and adjusted <= _ALARMS),
         })  # fmt: skip
-    worst = sorted((f for f in found if f["worse"]), key=lambda f: (-(f["loss_more"] or 0) * f["rows"] ** 0.5))[:_WORST]
-    return {"metric": metric, "columns": list(told), "tested": len(tested), "found": found[: len(parts)], "worst": worst}
+    worst = sorted((f for f in found if f["worse"]), key=lambda f: -f["loss_more"] * f["rows"] ** 0.5)[:_WORST]
+    return {"metric": metric, "columns": list(told), "tested": len(looked_at), "found": found[: len(parts)], "worst": worst}
 
 
 def in_words(found: Mapping[str, Any]) -> list[str]:
@@ -83,8 +80,8 @@ def in_words(found: Mapping[str, Any]) -> list[str]:
 
 def parts_of(column: str, values: Column) -> list[Part]:
     """Return a part for each value that enough rows have."""
-    there = np.array([v if v is not None else "" for v in values], dtype=object)
-    counts = {v: sum(1 for x in values if x == v) for v in dict.fromkeys(v for v in values if v is not None)}
+    there = np.array(values, dtype=object)
+    counts = Counter(value for value in values if value is not None)
     return [Part(((column, v),), there == v) for v, n in sorted(counts.items()) if FEWEST <= n < len(values)]
 
 
@@ -94,10 +91,6 @@ def losses_of(rows: Sequence[Example], predictions: Sequence[Prediction]) -> NDA
     if found is None or len(found["loss"]) != len(rows):
         return None
     return 1.0 - np.array(found["right"], dtype=np.float64) if "right" in found else np.array(found["loss"])
-
-
-def _groups(rows: Sequence[Example]) -> NDArray[np.int64]:
-    return unit_codes([row.group for row in rows], len(rows))
 
 
 def _chance(part: Mask, losses: NDArray[np.float64] | None, groups: NDArray[np.int64]) -> tuple[float | None, float | None]:
@@ -154,13 +147,8 @@ def _pairs(
     return found
 
 
-def _measured(
-    objective: str, rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str], part: Mask,
-    metric: str, seed: int,
-) -> dict[str, float | None]:  # fmt: skip
-    picked = np.flatnonzero(part).tolist()
-    table = tabulate(objective, [rows[i].target for i in picked], [predictions[i] for i in picked], labels)
-    groups = [rows[i].group for i in picked] if any(rows[i].group for i in picked) else None
+def _measured(answered: Answered, part: Mask, metric: str, seed: int) -> dict[str, float | None]:
+    some = answered.only(np.flatnonzero(part).tolist())
     # Of many rows a few draws tell the width as well, and every part of every column is drawn.
-    resamples = int(np.clip(_WORK // max(1, len(picked)), 100, _RESAMPLES))
-    return dict(interval_of(table, metric, unit_codes(groups, table.size), resamples=resamples, seed=seed))
+    resamples = int(np.clip(_WORK // max(1, len(some.rows)), 100, _RESAMPLES))
+    return dict(interval_of(some.table, metric, some.units, resamples=resamples, seed=seed))

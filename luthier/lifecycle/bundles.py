@@ -15,6 +15,7 @@ from luthier.data.ranking import questions
 from luthier.evaluate import compare as compare_
 from luthier.evaluate import metrics as measures
 from luthier.evaluate import predict
+from luthier.evaluate.answered import Answered
 from luthier.evaluate.report import write_report
 from luthier.lifecycle.judging import assess, targets
 from luthier.lifecycle.reference import compared
@@ -137,7 +138,7 @@ def evaluate(
     facts = predictor.facts
     record = {
         "task": facts["task"], "model": facts.get("model", {}), "bundle": str(predictor.folder), "bundle_id": predictor.bundle_id,
-        "rows": len(rows), "source": source, **assess(task, rows, predictions, predictor.labels, bars, None, predictor),
+        "rows": len(rows), "source": source, **assess(task, Answered(predictor.objective, rows, predictions, predictor.labels), bars, predictor=predictor),
     }  # fmt: skip
     record["notes"] = [*record["notes"], *notes]
     record["report"] = str(write_report(record, out)) if out else None

@@ -16,6 +16,8 @@ from luthier.data.prepare import Prepared, Watch, prepare, stops, survey
 from luthier.evaluate import bars_on_slices, cases
 from luthier.evaluate import baselines as rivals
 from luthier.evaluate import metrics as measures
+from luthier.evaluate.robust import named
+from luthier.evaluate.slice_columns import Columns
 from luthier.lifecycle.augmenting import faults as augment_faults
 from luthier.lifecycle.staged import apart, own_bars, stage_files
 from luthier.lifecycle.staged import data_faults as staged_data_faults
@@ -60,6 +62,9 @@ def _of_one(task: Task) -> list[Fault]:
         faults.append(Fault(what, "train.batch", "Set it to 2 at least; 32 to 128 are usual."))
     if task.evaluate.cases.source is None:
         faults += cases.check(bars, None)
+    if task.evaluate.robust == "off":
+        faults += [Fault("no text is changed in this task", f"accept.{bar.metric}", "Leave evaluate.robust out, or the bar.")
+                   for bar in bars if bar.plain in named.names(task.task.objective)]  # fmt: skip
     if task.answer.asked and task.task.objective != "classify":
         faults.append(Fault(f"`{task.task.objective}` has no labels that a person could be asked for", "answer", "Take the section away."))
     needs = [bar.metric for bar in bars if measures.split_name(bar.plain)[0] in ("referred", "answered_accuracy", "caught")]
@@ -78,7 +83,7 @@ def bar_faults(bars: Sequence[Bar], file: TaskFile, data: Prepared) -> list[Faul
     task = file.task
     tested = casing.abilities(file, casing.read_cases(file, data.labels))
     found = cases.check(bars, tested) if tested is not None else []
-    found += [*measures.check_bars(bars, task.task.objective, data.labels), *bars_on_slices.check(bars, data.test)]
+    found += [*measures.check_bars(bars, task.task.objective, data.labels), *bars_on_slices.check(bars, Columns(data.test))]
     for key in ("catch", "trust"):
         for label in getattr(task.answer, key):
             if label not in data.labels:

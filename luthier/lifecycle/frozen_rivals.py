@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from luthier.base.records import Encoded, Example, Prediction
@@ -29,7 +31,7 @@ def frozen(
     """Return the answers of heads on the untouched network, and leave the learner as it was.
 
     Args:
-        answer: the test rows' answers by the learner as it stands.
+        answer: the test rows' answers by the learner as it stands; asked for where there is more to an answer than a head's scores.
         seed: that of training, so that its own first fit is this one.
     """
     rows = [row for example in learner.choose(train) if (row := learner.encode(example)) is not None]
@@ -45,26 +47,26 @@ def frozen(
         learner.head.load_state_dict(head)
         learner.known = known
         return found
-    layer = learner.last_linear
-    before = copy.deepcopy(layer.state_dict())
+    asked = [learner.encode_input(example.inputs, room=0) for example in test]
+    vectors_ND = gathered(asked, learner.head_features)
     fit = learner.linear(rows, seed=seed)
-    learner.set_head(fit.weight_CD, fit.bias_C)
-    found = {LINEAR: answer()}
-    layer.load_state_dict(before)
-    return {**found, NEAREST: nearest(learner, rows, test)}
+    scores_NC = vectors_ND @ fit.weight_CD.T + fit.bias_C
+    return {LINEAR: predicted(learner.labels, scores_NC.numpy()), NEAREST: nearest(learner, rows, vectors_ND.numpy())}
 
 
-def nearest(learner: Classifier, rows: Sequence[Encoded], test: Sequence[Example]) -> list[Prediction]:
+def predicted(labels: Sequence[str], scores_NC: NDArray[Any]) -> list[Prediction]:
+    """Return the softmax of scores as predictions."""
+    shares_NC = np.exp(log_softmax(scores_NC.astype(np.float64)))
+    return [
+        Prediction(label=labels[int(line.argmax())], scores=dict(zip(labels, line.tolist(), strict=True))) for line in shares_NC
+    ]
+
+
+def nearest(learner: Classifier, rows: Sequence[Encoded], asked_ND: NDArray[np.float32]) -> list[Prediction]:
     """Let the train rows vote for their labels, the nearer the more (as the head `neighbours` at its usual bandwidth)."""
     vectors_ND = learner.frozen.of(rows, learner.head_features).numpy()
     sample = make_sample(vectors_ND, [int(row.label) for row in rows if row.label is not None], len(learner.labels))
     kind = KINDS["neighbours"]
     fitted = kind.fit(sample, kind.usual(0.0))
-    asked = [learner.encode_input(example.inputs, room=0) for example in test]
-    found: list[Prediction] = []
-    for start in range(0, len(asked), _PIECE):
-        vectors = gathered(asked[start : start + _PIECE], learner.head_features).numpy()
-        for line in np.exp(log_softmax(fitted.scores(vectors))):
-            scores = dict(zip(learner.labels, line.tolist(), strict=True))
-            found.append(Prediction(label=learner.labels[int(line.argmax())], scores=scores))
-    return found
+    pieces = [asked_ND[start : start + _PIECE] for start in range(0, len(asked_ND), _PIECE)]
+    return [p for piece in pieces for p in predicted(learner.labels, fitted.scores(piece))]

@@ -24,6 +24,7 @@ from luthier.evaluate import (
     verdict,
 )
 from luthier.evaluate import metrics as measures
+from luthier.evaluate.answered import Answered
 from luthier.evaluate.evidence_scores import of_scores
 from luthier.evaluate.evidence_sentences import of_sentences
 from luthier.evaluate.evidence_sets import of_sets
@@ -64,10 +65,11 @@ def judge(
     predictions = with_reference(predict_rows(predictor, data.test, task), rivals.get("untuned"))
     earlier = before(round_, data) if task.evaluate.against else None
     beside = {**rivals, **({LIVE: earlier.predictions} if earlier else {})}
-    tested = of_cases(round_.file, predictor)
-    found = assess(task, data.test, predictions, data.labels, bars, beside, predictor, tested[1])
-    found |= {"cases": tested[0]} if tested[0] else {}
+    passed, of_abilities = of_cases(round_.file, predictor)
     objective = task.task.objective
+    answered = Answered(objective, data.test, predictions, data.labels)
+    found = assess(task, answered, bars, rivals=beside, predictor=predictor, more=of_abilities)
+    found |= {"cases": passed} if passed else {}
     found["baselines"] = {n: figures(objective, data.test, p, data.labels) for n, p in rivals.items()}
     if earlier:
         found["against"] = against(round_, data, earlier, predictions)
@@ -130,40 +132,42 @@ EVIDENCE: dict[str, Evidence] = {
 
 
 def assess(
-    task: Task, rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str], bars: Sequence[Bar],
-    rivals: Mapping[str, Sequence[Prediction]] | None = None, predictor: Predictor | None = None,
-    more: Mapping[str, intervals.Interval] | None = None,
+    task: Task, answered: Answered, bars: Sequence[Bar], *, rivals: Mapping[str, Sequence[Prediction]] | None = None,
+    predictor: Predictor | None = None, more: Mapping[str, intervals.Interval] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Return metrics with intervals, the verdict and the evidence for the report.
 
     Args:
+        rivals: what bars may be held against; without any, bars on them are left out, and a note says so.
         predictor: answers changed texts; without it none are made.
         more: what else was measured and can be held against bars.
-        rivals: what bars may be held against; a bar on one that is not there is left out, and a note says so.
     """
-    objective, resamples = task.task.objective, task.evaluate.bootstrap
-    groups = [e.group for e in rows] if any(e.group for e in rows) else None
+    objective, resamples = answered.objective, task.evaluate.bootstrap
     measured = intervals.evaluate_with_intervals(
-        objective, targets(rows), predictions, labels, groups=groups, resamples=resamples
+        objective, answered.targets, answered.predictions, answered.labels, groups=answered.groups, resamples=resamples
     )
-    changed = changes(task, rows, predictions, labels, predictor) if predictor else None
+    metric = SLICED.get(objective, measures.DEFAULT[objective])
+    changed = changes(task, answered, predictor, metric) if predictor else None
     measured |= {**(changed[1] if changed else {}), **(more or {})}
     held = [bar for bar in bars if bar.rival is None or rivals is not None]
-    measured |= bars_on_slices.measured(held, objective, rows, predictions, labels, resamples=resamples)
-    theirs = bars_on_slices.against_rivals(held, objective, rows, predictions, labels, rivals or {}, resamples=resamples)
-    sizes = bars_on_slices.sizes(held, objective, rows, predictions, labels)
-    found = verdict.judge(held, measured, rivals=theirs, sizes=sizes).as_dict()
+    measured |= bars_on_slices.measured(held, answered, resamples=resamples)
+    theirs = bars_on_slices.against_rivals(held, answered, rivals or {}, resamples=resamples)
+    found = verdict.judge(held, measured, rivals=theirs, sizes=bars_on_slices.sizes(held, answered)).as_dict()
     found["notes"] += [f"{bar}: needs the rivals of a run, so it was not held here." for bar in bars if bar not in held]
-    found |= {"metrics": {"test": measured}}
-    found |= {"robust": changed[0]} if changed else {}
-    parts = slices.measure(
-        objective, rows, predictions, labels, metric=SLICED.get(objective, measures.DEFAULT[objective]),
-        columns=task.evaluate.slices,
-    )  # fmt: skip
-    if parts:
+    found |= {"metrics": {"test": measured}, **({"robust": changed[0]} if changed else {})}
+    if parts := slices.measure(answered, metric=metric, columns=task.evaluate.slices):
         found |= {"slices": parts}
         found["notes"] += slices.in_words(parts)
-    return found | EVIDENCE[objective](rows, predictions, labels, task.evaluate.worst)
+    return found | EVIDENCE[objective](answered.rows, answered.predictions, answered.labels, task.evaluate.worst)
+
+
+def changes(
+    task: Task, answered: Answered, predictor: Predictor, metric: str
+) -> tuple[dict[str, Any], dict[str, intervals.Interval]] | None:
+    """Return what changes of the texts do to the answers, with the metrics of it; None where nobody asked, or texts are not read."""
+    if task.evaluate.robust == "off" or answered.objective not in named.OBJECTIVES or not answered.rows:
+        return None
+    return look.look(answered, predictor.predict, metric=metric, most=task.evaluate.robust_rows)
 
 
 def of_cases(file: TaskFile, predictor: Predictor) -> tuple[dict[str, Any], dict[str, intervals.Interval]]:
@@ -172,18 +176,6 @@ def of_cases(file: TaskFile, predictor: Predictor) -> tuple[dict[str, Any], dict
     if not tests:
         return {}, {}
     return cases.judged(tests, predictor.predict([one.inputs for one in tests]), file.task.evaluate.cases.test)
-
-
-def changes(
-    task: Task, rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str], predictor: Predictor
-) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Return what changes of the texts do to the answers, with the metrics of it; None where nobody asked, or texts are not read."""
-    if task.evaluate.robust == "off" or task.task.objective not in named.OBJECTIVES or not rows:
-        return None
-    return look.look(
-        task.task.objective, rows, predictions, labels, lambda inputs: predictor.predict(inputs),
-        metric=SLICED.get(task.task.objective, measures.DEFAULT[task.task.objective]), most=task.evaluate.robust_rows,
-    )  # fmt: skip
 
 
 def _data_notes(found: Mapping[str, Any], record: Mapping[str, Any], objective: str) -> list[str]:
@@ -207,11 +199,10 @@ def without_twins(task: Task, data: Prepared, predictions: Sequence[Prediction])
     kept = [i for i, e in enumerate(data.test) if str(e.source) not in data.twins]
     if len(kept) == len(data.test) or len(kept) < _FEWEST:
         return {}
-    rows = [data.test[i] for i in kept]
+    alone = Answered(task.task.objective, data.test, predictions, data.labels).only(kept)
     measured = intervals.evaluate_with_intervals(
-        task.task.objective, targets(rows), [predictions[i] for i in kept], data.labels,
-        groups=[e.group for e in rows] if any(e.group for e in rows) else None, resamples=task.evaluate.bootstrap,
-    )  # fmt: skip
+        alone.objective, alone.targets, alone.predictions, alone.labels, groups=alone.groups, resamples=task.evaluate.bootstrap
+    )
     return {"without_twins": {"rows": len(data.test) - len(kept), "metrics": measured}}
 
 

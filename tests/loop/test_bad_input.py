@@ -42,7 +42,7 @@ def rewrite(path: Path, old: str, new: str) -> None:
 )
 def test_a_fault_of_the_task_is_told_with_its_mend(project: Path, old: str, new: str, words: list[str]) -> None:
     rewrite(project / "task.yaml", old, new)
-    refused(luthier("run", "task.yaml", cwd=project), *words)
+    assert refused(luthier("run", "task.yaml", cwd=project), *words)
 
 
 def test_all_faults_come_at_once_and_as_json(project: Path) -> None:
@@ -69,29 +69,29 @@ def test_all_faults_come_at_once_and_as_json(project: Path) -> None:
 )
 def test_a_fault_of_the_data_is_told_with_its_line(project: Path, content: bytes, words: list[str]) -> None:
     (project / "messages.csv").write_bytes(content)
-    refused(luthier("run", "task.yaml", cwd=project), *words)
+    assert refused(luthier("run", "task.yaml", cwd=project), *words)
     assert not list((project / "runs").glob("*/bundle"))
 
 
 def test_a_damaged_gzip_and_broken_json_lines(project: Path) -> None:
     whole = gzip.compress((project / "messages.csv").read_bytes())
     (project / "messages.csv.gz").write_bytes(whole[: len(whole) // 2])
-    refused(luthier("check", "task.yaml", "--set", "data.source=messages.csv.gz", cwd=project), "messages.csv.gz")
+    assert refused(luthier("check", "task.yaml", "--set", "data.source=messages.csv.gz", cwd=project), "messages.csv.gz")
     (project / "rows.jsonl").write_text('{"message": "hi", "queue": "a"}\n{"message": "cut sho\n')
-    refused(luthier("check", "task.yaml", "--set", "data.source=rows.jsonl", cwd=project), "rows.jsonl:2")
+    assert refused(luthier("check", "task.yaml", "--set", "data.source=rows.jsonl", cwd=project), "rows.jsonl:2")
 
 
 def test_a_label_seen_in_test_only(project: Path) -> None:
     (project / "test.csv").write_text("message,queue\nsomething quite new,drones\nwhere is my own parcel,delivery\n")
     done = luthier("run", "task.yaml", "--set", "data.test=test.csv", cwd=project)
-    refused(done, "drones", "test.csv:2")
+    assert refused(done, "drones", "test.csv:2")
 
 
 def test_a_leak_stops_unless_it_is_fixed_or_allowed(project: Path) -> None:
     lines = (project / "messages.csv").read_text().splitlines()
     (project / "test.csv").write_text("\n".join([lines[0], *lines[5:25]]) + "\n")
     options = ["--set", "data.test=test.csv"]
-    refused(
+    assert refused(
         luthier("run", "task.yaml", *options, cwd=project), "shared between splits", "data.leaks: fix", "messages.csv:6"
     )
     found = luthier("check", "task.yaml", "--json", *options, cwd=project)
@@ -104,25 +104,25 @@ def test_a_leak_stops_unless_it_is_fixed_or_allowed(project: Path) -> None:
 
 def test_a_hub_name_without_a_network(project: Path, tiny_bert: Path) -> None:
     rewrite(project / "task.yaml", str(tiny_bert), "some-org/some-model")
-    refused(luthier("run", "task.yaml", cwd=project), "some-org/some-model", "hf download", "embedded")
+    assert refused(luthier("run", "task.yaml", cwd=project), "some-org/some-model", "hf download", "embedded")
 
 
 def test_a_model_folder_that_is_not_fit(project: Path, tiny_bert: Path) -> None:
     folder = project / "model"
     rewrite(project / "task.yaml", str(tiny_bert), "model")
-    refused(luthier("run", "task.yaml", cwd=project), "model")
+    assert refused(luthier("run", "task.yaml", cwd=project), "model")
     shutil.copytree(tiny_bert, folder)
     weights = folder / "model.safetensors"
     kept = weights.read_bytes()
     weights.write_bytes(kept[: len(kept) // 2])
-    refused(luthier("run", "task.yaml", "--again", cwd=project), "cannot be loaded")
+    assert refused(luthier("run", "task.yaml", "--again", cwd=project), "cannot be loaded")
     weights.rename(folder / "pytorch_model.bin")
-    refused(luthier("run", "task.yaml", "--again", cwd=project), "only pickled weights")
+    assert refused(luthier("run", "task.yaml", "--again", cwd=project), "only pickled weights")
     (folder / "pytorch_model.bin").rename(weights)
     (folder / "config.json").write_text(
         json.dumps({"model_type": "no-such-thing", "auto_map": {"AutoModel": "evil.Model"}})
     )
-    refused(luthier("run", "task.yaml", "--again", cwd=project), "no-such-thing")
+    assert refused(luthier("run", "task.yaml", "--again", cwd=project), "no-such-thing")
 
 
 def test_code_named_in_a_model_folder_is_never_run(project: Path, tiny_bert: Path) -> None:
@@ -151,24 +151,24 @@ def test_embedded_cannot_generate_and_says_so(project: Path) -> None:
         "".join(json.dumps({"prompt": f"q {i}", "completion": f"a {i}"}) + "\n" for i in range(40))
     )
     (project / "chat.yaml").write_text("task: {objective: generate}\ndata: {source: chat.jsonl}\n")
-    refused(luthier("run", "chat.yaml", cwd=project), "needs a decoder")
+    assert refused(luthier("run", "chat.yaml", cwd=project), "needs a decoder")
 
 
 def test_wrong_words_on_the_command_line(project: Path) -> None:
-    refused(luthier("rnu", "task.yaml", cwd=project), "Did you mean 'run'?")
-    refused(luthier("run", "nothing.yaml", cwd=project), "no such task file", "luthier init")
-    refused(luthier("run", "task.yaml", "--set", "train.rate", cwd=project), "section.key=value")
-    refused(luthier("predict", "nowhere", "messages.csv", cwd=project), "no bundle here")
-    refused(luthier("harvest", "--ledger", "none.sqlite", cwd=project), "no such ledger")
-    refused(luthier("report", "nowhere", cwd=project), "report.json")
-    refused(luthier("run", "task.yaml", "--set", "evaluate.against=nowhere", cwd=project), "no bundle here")
+    assert refused(luthier("rnu", "task.yaml", cwd=project), "Did you mean 'run'?")
+    assert refused(luthier("run", "nothing.yaml", cwd=project), "no such task file", "luthier init")
+    assert refused(luthier("run", "task.yaml", "--set", "train.rate", cwd=project), "section.key=value")
+    assert refused(luthier("predict", "nowhere", "messages.csv", cwd=project), "no bundle here")
+    assert refused(luthier("harvest", "--ledger", "none.sqlite", cwd=project), "no such ledger")
+    assert refused(luthier("report", "nowhere", cwd=project), "report.json")
+    assert refused(luthier("run", "task.yaml", "--set", "evaluate.against=nowhere", cwd=project), "no bundle here")
 
 
 def test_init_writes_a_task_that_runs_and_never_overwrites(project: Path) -> None:
     done = luthier("init", "messages.csv", cwd=project)
     assert done.returncode == 0, done.stderr
     assert "text: message" in (project / "luthier.yaml").read_text()
-    refused(luthier("init", "messages.csv", cwd=project), "there already", "--force")
+    assert refused(luthier("init", "messages.csv", cwd=project), "there already", "--force")
     assert luthier("check", "luthier.yaml", cwd=project).returncode == 0
     run = luthier("run", "luthier.yaml", "--set", "train.max_steps=1", "--json", cwd=project)
     assert run.returncode in (0, 1), run.stderr
@@ -192,7 +192,7 @@ def test_a_full_disk_ends_cleanly_and_goes_on_when_there_is_room(project: Path, 
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"x" * 3_030_000)
     done = luthier("run", "task.yaml", "--out", small_disk / "run", cwd=project)
-    refused(done, "the disk is full", "--out")
+    assert refused(done, "the disk is full", "--out")
     assert not (small_disk / "run" / "bundle").exists()
     assert not [p for p in (small_disk / "run").iterdir() if p.name.startswith(".bundle")]
     ballast.unlink()
@@ -200,9 +200,9 @@ def test_a_full_disk_ends_cleanly_and_goes_on_when_there_is_room(project: Path, 
     second = luthier("train", "task.yaml", "--out", small_disk / "run", cwd=project)
     assert second.returncode == 0, second.stderr
     assert (small_disk / "run" / "bundle" / "bundle.json").exists()
-    refused(luthier("run", "task.yaml", "--out", small_disk / "run", cwd=project), "the disk is full")
+    assert refused(luthier("run", "task.yaml", "--out", small_disk / "run", cwd=project), "the disk is full")
 
 
 def test_a_folder_that_cannot_be_written(project: Path) -> None:
     (project / "taken").write_text("a file, not a folder")
-    refused(luthier("run", "task.yaml", "--out", "taken", cwd=project), "taken")
+    assert refused(luthier("run", "task.yaml", "--out", "taken", cwd=project), "taken")

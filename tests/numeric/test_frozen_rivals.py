@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from making import LABELS, graded, labelled, learner_of, section
 from sklearn.neighbors import KNeighborsClassifier
@@ -33,6 +34,12 @@ def test_a_look_leaves_the_learner_as_it_was_and_training_the_same(tiny_bert: Pa
     found = look(looked, train, test)
     assert set(found) == {LINEAR, NEAREST} and all(len(p) == 40 for p in found.values())
     assert all(torch.equal(value, before[name]) for name, value in state(looked).items())
+    headed = learner_of(tiny_bert, "classify", LABELS, pooling="mean")
+    headed.load_state_dict(before)
+    fitted = looked.linear([looked.encode(e) for e in train], seed=0)
+    headed.set_head(fitted.weight_CD, fitted.bias_C)
+    for mine, theirs in zip(found[LINEAR], Predictor(headed).predict([e.inputs for e in test]), strict=True):
+        assert mine.label == theirs.label and mine.scores == pytest.approx(theirs.scores, abs=1e-5)
     settings = section("classify", 60, method="full", epochs=1.0, batch=16)
     for learner in (plain, looked):
         fit(learner, train, settings, score=None)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from luthier.base.records import Example, Prediction, Source
 from luthier.evaluate import metrics
+from luthier.evaluate.answered import Answered
 from luthier.evaluate.robust import identities, look, named
 from luthier.evaluate.robust.changes import CHANGES, injected
 
@@ -91,7 +92,7 @@ def answer(inputs) -> list[Prediction]:
 
 def test_what_a_change_does_is_counted() -> None:
     examples, predictions = rows()
-    found, measured = look.look("classify", examples, predictions, ("calm", "urgent"), answer, metric="accuracy", most=60)
+    found, measured = look.look(Answered("classify", examples, predictions, ("calm", "urgent")), answer, metric="accuracy", most=60)
     urgent = sum(p.label == "urgent" for p in predictions)
     assert measured["stable[lower]"]["value"] == pytest.approx(1 - urgent / 60), "every urgent one is lost in small letters"
     assert measured["robust[lower]"]["value"] == pytest.approx(0.5)
@@ -103,7 +104,7 @@ def test_what_a_change_does_is_counted() -> None:
     assert swaps["swaps"] == 60 and measured["stable[gender]"]["value"] == pytest.approx(1 - lost / 60)
     shown = found["changes"]["lower"]["shown"][0]
     assert (shown["before"], shown["after"]) == ("urgent", "calm") and shown["file"] == "t.csv"
-    again = look.look("classify", examples, predictions, ("calm", "urgent"), answer, metric="accuracy", most=60)
+    again = look.look(Answered("classify", examples, predictions, ("calm", "urgent")), answer, metric="accuracy", most=60)
     assert again[1] == measured, "the same rows, changed the same way"
 
 

@@ -10,6 +10,8 @@ from scipy.stats import false_discovery_control
 
 from luthier.base.records import Example, Prediction, Source
 from luthier.evaluate import bars_on_slices, slice_columns, slices
+from luthier.evaluate.answered import Answered
+from luthier.evaluate.slice_columns import Columns
 from luthier.spec.bars import Bar, Where, parse_bars, split_slice
 
 LABELS = ("no", "yes")
@@ -31,7 +33,7 @@ def rows(count: int, rng: np.random.Generator, *, worse: dict[str, str] | None =
 
 
 def look(examples: list[Example], predictions: list[Prediction], columns: Any = "auto") -> dict[str, Any]:
-    found = slices.measure("classify", examples, predictions, LABELS, metric="accuracy", columns=columns)
+    found = slices.measure(Answered("classify", examples, predictions, LABELS), metric="accuracy", columns=columns)
     assert found is not None
     return found
 
@@ -59,16 +61,29 @@ def test_alike_parts_are_rarely_called_worse() -> None:
 
 def test_columns_are_chosen_and_named() -> None:
     examples, _ = rows(300, np.random.default_rng(1))
-    found = slice_columns.columns_of(examples, "auto")
+    found = Columns(examples).chosen("auto")
     assert {"channel", "age", "day", "length", "label"} <= set(found)
     assert "customer" not in found, "a name of its own tells nothing"
     assert set(found["day"]) == {"2026-01", "2026-02", "2026-03", "2026-04"}
     assert len(set(found["length"])) == 3
     priced = [Example(e.id, e.inputs, e.target, e.source, None, {"price": i * 1.5}) for i, e in enumerate(examples)]
-    thirds = slice_columns.column_of(priced, "price")
+    thirds = Columns(priced).of("price")
     assert thirds is not None and sorted(thirds.count(v) for v in set(thirds)) == [100, 100, 100]
-    assert slice_columns.columns_of(examples, "off") == {}
-    assert set(slice_columns.columns_of(examples, ["age", "nonsense"])) == {"age"}
+    assert Columns(examples).chosen("off") == {}
+    assert set(Columns(examples).chosen(["age", "nonsense"])) == {"age"}
+
+
+def test_a_column_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    examples, predictions = rows(150, np.random.default_rng(8))
+    asked: list[int] = []
+    monkeypatch.setitem(slice_columns._SEEN, "topic", lambda some: asked.append(len(some)) or ["a" if i % 2 else "b" for i in range(len(some))])
+    tested = Answered("classify", examples, predictions, LABELS)
+    bars = [Bar("accuracy{topic=a}", ">=", 0.5), Bar("accuracy{topic:worst}", ">=", 0.5), Bar("accuracy{topic=b}", ">=", 0.0, "majority")]
+    bars_on_slices.measured(bars, tested, resamples=100)
+    bars_on_slices.against_rivals(bars, tested, {"majority": predictions}, resamples=100)
+    bars_on_slices.sizes(bars, tested)
+    slices.measure(tested, metric="accuracy", columns="auto")
+    assert asked == [150]
 
 
 def test_groups_count_as_one() -> None:
@@ -107,7 +122,8 @@ def test_names_of_parts(metric: str, plain: str, where: Where | None) -> None:
 def test_bars_on_parts_are_measured_on_their_rows() -> None:
     examples, predictions = rows(400, np.random.default_rng(4), worse={"channel": "chat"}, by=0.3)
     bars = [Bar(f"accuracy{{{w}}}", ">=", 0.5) for w in ("channel=chat", "channel:worst", "channel:gap", "channel=chat, age=old")]
-    found = bars_on_slices.measured(bars, "classify", examples, predictions, LABELS, resamples=200)
+    tested = Answered("classify", examples, predictions, LABELS)
+    found = bars_on_slices.measured(bars, tested, resamples=200)
 
     def right(**wanted: str) -> float:
         return float(np.mean([p.label == e.target for e, p in zip(examples, predictions, strict=True)
@@ -120,7 +136,7 @@ def test_bars_on_parts_are_measured_on_their_rows() -> None:
     assert found["accuracy{channel=chat, age=old}"]["value"] == pytest.approx(right(channel="chat", age="old"))
     for one in found.values():
         assert one["low"] <= one["value"] <= one["high"]
-    sizes = bars_on_slices.sizes(bars, "classify", examples, predictions, LABELS)
+    sizes = bars_on_slices.sizes(bars, tested)
     assert sizes["accuracy{channel=chat}"] == sum(e.extra["channel"] == "chat" for e in examples)
 
 
@@ -130,7 +146,7 @@ def test_rivals_are_measured_on_the_same_rows() -> None:
     theirs = [Prediction(label=str(rng.choice(LABELS)), scores={"no": 0.5, "yes": 0.5}) for _ in examples]
     bars, faults = parse_bars({"accuracy": "> majority + 5 %", "accuracy{age=old}": "> majority surely"})
     assert not faults and bars[0].margin == 0.05
-    found = bars_on_slices.against_rivals(bars, "classify", examples, mine, LABELS, {"majority": theirs}, resamples=200)
+    found = bars_on_slices.against_rivals(bars, Answered("classify", examples, mine, LABELS), {"majority": theirs}, resamples=200)
     whole = np.mean([p.label == e.target for e, p in zip(examples, theirs, strict=True)])
     assert found["accuracy"]["value"] == pytest.approx(whole)
     assert 0.2 < found["accuracy"]["low"] < found["accuracy"]["high"] < 0.6
@@ -149,7 +165,7 @@ def test_bars_on_rows_that_are_not_there(metric: str, bar: str, said: str) -> No
     examples, _ = rows(60, np.random.default_rng(6))
     bars, faults = parse_bars({metric: bar})
     assert not faults
-    (fault,) = bars_on_slices.check(bars, examples)
+    (fault,) = bars_on_slices.check(bars, Columns(examples))
     assert said in fault.what and fault.mend
 
 

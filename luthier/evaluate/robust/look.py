@@ -11,11 +11,11 @@ import numpy as np
 from luthier.base.inputs import text_name, with_text
 from luthier.base.records import Example, Prediction
 from luthier.base.seeds import derive_seed
+from luthier.evaluate.answered import Answered
 from luthier.evaluate.intervals import Interval, interval_of, unit_codes
 from luthier.evaluate.robust.changes import CHANGES, injected
 from luthier.evaluate.robust.identities import swaps
 from luthier.evaluate.robust.named import INJECTION
-from luthier.evaluate.tables import tabulate
 
 Answer = Callable[[list[Mapping[str, Any]]], list[Prediction]]
 _RESAMPLES = 300
@@ -24,9 +24,8 @@ _MOST_SWAPS = 400
 
 
 def look(
-    objective: str, rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str], answer: Answer, *,
-    metric: str, most: int, seed: int = 0,
-) -> tuple[dict[str, Any], dict[str, Interval]]:  # fmt: skip
+    answered: Answered, answer: Answer, *, metric: str, most: int, seed: int = 0
+) -> tuple[dict[str, Any], dict[str, Interval]]:
     """Return what changes and swaps did, for the report, and the metrics made of it.
 
     Args:
@@ -34,24 +33,23 @@ def look(
         metric: the main metric, for ``robust``.
         most: rows that are changed; chance picks them, the same for every change.
     """
-    picked = _picked(len(rows), most, seed)
-    some = [(rows[i], predictions[i]) for i in picked if text_name(rows[i].inputs) is not None]
+    rows, predictions = answered.rows, answered.predictions
+    some = [(rows[i], predictions[i]) for i in _picked(len(rows), most, seed) if text_name(rows[i].inputs) is not None]
     found: dict[str, Any] = {"rows": len(some), "metric": metric, "changes": {}, "swaps": {}}
     measured: dict[str, Interval] = {}
     for name in (*CHANGES, INJECTION):
-        changed = _changed(name, some, labels, seed)
+        changed = _changed(name, some, answered.labels, seed)
         if not changed:
             continue
         answers = answer([with_text(row.inputs, text) for row, _, text in changed])
         same = [_alike(old, new) for (_, old, _), new in zip(changed, answers, strict=True)]
-        measured[f"stable[{name}]"] = _share(same, [row for row, _, _ in changed])
-        table = tabulate(objective, [row.target for row, _, _ in changed], answers, labels)
-        before = tabulate(objective, [row.target for row, _, _ in changed], [old for _, old, _ in changed], labels)
-        units = unit_codes([row.group for row, _, _ in changed], table.size)
-        measured[f"robust[{name}]"] = interval_of(table, metric, units, resamples=_RESAMPLES)
+        of = [row for row, _, _ in changed]
+        before, after = (Answered(answered.objective, of, given, answered.labels) for given in ([old for _, old, _ in changed], answers))
+        measured[f"stable[{name}]"] = _share(same, of)
+        measured[f"robust[{name}]"] = interval_of(after.table, metric, after.units, resamples=_RESAMPLES)
         found["changes"][name] = {
             "rows": len(changed), "stable": measured[f"stable[{name}]"], "robust": measured[f"robust[{name}]"],
-            "unchanged": _value(before, metric), "shown": _shown(changed, answers, same),
+            "unchanged": _value(before.table, metric), "shown": _shown(changed, answers, same),
         }  # fmt: skip
     _swap(rows, predictions, answer, found, measured, seed)
     return found, measured
