@@ -10,6 +10,7 @@ are the same thing on a quiet machine. Both are given.
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 from collections import Counter
@@ -226,29 +227,38 @@ def table(runs: Runs) -> str:
     return markdown(("ms a step", *runs), rows)
 
 
-def main() -> None:
-    """Run the bench, or one of its parts."""
-    parser = arguments("overhead", __doc__ or "")
+def shared_options(parser: argparse.ArgumentParser) -> None:
+    """Add what benches of an encoder and a decoder ask for."""
     parser.add_argument("--tokenizer", type=Path, help="folder of GPT-2's vocab.json and merges.txt")
-    parser.add_argument("--steps", type=int, help="timed optimiser steps of each run (default: 40)")
-    parser.add_argument("--warm", type=int, help="steps before the clock starts (default: 5)")
     parser.add_argument("--only", help="only contenders whose name has this in it")
-    chosen = parser.parse_args()
-    if chosen.part:
-        return answer_part(PARTS, chosen.part, chosen.settings)
+
+
+def sources_of(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Return where the rows and the tokenizer of both lie, and the decoder's shape; ends the bench where one is missing."""
     (messages,) = need_files(chosen.data / "banking77", ["train.csv"], BANKING_ORIGIN)
     (sums,) = need_files(chosen.data / "gsm8k", ["train.jsonl.gz"], ORIGIN)
     tokenizer = chosen.tokenizer or chosen.data.parent / "models" / "tokenizers" / "gpt2"
     need_files(tokenizer, ["vocab.json", "merges.txt"], TOKENIZER_ORIGIN, option="--tokenizer")
+    return {"messages": str(messages.absolute()), "sums": str(sums.absolute()), "tokenizer": str(tokenizer.absolute()),
+            "model": QUICK_MODEL if chosen.quick else MODEL}  # fmt: skip
+
+
+def main() -> None:
+    """Run the bench, or one of its parts."""
+    parser = arguments("overhead", __doc__ or "")
+    parser.add_argument("--steps", type=int, help="timed optimiser steps of each run (default: 40)")
+    parser.add_argument("--warm", type=int, help="steps before the clock starts (default: 5)")
+    shared_options(parser)
+    chosen = parser.parse_args()
+    if chosen.part:
+        return answer_part(PARTS, chosen.part, chosen.settings)
+    sources = sources_of(chosen)
     usual = (3, 1, 1) if chosen.quick else (40, 5, 3)
     steps, warm, rounds = chosen.steps or usual[0], chosen.warm or usual[1], chosen.rounds or usual[2]
     threads = threads_for(chosen)
     record: dict[str, Any] = {"machine": machine(threads), "steps": steps, "warm": warm, "rounds": rounds}
     with workshop() as work:
-        given = {
-            "messages": str(messages.absolute()), "sums": str(sums.absolute()), "tokenizer": str(tokenizer.absolute()),
-            "folder": str(work / "models"), "model": QUICK_MODEL if chosen.quick else MODEL, "steps": steps, "warm": warm,
-        }  # fmt: skip
+        given = {**sources, "folder": str(work / "models"), "steps": steps, "warm": warm}
         run_part("bench.overhead", "model", given, threads=threads, work=work)
         contenders = {
             name: ("fit", {**given, "kind": kind, "section": section})

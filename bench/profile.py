@@ -20,7 +20,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from bench.common import (
@@ -34,15 +33,12 @@ from bench.common import (
     figure,
     machine,
     markdown,
-    need_files,
     run_part,
     spread,
     threads_for,
     workshop,
 )
-from bench.lora import MODEL, ORIGIN, QUICK_MODEL, TOKENIZER_ORIGIN
-from bench.overhead import learner_and_rows, model_part
-from bench.throughput import ORIGIN as BANKING_ORIGIN
+from bench.overhead import learner_and_rows, model_part, shared_options, sources_of
 
 # Each contender: who learns, its training section, and the least share of the matrix rate on useful tokens that is wanted.
 CONTENDERS: dict[str, tuple[str, dict[str, Any], float]] = {
@@ -345,26 +341,19 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
 def main() -> None:
     """Run the bench, or one of its parts."""
     parser = arguments("profile", __doc__ or "")
-    parser.add_argument("--tokenizer", type=Path, help="folder of GPT-2's vocab.json and merges.txt")
     parser.add_argument("--steps", type=int, help="optimiser steps of each turn (default: 12)")
     parser.add_argument("--turns", type=int, help="turns with and without the profiler in each process (default: 3)")
-    parser.add_argument("--only", help="only contenders whose name has this in it")
+    shared_options(parser)
     chosen = parser.parse_args()
     if chosen.part:
         return answer_part(PARTS, chosen.part, chosen.settings)
-    (messages,) = need_files(chosen.data / "banking77", ["train.csv"], BANKING_ORIGIN)
-    (sums,) = need_files(chosen.data / "gsm8k", ["train.jsonl.gz"], ORIGIN)
-    tokenizer = chosen.tokenizer or chosen.data.parent / "models" / "tokenizers" / "gpt2"
-    need_files(tokenizer, ["vocab.json", "merges.txt"], TOKENIZER_ORIGIN, option="--tokenizer")
+    sources = sources_of(chosen)
     usual = (2, 1, 1) if chosen.quick else (12, 3, 2)
     steps, turns, rounds = chosen.steps or usual[0], chosen.turns or usual[1], chosen.rounds or usual[2]
     threads = threads_for(chosen)
     record: dict[str, Any] = {"machine": machine(threads), "steps": steps, "turns": turns, "rounds": rounds}
     with workshop() as work:
-        given = {
-            "messages": str(messages.absolute()), "sums": str(sums.absolute()), "tokenizer": str(tokenizer.absolute()),
-            "folder": str(work / "models"), "model": QUICK_MODEL if chosen.quick else MODEL, "steps": steps, "turns": turns,
-        }  # fmt: skip
+        given = {**sources, "folder": str(work / "models"), "steps": steps, "turns": turns}
         run_part("bench.profile", "model", given, threads=threads, work=work)
         picked = {name: c for name, c in CONTENDERS.items() if chosen.only is None or chosen.only in name}
         contenders = {n: ("profile", {**given, "kind": kind, "section": s}) for n, (kind, s, _) in picked.items()}
