@@ -15,7 +15,7 @@ from luthier.evaluate.tables import Ints, Table, tabulate
 
 @dataclass(frozen=True)
 class Answered:
-    """Rows, what a model says of them, and by which columns they can be told apart."""
+    """Rows, held in memory, what a model says of them, and by which columns they can be told apart."""
 
     objective: str
     rows: Sequence[Example]
@@ -30,17 +30,17 @@ class Answered:
     def table(self) -> Table:
         return tabulate(self.objective, self.targets, self.predictions, self.labels)
 
-    @property
+    @cached_property
     def targets(self) -> list[Any]:
         return [row.target for row in self.rows]
 
-    @property
+    @cached_property
     def groups(self) -> list[str | None] | None:
         """Which rows belong together; None where every row stands alone."""
         found = [row.group for row in self.rows]
         return found if any(found) else None
 
-    @property
+    @cached_property
     def units(self) -> Ints:
         return unit_codes(self.groups, len(self.rows))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,18 +62,20 @@ def judge(
     began = time.monotonic()
     task = round_.file.task
     predictor = load_predictor(bundle)
-    predictions = with_reference(predict_rows(predictor, data.test, task), rivals.get("untuned"))
-    earlier = before(round_, data) if task.evaluate.against else None
+    # Read once: all that follows goes over them many times, and their predictions are in memory as well.
+    rows = list(data.test)
+    predictions = with_reference(predict_rows(predictor, rows, task), rivals.get("untuned"))
+    earlier = before(round_, rows) if task.evaluate.against else None
     beside = {**rivals, **({LIVE: earlier.predictions} if earlier else {})}
     passed, of_abilities = of_cases(round_.file, predictor)
     objective = task.task.objective
-    answered = Answered(objective, data.test, predictions, data.labels)
+    answered = Answered(objective, rows, predictions, data.labels)
     found = assess(task, answered, bars, rivals=beside, predictor=predictor, more=of_abilities)
     found |= {"cases": passed} if passed else {}
-    found["baselines"] = {n: figures(objective, data.test, p, data.labels) for n, p in rivals.items()}
+    found["baselines"] = {n: measures.measured(objective, answered.targets, p, data.labels) for n, p in rivals.items()}
     if earlier:
-        found["against"] = against(round_, data, earlier, predictions)
-    found |= without_twins(task, data, predictions)
+        found["against"] = against(task, answered, earlier)
+    found |= without_twins(task, answered, data.twins)
     found["notes"] = [*found["notes"], *_data_notes(found, record, objective)]
     round_.timed("evaluate", began)
     kept = {"verdict": found["verdict"], "reasons": found["reasons"], "metrics": found["metrics"]["test"]}
@@ -194,16 +196,16 @@ def _data_notes(found: Mapping[str, Any], record: Mapping[str, Any], objective: 
     return notes
 
 
-def without_twins(task: Task, data: Prepared, predictions: Sequence[Prediction]) -> dict[str, Any]:
+def without_twins(task: Task, answered: Answered, twins: Collection[str]) -> dict[str, Any]:
     """Measure again without the test rows that have a twin in train or valid: how much of the score is owed to them."""
-    kept = [i for i, e in enumerate(data.test) if str(e.source) not in data.twins]
-    if len(kept) == len(data.test) or len(kept) < _FEWEST:
+    kept = [i for i, e in enumerate(answered.rows) if str(e.source) not in twins]
+    if len(kept) == len(answered.rows) or len(kept) < _FEWEST:
         return {}
-    alone = Answered(task.task.objective, data.test, predictions, data.labels).only(kept)
+    alone = answered.only(kept)
     measured = intervals.evaluate_with_intervals(
         alone.objective, alone.targets, alone.predictions, alone.labels, groups=alone.groups, resamples=task.evaluate.bootstrap
     )
-    return {"without_twins": {"rows": len(data.test) - len(kept), "metrics": measured}}
+    return {"without_twins": {"rows": len(answered.rows) - len(kept), "metrics": measured}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,25 +216,24 @@ class Earlier:
     predictions: list[Prediction]
 
 
-def before(round_: Round, data: Prepared) -> Earlier:
+def before(round_: Round, rows: Sequence[Example]) -> Earlier:
     """Let the bundle that `evaluate.against` names answer the test rows."""
     task = round_.file.task
     other = load_predictor(round_.file.resolve(str(task.evaluate.against)))
-    return Earlier(other, compared(other, data.test, predict_rows(other, data.test, task))[0])
+    return Earlier(other, compared(other, rows, predict_rows(other, rows, task))[0])
 
 
-def against(round_: Round, data: Prepared, earlier: Earlier, predictions: Sequence[Prediction]) -> dict[str, Any]:
+def against(task: Task, answered: Answered, earlier: Earlier) -> dict[str, Any]:
     """Compare an earlier bundle with the new one on the same test rows."""
-    task = round_.file.task
-    groups = [e.group for e in data.test] if any(e.group for e in data.test) else None
     found = compare.paired(
-        task.task.objective, targets(data.test), earlier.predictions, predictions,
-        tuple(dict.fromkeys([*data.labels, *earlier.predictor.labels])), groups=groups, resamples=task.evaluate.bootstrap,
+        answered.objective, answered.targets, earlier.predictions, answered.predictions,
+        tuple(dict.fromkeys([*answered.labels, *earlier.predictor.labels])), groups=answered.groups,
+        resamples=task.evaluate.bootstrap,
     )  # fmt: skip
     return {
         "bundle": str(task.evaluate.against),
         "bundle_id": earlier.predictor.bundle_id,
-        "rows": len(data.test),
+        "rows": len(answered.rows),
         "metrics": found,
     }
 
