@@ -63,7 +63,7 @@ def part_run(given: Mapping[str, Any]) -> dict[str, Any]:
     from luthier.data.prepare import load_prepared
     from luthier.data.ranking import united
     from luthier.evaluate import compare, intervals
-    from luthier.evaluate.baselines_rank import rank_rivals
+    from luthier.evaluate.baselines.rank import rank_rivals
     from luthier.lifecycle.circle import run
     from luthier.models.catalogue import EMBEDDED, find
     from luthier.models.load import open_base

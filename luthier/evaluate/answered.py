@@ -9,7 +9,7 @@ from typing import Any
 
 from luthier.base.records import Example, Prediction
 from luthier.evaluate.intervals import unit_codes
-from luthier.evaluate.slice_columns import Columns
+from luthier.evaluate.slices.columns import Columns
 from luthier.evaluate.tables import Ints, Table, tabulate
 
 

@@ -101,7 +101,7 @@ def _task_text(found: Any, source: str, *, name: str, query: str | None) -> str:
 
 def write_page(run: Path, out: Path | None) -> Path:
     """Write a run's report page again from its report.json."""
-    from luthier.evaluate.report import write_report
+    from luthier.evaluate.report.page import write_report
 
     path = run / "report.json"
     if not path.is_file():

@@ -16,7 +16,7 @@ from luthier.evaluate import compare as compare_
 from luthier.evaluate import metrics as measures
 from luthier.evaluate import predict
 from luthier.evaluate.answered import Answered
-from luthier.evaluate.report import write_report
+from luthier.evaluate.report.page import write_report
 from luthier.lifecycle.judging import assess, targets
 from luthier.lifecycle.reference import compared
 from luthier.release.predictor import Predictor, load_predictor

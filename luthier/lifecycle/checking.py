@@ -13,11 +13,12 @@ from luthier import track
 from luthier.base.errors import Fault, TaskError, did_you_mean
 from luthier.base.files import write_json, write_text
 from luthier.data.prepare import Prepared, Watch, prepare, stops, survey
-from luthier.evaluate import bars_on_slices, cases
 from luthier.evaluate import baselines as rivals
+from luthier.evaluate import cases
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.robust import named
-from luthier.evaluate.slice_columns import Columns
+from luthier.evaluate.slices import bars as bars_on_slices
+from luthier.evaluate.slices.columns import Columns
 from luthier.lifecycle.augmenting import faults as augment_faults
 from luthier.lifecycle.staged import apart, own_bars, stage_files
 from luthier.lifecycle.staged import data_faults as staged_data_faults

@@ -77,7 +77,7 @@ def _clear(folder: Path) -> None:
 
 
 def _go(round_: Round, at: Sequence[float], seeds: int) -> dict[str, Any]:
-    from luthier.evaluate.report import write_curve
+    from luthier.evaluate.report.page import write_curve
 
     began = time.monotonic()
     data = prepare_data(round_)
@@ -120,7 +120,7 @@ def measure(
         data: with the test side closed.
         whole: the cell of all rows with the first seed, where a run has it already.
     """
-    from luthier.evaluate.learning import summarise
+    from luthier.evaluate.diagnosis.learning import summarise
     from luthier.lifecycle import steps
 
     resolved = steps.resolve(round_, data, steps.open_model(round_, data))
@@ -187,7 +187,7 @@ def _train(round_: Round, part: Prepared, resolved: Task, seed: int, folder: Pat
 
 def measured(gauge: Any, data: Prepared, metric: str) -> dict[str, Any]:
     """Return the score on the validation rows, and what it would be on other draws of them."""
-    from luthier.evaluate.learning import redraw
+    from luthier.evaluate.diagnosis.learning import redraw
     from luthier.lifecycle.judging import targets
 
     rows: Sequence[Example] = data.valid

@@ -8,7 +8,7 @@ from typing import Any
 
 from luthier.data.prepare import Prepared
 from luthier.evaluate import metrics as measures
-from luthier.evaluate.diagnose import Context, Diagnosis, diagnose
+from luthier.evaluate.diagnosis.diagnose import Context, Diagnosis, diagnose
 from luthier.lifecycle.round import Round
 from luthier.train.run import Outcome
 

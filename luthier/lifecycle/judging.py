@@ -11,26 +11,17 @@ from typing import Any
 import luthier.lifecycle.casing as casing
 from luthier.base.records import Example, Prediction
 from luthier.data.prepare import Prepared
-from luthier.evaluate import (
-    bars_on_slices,
-    cases,
-    compare,
-    curves,
-    intervals,
-    mistakes,
-    predict,
-    preferences,
-    slices,
-    verdict,
-)
+from luthier.evaluate import cases, compare, curves, intervals, mistakes, predict, slices, verdict
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.answered import Answered
-from luthier.evaluate.evidence_scores import of_scores
-from luthier.evaluate.evidence_sentences import of_sentences
-from luthier.evaluate.evidence_sets import of_sets
-from luthier.evaluate.evidence_texts import of_texts
+from luthier.evaluate.mistakes import pairs as preferences
+from luthier.evaluate.mistakes.scores import of_scores
+from luthier.evaluate.mistakes.sentences import of_sentences
+from luthier.evaluate.mistakes.sets import of_sets
+from luthier.evaluate.mistakes.texts import of_texts
 from luthier.evaluate.rewards import with_reference
 from luthier.evaluate.robust import look, named
+from luthier.evaluate.slices import bars as bars_on_slices
 from luthier.lifecycle.reference import compared
 from luthier.lifecycle.round import Round
 from luthier.release.bundle import refresh_card

@@ -28,7 +28,7 @@ from luthier.data.prepare import Prepared
 from luthier.data.shapes.layout import cell_settings
 from luthier.evaluate import baselines as rivals_
 from luthier.evaluate import metrics as measures
-from luthier.evaluate.report import write_report
+from luthier.evaluate.report.page import write_report
 from luthier.lifecycle import frozen_rivals, settling
 from luthier.lifecycle.augmenting import extend as extend_rows
 from luthier.lifecycle.gauges import Gauge, without_rows

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from luthier.base.files import write_text
-from luthier.evaluate.report_html import Html, count, tag
-from luthier.evaluate.report_script import SCRIPT
-from luthier.evaluate.report_style import style_sheet
+from luthier.evaluate.report.html import Html, count, tag
+from luthier.evaluate.report.script import SCRIPT
+from luthier.evaluate.report.style import style_sheet
 from luthier.studio import check_page_parts as parts
 from luthier.studio import check_page_rows as rows
 from luthier.studio.check_page_findings import Finding, Found, amount, findings, part, percent

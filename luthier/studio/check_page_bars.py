@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from luthier.evaluate.report_html import Html, tag
+from luthier.evaluate.report.html import Html, tag
 
 SIDES = ("train", "valid", "test")
 _HIGH = 100.0

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from luthier.evaluate.report_html import Cell, Column, Html, count, definitions, table, tag
+from luthier.evaluate.report.html import Cell, Column, Html, count, definitions, table, tag
 from luthier.studio.check_page_bars import SIDES, columns_chart, share_bar, split_bar
 from luthier.studio.check_page_findings import Found, amount, languages_of, part, percent
 

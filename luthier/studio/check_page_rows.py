@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from luthier.evaluate.report_html import Cell, Column, Html, count, number, table, tag
+from luthier.evaluate.report.html import Cell, Column, Html, count, number, table, tag
 from luthier.studio.check_page_findings import Found, amount, part, percent
 
 _PAIRS, _SUSPECTS, _TOKENS = 20, 20, 300

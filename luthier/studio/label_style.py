@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from luthier.evaluate.report_style import DARK, LIGHT
+from luthier.evaluate.report.style import DARK, LIGHT
 
 
 def style_sheet() -> str:

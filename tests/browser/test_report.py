@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from report_records import classify_record, generate_record
 
-from luthier.evaluate.report import write_report
+from luthier.evaluate.report.page import write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright for Python is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from luthier.base.records import Example, Prediction, Source
-from luthier.evaluate.curve_signs import proportion, read
-from luthier.evaluate.diagnose import Context, diagnose
+from luthier.evaluate.diagnosis.curve_signs import proportion, read
+from luthier.evaluate.diagnosis.diagnose import Context, diagnose
 from luthier.evaluate.rowwise import rowwise
 
 STEPS = (0, 20, 40, 60, 80, 100)

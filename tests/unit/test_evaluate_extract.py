@@ -15,8 +15,8 @@ from luthier.data.prepare import survey
 from luthier.data.shapes.columns import to_examples
 from luthier.evaluate import metrics
 from luthier.evaluate.baselines import RIVALS
-from luthier.evaluate.evidence_sentences import of_sentences
 from luthier.evaluate.intervals import evaluate_with_intervals
+from luthier.evaluate.mistakes.sentences import of_sentences
 from luthier.evaluate.tables import tabulate
 from luthier.spec.data import DataSection
 

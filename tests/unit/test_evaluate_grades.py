@@ -9,8 +9,8 @@ from luthier.base.records import Example, Prediction, Source
 from luthier.base.scales import scale_of, step_of
 from luthier.evaluate import metrics
 from luthier.evaluate.baselines import RIVALS
-from luthier.evaluate.evidence_scores import of_scores
 from luthier.evaluate.intervals import evaluate_with_intervals
+from luthier.evaluate.mistakes.scores import of_scores
 from luthier.evaluate.tables import tabulate
 
 TRAITS = ("Cohesion", "Grammar")

@@ -11,8 +11,8 @@ from sklearn.metrics import roc_auc_score
 from luthier.base.records import Example, Prediction, Source
 from luthier.evaluate import baselines, metrics
 from luthier.evaluate.intervals import evaluate_with_intervals
-from luthier.evaluate.preferences import evidence
-from luthier.evaluate.report import page
+from luthier.evaluate.mistakes.pairs import evidence
+from luthier.evaluate.report.page import page
 from luthier.evaluate.rewards import with_reference
 from luthier.evaluate.rowwise import rowwise
 from luthier.evaluate.tables import tabulate

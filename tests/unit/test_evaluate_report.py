@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from report_records import classify_record, generate_record
 
-from luthier.evaluate.advice import next_steps
-from luthier.evaluate.report import page, write_report
-from luthier.evaluate.report_html import decimal, tag
-from luthier.evaluate.report_style import DARK, LIGHT
+from luthier.evaluate.report.advice import next_steps
+from luthier.evaluate.report.html import decimal, tag
+from luthier.evaluate.report.page import page, write_report
+from luthier.evaluate.report.style import DARK, LIGHT
 from luthier.spec.bars import Bar
 
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)">&\'"</title>'
@@ -141,7 +141,7 @@ def test_a_record_of_nothing_but_a_verdict_is_a_page() -> None:
 
 
 def test_every_key_may_be_absent_or_empty(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luthier.evaluate.report.plotly_script", lambda: "// left out, to be quick")
+    monkeypatch.setattr("luthier.evaluate.report.page.plotly_script", lambda: "// left out, to be quick")
     for source in (record, generate_record()):
         for key in source:
             if key in ("verdict", "task"):
@@ -302,7 +302,7 @@ def test_a_sequence_shows_its_matrix_its_losses_and_its_curve() -> None:
 
 
 def test_bars_on_stages_are_in_words() -> None:
-    from luthier.evaluate.report_owner import in_words
+    from luthier.evaluate.report.owner import in_words
 
     assert "lost" in in_words("forgetting[general]")
     assert in_words("macro_f1@general").endswith("on the rows of general after the last stage")
@@ -310,7 +310,7 @@ def test_bars_on_stages_are_in_words() -> None:
 
 
 def test_the_contest_of_few_labels_is_a_table() -> None:
-    from luthier.evaluate.report_training import training
+    from luthier.evaluate.report.training import training
 
     contenders = [{"method": "head", "accuracy": 0.75, "log_loss": 0.61, "rows": 16, "seconds": 0.4},
                   {"method": "prototypes", "accuracy": None, "log_loss": None, "rows": 0, "seconds": 0.1}]  # fmt: skip

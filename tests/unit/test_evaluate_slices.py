@@ -9,9 +9,11 @@ import pytest
 from scipy.stats import false_discovery_control
 
 from luthier.base.records import Example, Prediction, Source
-from luthier.evaluate import bars_on_slices, slice_columns, slices
+from luthier.evaluate import slices
 from luthier.evaluate.answered import Answered
-from luthier.evaluate.slice_columns import Columns
+from luthier.evaluate.slices import bars as bars_on_slices
+from luthier.evaluate.slices import columns as slice_columns
+from luthier.evaluate.slices.columns import Columns
 from luthier.spec.bars import Bar, Where, parse_bars, split_slice
 
 LABELS = ("no", "yes")

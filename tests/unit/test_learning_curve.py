@@ -10,8 +10,8 @@ from making import labelled
 
 from luthier.base.records import Example, Prediction, Source
 from luthier.data.shares import faults, nested
-from luthier.evaluate.extrapolate import extrapolate
-from luthier.evaluate.learning import redraw, summarise, words
+from luthier.evaluate.diagnosis.extrapolate import extrapolate
+from luthier.evaluate.diagnosis.learning import redraw, summarise, words
 
 SHARES = (0.25, 0.5, 1.0)
 
@@ -142,8 +142,8 @@ def test_a_metric_where_less_is_better_is_turned() -> None:
 def test_the_page_shows_the_curve_and_plotly_takes_its_figure() -> None:
     Figure = pytest.importorskip("plotly.graph_objects").Figure
 
-    from luthier.evaluate.report_plots_training import learning, training
-    from luthier.evaluate.report_training import learning_curve
+    from luthier.evaluate.report.plots_training import learning, training
+    from luthier.evaluate.report.training import learning_curve
 
     found = summarise(cells_of({0.25: [0.5, 0.51], 0.5: [0.62, 0.61], 1.0: [0.72, 0.73]}), metric="accuracy", best=1.0)
     plots: dict = {}

@@ -11,7 +11,7 @@ import numpy as np
 
 from luthier.base.cuts import best_cuts
 from luthier.base.records import Example, Prediction
-from luthier.evaluate.tfidf import features_of, text_of
+from luthier.evaluate.baselines.tfidf import features_of, text_of
 
 
 def common_set(train: Sequence[Example], rows: Sequence[Example], labels: Sequence[str]) -> list[Prediction]:

@@ -9,7 +9,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from luthier.evaluate.report_html import decimal, plain_number, span_of
+from luthier.evaluate.report.html import decimal, plain_number, span_of
 
 Figure = dict[str, Any]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from luthier.evaluate.report_engineer import place
-from luthier.evaluate.report_html import Cell, Column, Html, count, number, table, tag
-from luthier.evaluate.report_plots import Figure
+from luthier.evaluate.report.engineer import place
+from luthier.evaluate.report.html import Cell, Column, Html, count, number, table, tag
+from luthier.evaluate.report.plots import Figure
 
 
 def preferences(record: Mapping[str, Any], plots: dict[str, Figure]) -> list[Html]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from luthier.evaluate.curve_signs import Estimate, Signs
+from luthier.evaluate.diagnosis.curve_signs import Estimate, Signs
 
 
 def evidence(verdict: str, signs: Signs, facts: Mapping[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from luthier.evaluate.metrics import DEFAULT, LOWER_IS_BETTER
-from luthier.evaluate.report_html import plain_number, span_of
+from luthier.evaluate.report.html import plain_number, span_of
 from luthier.evaluate.verdict import figure
 
 MAX_SENTENCES = 5

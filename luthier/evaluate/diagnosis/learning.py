@@ -9,7 +9,7 @@ import numpy as np
 
 from luthier.base.records import Prediction
 from luthier.evaluate import metrics
-from luthier.evaluate.extrapolate import Floats, extrapolate, likely_seed_variance
+from luthier.evaluate.diagnosis.extrapolate import Floats, extrapolate, likely_seed_variance
 from luthier.evaluate.intervals import bootstrap, unit_codes
 from luthier.evaluate.tables import tabulate
 

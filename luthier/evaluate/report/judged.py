@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from luthier.evaluate import report_plots
-from luthier.evaluate.report_html import Column, Html, count, decimal, plot, table, tag
-from luthier.evaluate.report_plots import Figure
+from luthier.evaluate.report import plots as report_plots
+from luthier.evaluate.report.html import Column, Html, count, decimal, plot, table, tag
+from luthier.evaluate.report.plots import Figure
 
 
 def agreement(record: Mapping[str, Any], plots: dict[str, Figure]) -> list[Html]:

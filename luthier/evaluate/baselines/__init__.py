@@ -12,12 +12,12 @@ import numpy as np
 
 from luthier.base.errors import Fault, did_you_mean
 from luthier.base.records import Example, Prediction
-from luthier.evaluate.baselines_rank import rank_rivals
-from luthier.evaluate.baselines_scores import for_scores
-from luthier.evaluate.baselines_sentences import LEADS, for_documents
-from luthier.evaluate.baselines_sets import for_sets
+from luthier.evaluate.baselines.rank import rank_rivals
+from luthier.evaluate.baselines.scores import for_scores
+from luthier.evaluate.baselines.sentences import LEADS, for_documents
+from luthier.evaluate.baselines.sets import for_sets
+from luthier.evaluate.baselines.tfidf import features_of, text_of
 from luthier.evaluate.ngrams import for_text
-from luthier.evaluate.tfidf import features_of, text_of
 from luthier.spec.bars import LIVE, Bar
 
 

@@ -15,20 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from luthier.base.files import write_text
-from luthier.evaluate import report_engineer as engineer
-from luthier.evaluate import report_owner as owner
-from luthier.evaluate import report_training as training_
-from luthier.evaluate.report_data import data
-from luthier.evaluate.report_html import Html, tag
-from luthier.evaluate.report_judged import agreement, chosen
-from luthier.evaluate.report_plots import Figure, plotly_script
-from luthier.evaluate.report_preferences import preferences
-from luthier.evaluate.report_robust import cases, robust
-from luthier.evaluate.report_script import SCRIPT
-from luthier.evaluate.report_slices import slices
-from luthier.evaluate.report_stages import stages
-from luthier.evaluate.report_style import DARK, LIGHT, style_sheet
-from luthier.evaluate.report_texts import surprises
+from luthier.evaluate.report import engineer, owner
+from luthier.evaluate.report import training as training_
+from luthier.evaluate.report.data import data
+from luthier.evaluate.report.html import Html, tag
+from luthier.evaluate.report.judged import agreement, chosen
+from luthier.evaluate.report.plots import Figure, plotly_script
+from luthier.evaluate.report.preferences import preferences
+from luthier.evaluate.report.robust import cases, robust
+from luthier.evaluate.report.script import SCRIPT
+from luthier.evaluate.report.slices import slices
+from luthier.evaluate.report.stages import stages
+from luthier.evaluate.report.style import DARK, LIGHT, style_sheet
+from luthier.evaluate.report.texts import surprises
 
 Part = Callable[[Mapping[str, Any], dict[str, Figure]], list[Html]]
 

@@ -12,8 +12,8 @@ from luthier.evaluate.answered import Answered
 from luthier.evaluate.compare import paired
 from luthier.evaluate.intervals import Interval, evaluate_with_intervals, percentile_interval, resample_weights
 from luthier.evaluate.metrics import LOWER_IS_BETTER, split_name
-from luthier.evaluate.slice_columns import FEWEST, Columns
 from luthier.evaluate.slices import parts_of
+from luthier.evaluate.slices.columns import FEWEST, Columns
 from luthier.spec.bars import Bar
 
 _RESAMPLES = 500

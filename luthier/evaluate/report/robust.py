@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from luthier.evaluate.report_html import Cell, Column, Html, count, interval, number, table, tag
-from luthier.evaluate.report_plots import Figure
+from luthier.evaluate.report.html import Cell, Column, Html, count, interval, number, table, tag
+from luthier.evaluate.report.plots import Figure
 from luthier.evaluate.robust.named import what
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from luthier.evaluate import report_plots
-from luthier.evaluate.advice import measured_on_test, weakest_label
 from luthier.evaluate.metrics import split_name
-from luthier.evaluate.report_html import (
+from luthier.evaluate.report import plots as report_plots
+from luthier.evaluate.report.advice import measured_on_test, weakest_label
+from luthier.evaluate.report.html import (
     Cell,
     Column,
     Html,
@@ -22,8 +22,8 @@ from luthier.evaluate.report_html import (
     table,
     tag,
 )
-from luthier.evaluate.report_owner import in_words, spoken
-from luthier.evaluate.report_plots import Figure
+from luthier.evaluate.report.owner import in_words, spoken
+from luthier.evaluate.report.plots import Figure
 
 Plots = dict[str, Figure]
 MAX_CONFUSIONS = 10

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from luthier.evaluate import diagnose_words as words
-from luthier.evaluate.curve_signs import Estimate, Signs, read
+from luthier.evaluate.diagnosis import words
+from luthier.evaluate.diagnosis.curve_signs import Estimate, Signs, read
 
 Verdict = Literal["fits", "overfits", "underfits", "data-limited", "noisy", "cannot tell"]
 

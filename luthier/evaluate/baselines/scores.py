@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from luthier.base.records import Example, Prediction
-from luthier.evaluate.tfidf import features_of, text_of
+from luthier.evaluate.baselines.tfidf import features_of, text_of
 
 # Of unit TF-IDF rows; 0.3 to 3 give nearly the same on most essays.
 _PENALTY = 1.0

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from luthier.evaluate import forgetting
-from luthier.evaluate.advice import main_metric, measured_on_test, next_steps
 from luthier.evaluate.cases import WORDS as CASE_WORDS
 from luthier.evaluate.metrics import LOWER_IS_BETTER, UNBOUNDED, WORDS, split_name
-from luthier.evaluate.report_html import Cell, Column, Html, interval, number, plain_number, plot, table, tag
-from luthier.evaluate.report_plots import Figure, dots
+from luthier.evaluate.report.advice import main_metric, measured_on_test, next_steps
+from luthier.evaluate.report.html import Cell, Column, Html, interval, number, plain_number, plot, table, tag
+from luthier.evaluate.report.plots import Figure, dots
 from luthier.evaluate.robust.named import in_words as robust_words
 from luthier.evaluate.verdict import figure
 from luthier.spec.bars import split_slice

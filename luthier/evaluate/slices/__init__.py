@@ -20,7 +20,7 @@ from luthier.base.records import Example, Prediction
 from luthier.evaluate.answered import Answered
 from luthier.evaluate.intervals import interval_of
 from luthier.evaluate.rowwise import rowwise
-from luthier.evaluate.slice_columns import FEWEST, Column
+from luthier.evaluate.slices.columns import FEWEST, Column
 
 _RESAMPLES, _WORK = 300, 1_000_000
 _WORST = 8

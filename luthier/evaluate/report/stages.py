@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from luthier.evaluate.report_html import Cell, Column, Html, count, definitions, number, plain_number, plot, table, tag
-from luthier.evaluate.report_plots import Figure, axis, layout, literal
-from luthier.evaluate.report_training import duration
+from luthier.evaluate.report.html import Cell, Column, Html, count, definitions, number, plain_number, plot, table, tag
+from luthier.evaluate.report.plots import Figure, axis, layout, literal
+from luthier.evaluate.report.training import duration
 
 Plots = dict[str, Figure]
 _COLORS = ("@accent", "@series1", "@muted", "@mark")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from luthier.evaluate.report_html import plain_number
-from luthier.evaluate.report_plots import Figure, axis, layout, literal
+from luthier.evaluate.report.html import plain_number
+from luthier.evaluate.report.plots import Figure, axis, layout, literal
 
 _MANY = 30
 

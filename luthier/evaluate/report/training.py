@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from luthier.evaluate import report_plots_training as plots_
-from luthier.evaluate.report_html import (
+from luthier.evaluate.report import plots_training as plots_
+from luthier.evaluate.report.html import (
     Cell,
     Column,
     Html,
@@ -20,7 +20,7 @@ from luthier.evaluate.report_html import (
     table,
     tag,
 )
-from luthier.evaluate.report_plots import Figure
+from luthier.evaluate.report.plots import Figure
 
 Plots = dict[str, Figure]
 

@@ -12,7 +12,7 @@ import numpy as np
 from luthier.base.errors import DataError
 from luthier.base.inputs import is_labelled
 from luthier.base.records import Example
-from luthier.evaluate.tfidf import text_of
+from luthier.evaluate.baselines.tfidf import text_of
 
 # A value of fewer rows says nothing by itself, and a column of more values is no way to tell rows apart.
 FEWEST = 10

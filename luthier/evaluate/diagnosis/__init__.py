@@ -1,0 +1,1 @@
+"""Whether training fits, and what more data would bring."""
