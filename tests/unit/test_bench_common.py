@@ -165,67 +165,22 @@ def test_a_quick_run_leaves_the_kept_result_alone(
     assert "met: speed: 3" in capsys.readouterr().out
 
 
-MACHINE = {"cpu": "one", "cores": 2, "threads": 2}
-
-
-def measured(*seconds: float, reached: bool = True, machine: dict[str, object] = MACHINE) -> dict[str, object]:
-    return {"machine": machine, "runs": [{"reached": reached, "seconds": s} for s in seconds]}
+def measured(*seconds: float, reached: bool = True) -> list[dict[str, object]]:
+    return [{"reached": reached, "seconds": s} for s in seconds]
 
 
 @pytest.mark.parametrize("reached", [True, False])
-def test_a_trainer_that_never_gets_there_gives_a_lower_bound(reached: bool) -> None:
-    trainer = {"machine": MACHINE, "run": {"reached": reached, "seconds": 900.0}}
-    record = {"reach": measured(40.0, 30.0, 50.0), "trainer": trainer}
-    assert banking77.time_ratio(record) == (22.5, not reached)
+def test_a_peer_that_never_gets_there_gives_a_lower_bound(reached: bool) -> None:
+    record = {"reach": {"runs": measured(40.0, 30.0, 50.0)}, "setfit": measured(900.0, reached=reached)}
+    assert banking77.time_ratio(record, "setfit") == (22.5, not reached)
 
 
-def test_there_is_no_ratio_where_luthier_never_gets_there_or_machines_differ() -> None:
-    trainer = {"machine": MACHINE, "run": {"reached": True, "seconds": 900.0}}
-    assert banking77.time_ratio({"reach": measured(40.0)}) is None
-    assert banking77.time_ratio({"reach": measured(40.0, reached=False), "trainer": trainer}) is None
-    assert (
-        banking77.time_ratio({"reach": measured(40.0, machine={**MACHINE, "threads": 1}), "trainer": trainer}) is None
-    )
+def test_a_peer_is_taken_at_its_best_run_that_got_there() -> None:
+    runs = [*measured(500.0, reached=False), *measured(900.0, 600.0)]
+    assert banking77.time_ratio({"reach": {"runs": measured(40.0)}, "trainer": runs}, "trainer") == (15.0, False)
 
 
-@pytest.mark.parametrize(
-    ("change", "same"),
-    [
-        ({}, True),
-        ({"loss": 10.8251}, True),
-        ({"loss": 10.83}, False),
-        ({"learnt": 99}, False),
-        ({"learning": 1}, False),
-    ],
-)
-def test_speeds_are_compared_only_where_both_learn_the_same(change: dict[str, float], same: bool) -> None:
-    side = {"loss": 10.825, "learnt": 98, "learning": 34816, "precision": "float32"}
-    check = {"rows": 8, "trl": side, "luthier": {**side, **change}}
-    if same:
-        assert "98 learnt tokens" in lora.same_losses(check, rows="rows", tokens="learnt tokens")
-    else:
-        with pytest.raises(SystemExit, match="do not learn the same"):
-            lora.same_losses(check, rows="rows", tokens="learnt tokens")
-
-
-def test_each_sampler_is_timed_on_its_own_epoch_and_the_loop_cuts_the_picked_steps_again() -> None:
-    pytest.importorskip("datasets", reason="the peers of the benches are not installed")
-    import numpy as np
-
-    from bench.peers import epochs, sample
-    from luthier.train.batches import epoch_batches
-
-    lengths = np.random.default_rng(0).lognormal(2.7, 0.5, 3000).astype(int).clip(4, 200).tolist()
-    shares = {}
-    for name, batches in epochs(lengths, batch=16, seed=0).items():
-        assert Counter(row for rows in batches for row in rows) == Counter(range(3000)), name
-        found = sample(batches, lengths, warm=3, timed=20)
-        assert found.cost_ratio == pytest.approx(1, abs=0.03), name
-        assert len({row for rows in found.timed for row in rows}) == 20 * 16
-        shares[name] = found.real_share
-        if name == "cut":
-            picked = [lengths[row] for rows in found.timed for row in rows]
-            again = epoch_batches(picked, batch=16, seed=5, epoch=0)
-            widths = Counter(max(picked[i] for i in rows) for rows in again)
-            assert widths == Counter(max(lengths[row] for row in rows) for rows in found.timed)
-    assert shares["random"] < shares["grouped"] < shares["cut"]
+def test_there_is_no_ratio_where_a_side_is_missing_or_luthier_never_gets_there() -> None:
+    assert banking77.time_ratio({"reach": {"runs": measured(40.0)}}, "trainer") is None
+    record = {"reach": {"runs": measured(40.0, reached=False)}, "trainer": measured(900.0)}
+    assert banking77.time_ratio(record, "trainer") is None
