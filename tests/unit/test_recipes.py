@@ -1,0 +1,57 @@
+"""The generator's recipe: text is cut without loss, items keep to one side, the tokenizer gives back what it was given."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from recipes.luthier_base import corpus, start
+
+
+def test_pieces_are_short_and_lose_nothing() -> None:
+    paragraphs = ["One two three. " * 40, "short", "no-mark" * 200, "Is it? Yes! It is; so it is. " * 20]
+    found = list(corpus.pieces(paragraphs, 300))
+    assert all(len(piece) <= 300 + len(found) for piece in found)
+    plain = "".join("".join(paragraphs).split())
+    assert "".join("".join(found).split()) == plain
+
+
+def test_templates_of_one_item_have_one_number() -> None:
+    article = "The council said on Monday that the bridge will be closed for repairs until the end of March."
+    asked = [f"Summarise:\n{article}\nTL;DR", f"{article}\n\nWrite a headline.", f"What is this about?\n  {article}  "]
+    assert len({corpus.item_of(text) for text in asked}) == 1
+    assert corpus.item_of(asked[0]) != corpus.item_of("Summarise:\n" + article.replace("bridge", "tunnel"))
+
+
+def test_the_tokenizer_gives_back_what_it_was_given(tmp_path: Path) -> None:
+    for name, row in (("text", {"text": "Café 12, “said” the naïve clerk. " * 30}), ("chat", {"answer": "Yes, of course."})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    tokenizer = start.tokenizer_of(tmp_path)
+    for text in ("Café 2026: 日本 said “no”.\n\tEnd", "  two  spaces "):
+        assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+    said = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes"}], tokenize=False
+    )
+    assert said == "<|user|>Hi<|end|><|assistant|>Yes<|end|>"
+    assert tokenizer("<|user|>Hi<|end|>")["input_ids"][-1] == tokenizer.eos_token_id
+
+
+@pytest.mark.slow
+def test_minilm_as_a_decoder_sees_nothing_to_come(tmp_path: Path) -> None:
+    import torch
+
+    for name, row in (("text", {"text": "the parcel is late again " * 30}), ("chat", {"answer": "Yes."})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "train.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    tokenizer = start.tokenizer_of(tmp_path)
+    network = start.from_minilm(tokenizer).eval()
+    one, other = (torch.tensor([tokenizer(text)["input_ids"][:4]]) for text in ("the parcel is late", "the parcel was lost"))
+    with torch.inference_mode():
+        first, second = network(input_ids=one).logits, network(input_ids=other).logits
+    same = int((one == other).long().cumprod(1).sum())
+    assert 0 < same < one.shape[1]
+    assert torch.allclose(first[:, :same], second[:, :same], atol=1e-5)
+    assert not torch.allclose(first[:, same], second[:, same], atol=1e-3)
