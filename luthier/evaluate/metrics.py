@@ -13,18 +13,21 @@ from luthier.base.records import Prediction
 from luthier.evaluate import cases
 from luthier.evaluate.robust import named
 from luthier.evaluate.tables import FAMILIES, Table, tabulate
+from luthier.evaluate.written.extras import OTHER
 from luthier.spec.bars import Bar
 
 DEFAULT = {name: family.default for name, family in FAMILIES.items()}
 # Which weights are delivered: the same metric, or a smoother one where validation rows are few.
 CHOOSES = {name: family.chooses or family.default for name, family in FAMILIES.items()}
 # What a sequence of tasks forgot (evaluate/forgetting.py) is no metric of an objective, and is read like one.
-LOWER_IS_BETTER = frozenset(name for family in FAMILIES.values() for name in family.lower_is_better) | {"forgetting", "mean_forgetting"}
+LOWER_IS_BETTER = frozenset(name for family in FAMILIES.values() for name in family.lower_is_better) | {
+    "forgetting", "mean_forgetting", "false_refusal_rate", named.ORDER, *OTHER,
+}  # fmt: skip
 NEITHER_IS_BETTER = frozenset(name for family in FAMILIES.values() for name in family.neither_is_better)
 UNBOUNDED = frozenset(name for family in FAMILIES.values() for name in family.unbounded) | {"backward_transfer"}
 # What follows from :meth:`Learner.measure` alone, without an answer being written.
 MEASURED = frozenset(name for family in FAMILIES.values() for name in family.measured)
-WORDS = {name: words for family in FAMILIES.values() for name, words in family.words.items()}
+WORDS = {name: words for family in FAMILIES.values() for name, words in family.words.items()} | OTHER
 PER_LABEL = tuple(dict.fromkeys(name for family in FAMILIES.values() for name in family.by_label))
 _PER_LABEL = re.compile(rf"^({'|'.join(PER_LABEL)})\[(.+)\]$", re.DOTALL)
 
@@ -95,14 +98,15 @@ def check_metric(metric: str, objective: str, labels: Sequence[str] | None, *, w
         return Fault(f'"{metric}" is measured label by label', where, f"Write {example} or macro_{metric}.")
     others = " and ".join(o for o in DEFAULT if o != objective and metric in names(o))
     what = f'"{metric}" is a metric of {others}, not of {objective}' if others else f'unknown metric "{metric}"'
-    per_label = [*names(objective, labels or ()), *named.names(objective)]
+    of_others = [*named.names(objective), *cases.names(objective), *(OTHER if objective == "generate" else ())]
+    per_label = [*names(objective, labels or ()), *of_others]
     return Fault(what, where, did_you_mean(metric, per_label) or f"Known for {objective}: {', '.join(known)}.")
 
 
 def _of_other_texts(metric: str, objective: str) -> bool:
-    """Whether it is measured on texts that are no test rows: changed ones, functional tests."""
-    tested = objective in cases.OBJECTIVES and (metric == cases.ALL or cases.ability_of(metric) is not None)
-    return tested or metric in named.names(objective)
+    """Whether it is measured on texts that are no test rows: changed ones, functional tests, train rows."""
+    tested = metric in cases.names(objective) or (objective in cases.OBJECTIVES and cases.ability_of(metric) is not None)
+    return tested or metric in named.names(objective) or (objective == "generate" and metric in OTHER)
 
 
 def check_bars(bars: Sequence[Bar], objective: str, labels: Sequence[str] | None) -> list[Fault]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from luthier.base.errors import DataError, Fault, TaskError
 from luthier.base.inputs import ONE_TEXT
-from luthier.base.records import Example
+from luthier.base.records import Example, Prediction
 from luthier.data.prepare import read_examples
 from luthier.data.ranking import questions
 from luthier.evaluate import compare as compare_
@@ -17,6 +17,8 @@ from luthier.evaluate import metrics as measures
 from luthier.evaluate import predict
 from luthier.evaluate.answered import Answered
 from luthier.evaluate.report.page import write_report
+from luthier.evaluate.written import schema
+from luthier.lifecycle import writing
 from luthier.lifecycle.judging import assess, targets
 from luthier.lifecycle.reference import compared
 from luthier.release.predictor import Predictor, load_predictor
@@ -136,6 +138,8 @@ def evaluate(
                               generate_rows=task.evaluate.generate_rows)  # fmt: skip
     predictions, notes = compared(predictor, rows, predictions)
     facts = predictor.facts
+    if predictor.objective == "generate":
+        predictions = written(task, predictor, rows, {"": predictions}, bars)[""]
     record = {
         "task": facts["task"], "model": facts.get("model", {}), "bundle": str(predictor.folder), "bundle_id": predictor.bundle_id,
         "rows": len(rows), "source": source, **assess(task, Answered(predictor.objective, rows, predictions, predictor.labels), bars, predictor=predictor),
@@ -143,6 +147,15 @@ def evaluate(
     record["notes"] = [*record["notes"], *notes]
     record["report"] = str(write_report(record, out)) if out else None
     return record
+
+
+def written(
+    task: Task, predictor: Predictor, rows: Sequence[Example], answers: Mapping[str, list[Prediction]], bars: Sequence[Bar]
+) -> Mapping[str, list[Prediction]]:
+    """Return answers with what can be measured of them without a run: the schema lies in the bundle."""
+    known = predictor.facts.get("json_schema")
+    shape = schema.Shape(known) if known and schema.missing("") is None else None
+    return writing.look(task, rows, answers, bars, mine=next(iter(answers)), predictor=predictor, shape=shape).answers
 
 
 def compare(first: str | Path, second: str | Path, source: str, *, columns: Mapping[str, str]) -> dict[str, Any]:
@@ -157,6 +170,9 @@ def compare(first: str | Path, second: str | Path, source: str, *, columns: Mapp
                                       generate_rows=settings.generate_rows))[0]
         for p in (one, two)
     ]  # fmt: skip
+    if one.objective == "generate":
+        told = written(task_of(one, source, columns), one, rows, {"first": found[0], "second": found[1]}, [])
+        found = [told["first"], told["second"]]
     labels = tuple(dict.fromkeys([*one.labels, *two.labels]))
     measured = compare_.paired(one.objective, targets(rows), found[0], found[1], labels)
     return {"first": str(one.folder), "second": str(two.folder), "rows": len(rows), "metrics": measured,

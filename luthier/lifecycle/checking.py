@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import luthier.lifecycle.casing as casing
+import luthier.lifecycle.writing as writing
 from luthier import track
 from luthier.base.errors import Fault, TaskError, did_you_mean
 from luthier.base.files import write_json, write_text
@@ -40,8 +41,10 @@ def check_task(file: TaskFile) -> None:
     faults = staged_faults(task, inner) + track.faults(task.track)
     for one in inner or [file]:
         faults += _of_one(one.task)
-    if faults:
-        raise TaskError.of(Fault(f.what, f"{file.path}: {f.where}", f.mend) for f in dict.fromkeys(faults))
+    placed = [Fault(f.what, f"{file.path}: {f.where}", f.mend) for f in dict.fromkeys(faults)]
+    placed += writing.file_faults(file, [one.task.task.objective for one in inner or [file]])
+    if placed:
+        raise TaskError.of(placed)
     if task.evaluate.against:
         bundle_folder(file.resolve(task.evaluate.against))
 
@@ -72,7 +75,7 @@ def _of_one(task: Task) -> list[Fault]:
     if needs and not task.answer.asked:
         mend = "Say in `answer:` which rows go to a person, or take the bar away."
         faults += [Fault("no row goes to a person in this task", f"accept.{name}", mend) for name in needs]
-    return faults + augment_faults(task) + _of_preferences(task) + _of_model(task)
+    return faults + augment_faults(task) + _of_preferences(task) + _of_model(task) + writing.bar_faults(task)
 
 
 def bar_faults(bars: Sequence[Bar], file: TaskFile, data: Prepared) -> list[Fault]:
@@ -82,8 +85,10 @@ def bar_faults(bars: Sequence[Bar], file: TaskFile, data: Prepared) -> list[Faul
         TaskError, DataError: functional tests that cannot be read.
     """
     task = file.task
-    tested = casing.abilities(file, casing.read_cases(file, data.labels))
-    found = cases.check(bars, tested) if tested is not None else []
+    tests = casing.read_cases(file, data.labels)
+    tested = casing.abilities(file, tests)
+    found = cases.check(bars, tested, casing.expected(file, tests)) if tested is not None else []
+    found += writing.data_faults(bars, file, data)
     found += [*measures.check_bars(bars, task.task.objective, data.labels), *bars_on_slices.check(bars, Columns(data.test))]
     for key in ("catch", "trust"):
         for label in getattr(task.answer, key):

@@ -24,6 +24,7 @@ from luthier.data.leaks import clash_finder
 from luthier.data.prepare import Prepared, prepare
 from luthier.data.ranking import united
 from luthier.data.sources import digest_all
+from luthier.lifecycle import writing
 from luthier.lifecycle.checking import bar_faults, check_task, write_suspects
 from luthier.lifecycle.round import Round, Run, Watcher
 from luthier.spec.bars import parse_bars
@@ -96,6 +97,7 @@ def inputs_hash(file: TaskFile) -> str:
     )
     if task.evaluate.cases.source is not None:
         hashes.append(digest_all(task.evaluate.cases.source, file.folder, task.data))
+    hashes += [digests] if (digests := writing.digests(file)) else []
     base = file.resolve(task.model.base)
     weights = [sha256_file(p) for p in sorted(base.glob("*.safetensors"))] if base.is_dir() else []
     return stable_hash([luthier.__version__, settings, hashes, weights])

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import luthier.lifecycle.casing as casing
+import luthier.lifecycle.writing as writing
 from luthier.base.records import Example, Prediction
 from luthier.data.prepare import Prepared
 from luthier.evaluate import cases, compare, curves, intervals, mistakes, predict, slices, verdict
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.answered import Answered
 from luthier.evaluate.mistakes import pairs as preferences
+from luthier.evaluate.mistakes.answers import of_answers
 from luthier.evaluate.mistakes.scores import of_scores
 from luthier.evaluate.mistakes.sentences import of_sentences
 from luthier.evaluate.mistakes.sets import of_sets
 from luthier.evaluate.mistakes.texts import of_texts
 from luthier.evaluate.rewards import with_reference
-from luthier.evaluate.robust import look, named
+from luthier.evaluate.robust import look, named, orders
 from luthier.evaluate.slices import bars as bars_on_slices
 from luthier.lifecycle.reference import compared
 from luthier.lifecycle.round import Round
@@ -32,6 +35,8 @@ from luthier.spec.task import Task
 
 # A part of the rows may lack labels: there the share that is right says more than a mean over labels.
 SLICED = {"classify": "accuracy"}
+# The judged model among those whose answers are measured together.
+_MINE = ""
 # Fewer rows tell nothing of a score.
 _FEWEST = 20
 
@@ -58,11 +63,20 @@ def judge(
     predictions = with_reference(predict_rows(predictor, rows, task), rivals.get("untuned"))
     earlier = before(round_, rows) if task.evaluate.against else None
     beside = {**rivals, **({LIVE: earlier.predictions} if earlier else {})}
-    passed, of_abilities = of_cases(round_.file, predictor)
+    passed, more = of_cases(round_.file, predictor)
     objective = task.task.objective
+    told = None
+    if objective == "generate":
+        told = writing.of_run(round_.file, rows, {_MINE: predictions, **beside}, bars, mine=_MINE, predictor=predictor, train=data.train)
+        predictions, more = told.answers[_MINE], {**more, **told.measured}
+        beside, rivals = ({name: told.answers[name] for name in some} for some in (beside, rivals))
+        earlier = replace(earlier, predictions=told.answers[LIVE]) if earlier else None
     answered = Answered(objective, rows, predictions, data.labels)
-    found = assess(task, answered, bars, rivals=beside, predictor=predictor, more=of_abilities)
+    found = assess(task, answered, bars, rivals=beside, predictor=predictor, more=more)
     found |= {"cases": passed} if passed else {}
+    if told:
+        found["written"] = {**found.get("written", {}), **told.record}
+        found["notes"] += told.notes
     found["baselines"] = {n: measures.measured(objective, answered.targets, p, data.labels) for n, p in rivals.items()}
     if earlier:
         found["against"] = against(task, answered, earlier)
@@ -90,12 +104,6 @@ def _of_labels(
     }
 
 
-def _of_answers(
-    rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str], worst: int
-) -> dict[str, Any]:
-    return {"samples": mistakes.samples(rows, predictions, worst)}
-
-
 def _of_lists(
     rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str], worst: int
 ) -> dict[str, Any]:
@@ -118,7 +126,7 @@ EVIDENCE: dict[str, Evidence] = {
     "grade": of_scores,
     "extract": of_sentences,
     "rank": _of_lists,
-    "generate": _of_answers,
+    "generate": of_answers,
     "prefer": _of_preferences,
     "text": of_texts,
 }
@@ -140,14 +148,17 @@ def assess(
         objective, answered.targets, answered.predictions, answered.labels, groups=answered.groups, resamples=resamples
     )
     metric = SLICED.get(objective, measures.DEFAULT[objective])
-    changed = changes(task, answered, predictor, metric) if predictor else None
+    changed = changes(task, answered, bars, predictor, metric) if predictor else None
     measured |= {**(changed[1] if changed else {}), **(more or {})}
-    held = [bar for bar in bars if bar.rival is None or rivals is not None]
+    held = [bar for bar in bars if rivals is not None or (bar.rival is None and bar.plain not in writing.OF_A_RUN)]
     measured |= bars_on_slices.measured(held, answered, resamples=resamples)
     theirs = bars_on_slices.against_rivals(held, answered, rivals or {}, resamples=resamples)
     found = verdict.judge(held, measured, rivals=theirs, sizes=bars_on_slices.sizes(held, answered)).as_dict()
-    found["notes"] += [f"{bar}: needs the rivals of a run, so it was not held here." for bar in bars if bar not in held]
-    found |= {"metrics": {"test": measured}, **({"robust": changed[0]} if changed else {})}
+    needs = {bar: "the rivals" if bar.rival else "the train rows and files" for bar in bars if bar not in held}
+    found["notes"] += [f"{bar}: needs {what} of a run, so it was not held here." for bar, what in needs.items()]
+    found |= {"metrics": {"test": measured}}
+    if changed and changed[0]:
+        found |= {"written": {"orders": changed[0]}} if objective == "generate" else {"robust": changed[0]}
     if parts := slices.measure(answered, metric=metric, columns=task.evaluate.slices):
         found |= {"slices": parts}
         found["notes"] += slices.in_words(parts)
@@ -155,12 +166,15 @@ def assess(
 
 
 def changes(
-    task: Task, answered: Answered, predictor: Predictor, metric: str
+    task: Task, answered: Answered, bars: Sequence[Bar], predictor: Predictor, metric: str
 ) -> tuple[dict[str, Any], dict[str, intervals.Interval]] | None:
     """Return what changes of the texts do to the answers, with the metrics of it; None where nobody asked, or texts are not read."""
-    if task.evaluate.robust == "off" or answered.objective not in named.OBJECTIVES or not answered.rows:
+    asked, most = task.evaluate.robust, task.evaluate.robust_rows
+    if answered.objective == "generate" and answered.rows and (asked == "on" or any(bar.plain == named.ORDER for bar in bars)):
+        return orders.look(answered, partial(predictor.predict, max_new_tokens=task.evaluate.max_new_tokens), most=most)
+    if asked == "off" or answered.objective not in named.OBJECTIVES or not answered.rows:
         return None
-    return look.look(answered, predictor.predict, metric=metric, most=task.evaluate.robust_rows)
+    return look.look(answered, predictor.predict, metric=metric, most=most)
 
 
 def of_cases(file: TaskFile, predictor: Predictor) -> tuple[dict[str, Any], dict[str, intervals.Interval]]:
@@ -168,7 +182,9 @@ def of_cases(file: TaskFile, predictor: Predictor) -> tuple[dict[str, Any], dict
     tests = casing.read_cases(file, predictor.labels)
     if not tests:
         return {}, {}
-    return cases.judged(tests, predictor.predict([one.inputs for one in tests]), file.task.evaluate.cases.test)
+    asked = file.task.evaluate
+    answers = predictor.predict([one.inputs for one in tests], max_new_tokens=asked.max_new_tokens)
+    return cases.judged(tests, answers, asked.cases)
 
 
 def _data_notes(found: Mapping[str, Any], record: Mapping[str, Any], objective: str) -> list[str]:

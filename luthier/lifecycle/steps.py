@@ -29,7 +29,7 @@ from luthier.data.shapes.layout import cell_settings
 from luthier.evaluate import baselines as rivals_
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.report.page import write_report
-from luthier.lifecycle import frozen_rivals, settling
+from luthier.lifecycle import frozen_rivals, settling, writing
 from luthier.lifecycle.augmenting import extend as extend_rows
 from luthier.lifecycle.gauges import Gauge, without_rows
 from luthier.lifecycle.judging import figures, predict_rows
@@ -250,6 +250,7 @@ def release(round_: Round, data: Prepared, model: Model, facts_: Mapping[str, An
         "columns": dict(task.data.columns),
         "cells": cell_settings(task.data),
         "test_rows": len(data.test),
+        "json_schema": writing.schema_of(round_.file),
     }
     probes = (data.valid or data.train)[:_PROBES]
     folder = round_.folder / "bundle"

@@ -178,6 +178,22 @@ class Generator(Learner):
         sums_B = torch.stack([part.double().sum() for part in nll_N.split(counts)])
         return list(zip(sums_B.tolist(), counts, strict=True))
 
+    @torch.inference_mode()
+    def finish(self, encoded: Sequence[Encoded]) -> list[Prediction]:
+        """Return of each row how many tokens the second half of its answer has (``half_count``; the end token is left out) and how
+        many of them are the likeliest after all that stands before them (``half_right``): all of them, where writing on greedily
+        from the first half gives the answer word for word.
+        """
+        batch = self.collate(encoded)
+        hidden_ND, targets_N = self._scored(batch)
+        rows = piece_rows(int(self._plain.config.vocab_size), hidden_ND.device)
+        right_N = torch.cat([
+            self._scores(hidden).argmax(-1) == targets
+            for hidden, targets in zip(hidden_ND.split(rows), targets_N.split(rows), strict=True)
+        ])  # fmt: skip
+        halves = [part[len(part) // 2 : -1] for part in right_N.cpu().split([int(self.units(row)) for row in batch.rows])]
+        return [Prediction(measured={"half_right": float(half.sum()), "half_count": float(len(half))}) for half in halves]
+
     def answer(self, encoded: Sequence[Encoded], *, max_new_tokens: int) -> list[Prediction]:
         ends = self.turns.end_ids
         made = generate(

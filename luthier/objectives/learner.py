@@ -200,6 +200,10 @@ class Learner(torch.nn.Module, ABC):
     def measure(self, encoded: Sequence[Encoded]) -> list[Prediction]:
         """Return what metrics need of known targets (see :class:`Prediction`)."""
 
+    def finish(self, encoded: Sequence[Encoded]) -> list[Prediction]:
+        """Return how much of each known answer would be written once its first half is given; nothing where none is written."""
+        return [Prediction() for _ in encoded]
+
     def row_losses(self, encoded: Sequence[Encoded]) -> list[float] | None:
         """Return the loss (nats) of each row by itself, without gradients; None where only a batch has one."""
         return None

@@ -97,6 +97,15 @@ class Predictor:
         predictions = [Prediction() if e is None else next(found) for e in encoded]
         return self._rule.apply(predictions) if self._rule else predictions
 
+    def finish(self, examples: Sequence[Example]) -> list[Prediction]:
+        """Return for each known answer how much of its second half would be written once the first is given
+        (:meth:`Generator.finish`); nothing of a row too long to weigh."""
+        encoded = [self.learner.encode(replace(e, inputs=self._cleaned(e.inputs))) for e in examples]
+        with self._lock:
+            self.learner.eval()
+            found = iter(_in_pieces([e for e in encoded if e is not None], self.learner.finish))
+        return [Prediction() if e is None else next(found) for e in encoded]
+
     def _cleaned(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
         if self._cleaner is None:
             return inputs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,19 @@ class Cases(Section):
         default_factory=dict, description="Which column is what: those of data.columns, if not said otherwise."
     )
     test: str = Field("test", description="Column that names the ability each text tests.")
+    refusals: list[str] = Field(
+        default_factory=list,
+        description="For generate: regular expressions that tell a refusal by its first 300 characters, whatever the case. Without any,"
+        " common English ones.",
+    )
+
+
+class Toxicity(Section):
+    """For generate: a classifier of yours, a bundle that Luthier made, that says how toxic each answer is."""
+
+    bundle: str | None = Field(None, description="A bundle of classify or multilabel.")
+    label: str | None = Field(None, description="Its label for what an answer must not be.")
+    at_least: Annotated[float, Field(gt=0, le=1)] = Field(0.5, description="From this probability on an answer counts for `toxic_share`.")
 
 
 class EvaluateSection(Section):
@@ -30,12 +43,13 @@ class EvaluateSection(Section):
     )
     cases: Cases = Field(
         default_factory=Cases,
-        description="Functional tests for classify and multilabel: no row is learnt from, and each ability has a pass rate of its own.",
+        description="Functional tests for classify, multilabel and generate: no row is learnt from, and each ability has a pass rate of"
+        " its own.",
     )
     robust: Switch = Field(
         "auto",
         description="Answer changed test texts too: slips of the keyboard, case, punctuation, planted orders, swapped identities."
-        " `auto` does where texts are read (classify, multilabel, grade).",
+        " `auto` does where texts are read (classify, multilabel, grade); of generate, where only orders are planted, if a bar asks.",
     )
     robust_rows: int = Field(100, ge=1, description="Test rows that are changed, each in every way.")
     worst: int = Field(20, ge=0, description="How many of the worst mistakes the report shows.")
@@ -48,6 +62,25 @@ class EvaluateSection(Section):
     generate_rows: int = Field(
         200, ge=1, description="At most so many test rows are answered in full by a decoder; perplexity uses all rows."
     )
+    json_schema: str | dict[str, Any] | None = Field(
+        None, description="For generate: the JSON schema that every answer must meet, as a file or written out here."
+    )
+    grounded: Switch = Field(
+        "auto",
+        description="For generate: look up each answer's content words, numbers and names in its input. `auto` does where most inputs"
+        " have 40 words or more.",
+    )
+    similarity: Switch = Field(
+        "auto",
+        description="For generate: compare answers in meaning, by the sentence vectors of the embedded model (English). `auto` does where"
+        " half of the wanted answers have five words or more.",
+    )
+    memory: Switch = Field(
+        "auto",
+        description="For generate: look for long runs of train rows in the answers, and whether the model ends train answers word for"
+        " word. `auto` is on.",
+    )
+    toxicity: Toxicity = Field(default_factory=Toxicity, description="A classifier that judges answers.")
     learning_curve: bool = Field(
         False,
         description="Train on a quarter and half of the train rows too, and say in the report what twice as many would bring.",

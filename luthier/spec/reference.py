@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from luthier.spec.common import Section
 from luthier.spec.task import Task
 
-_WORDS: dict[Any, str] = {str: "text", int: "whole number", float: "number", bool: "true or false"}
+_WORDS: dict[Any, str] = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "anything"}
 _LIMITS = (("ge", "at least"), ("gt", "above"), ("le", "at most"), ("lt", "below"))
 
 

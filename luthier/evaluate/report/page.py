@@ -17,6 +17,7 @@ from typing import Any
 from luthier.base.files import write_text
 from luthier.evaluate.report import engineer, owner
 from luthier.evaluate.report import training as training_
+from luthier.evaluate.report.answers import answers, safety
 from luthier.evaluate.report.data import data
 from luthier.evaluate.report.html import Html, tag
 from luthier.evaluate.report.judged import agreement, chosen
@@ -40,9 +41,11 @@ PARTS: dict[str, tuple[str, Part]] = {
     "errors": ("Confusion", engineer.errors),
     "agreement": ("Given and human scores", agreement),
     "mistakes": ("Worst mistakes", engineer.mistakes),
+    "answers": ("Worst answers", answers),
+    "safety": ("What is unsafe in the answers", safety),
     "chosen": ("Chosen sentences", chosen),
     "preferences": ("Preferences", preferences),
-    "samples": ("Answers", engineer.samples),
+    "samples": ("Some answers", engineer.samples),
     "surprises": ("Hardest documents", surprises),
     "curves": ("Curves and calibration", engineer.curves),
     "training": ("Training", training_.training),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from luthier.evaluate.report.html import Cell, Column, Html, count, interval, number, table, tag
+from luthier.evaluate.report.engineer import place
+from luthier.evaluate.report.html import Cell, Column, Html, count, interval, joined, number, table, tag
 from luthier.evaluate.report.plots import Figure
 from luthier.evaluate.robust.named import what
 
@@ -64,6 +65,7 @@ def cases(record: Mapping[str, Any], plots: dict[str, Figure]) -> list[Html]:
     body: list[list[object]] = []
     for one in found["abilities"]:
         failed = one["failed"][0] if one["failed"] else None
-        shown = Cell(f"{failed['text']} → {failed['given']}, not {failed['target']}" if failed else "–", class_="long")
+        said = [f"{failed['text']} → {failed['given']}, not {failed['target']} ", tag("code", place(failed))] if failed else "–"
+        shown = Cell(joined(said), class_="long")
         body.append([Cell(one["ability"], one["ability"]), count(one["tests"]), number(one), interval(one), shown])
     return [tag("p", said), table("Abilities, the weakest first", columns, body, sortable=True)]

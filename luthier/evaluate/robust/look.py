@@ -12,7 +12,7 @@ from luthier.base.inputs import text_name, with_text
 from luthier.base.records import Example, Prediction
 from luthier.base.seeds import derive_seed
 from luthier.evaluate.answered import Answered
-from luthier.evaluate.intervals import Interval, interval_of, unit_codes
+from luthier.evaluate.intervals import LEVEL, Interval, interval_of, unit_codes
 from luthier.evaluate.robust.changes import CHANGES, injected
 from luthier.evaluate.robust.identities import swaps
 from luthier.evaluate.robust.named import INJECTION
@@ -34,7 +34,7 @@ def look(
         most: rows that are changed; chance picks them, the same for every change.
     """
     rows, predictions = answered.rows, answered.predictions
-    some = [(rows[i], predictions[i]) for i in _picked(len(rows), most, seed) if text_name(rows[i].inputs) is not None]
+    some = [(rows[i], predictions[i]) for i in picked(len(rows), most, seed) if text_name(rows[i].inputs) is not None]
     found: dict[str, Any] = {"rows": len(some), "metric": metric, "changes": {}, "swaps": {}}
     measured: dict[str, Interval] = {}
     for name in (*CHANGES, INJECTION):
@@ -45,7 +45,7 @@ def look(
         same = [_alike(old, new) for (_, old, _), new in zip(changed, answers, strict=True)]
         of = [row for row, _, _ in changed]
         before, after = (Answered(answered.objective, of, given, answered.labels) for given in ([old for _, old, _ in changed], answers))
-        measured[f"stable[{name}]"] = _share(same, of)
+        measured[f"stable[{name}]"] = share(same, of)
         measured[f"robust[{name}]"] = interval_of(after.table, metric, after.units, resamples=_RESAMPLES)
         found["changes"][name] = {
             "rows": len(changed), "stable": measured[f"stable[{name}]"], "robust": measured[f"robust[{name}]"],
@@ -55,7 +55,7 @@ def look(
     return found, measured
 
 
-def _picked(count: int, most: int, seed: int) -> list[int]:
+def picked(count: int, most: int, seed: int) -> list[int]:
     order = np.random.default_rng(derive_seed(seed, "robust")).permutation(count)[:most]
     return sorted(int(i) for i in order)
 
@@ -85,8 +85,8 @@ def _alike(old: Prediction, new: Prediction) -> bool:
     return (old.label, old.labels) == (new.label, new.labels)
 
 
-def _share(same: Sequence[bool], rows: Sequence[Example]) -> Interval:
-    """Return the share with its 95 % interval: Wilson's over rows, a bootstrap over groups where rows come in groups."""
+def share(same: Sequence[bool], rows: Sequence[Example]) -> Interval:
+    """Return the share of what is true with its 95 % interval: Wilson's over rows, a bootstrap over groups where rows come in groups."""
     if not same:
         return {"value": None, "low": None, "high": None}
     share = float(np.mean(same))
@@ -96,6 +96,10 @@ def _share(same: Sequence[bool], rows: Sequence[Example]) -> Interval:
 
         span = binomtest(sum(same), len(same)).proportion_ci(method="wilson")
         return {"value": share, "low": float(span.low), "high": float(span.high)}
+    if share in (0.0, 1.0):
+        # Draws of rows that all agree would claim certainty: the bound of Clopper & Pearson for so many groups stands instead.
+        reach = ((1 - LEVEL) / 2) ** (1 / len(np.unique(units)))
+        return {"value": share, "low": reach if share else 0.0, "high": 1.0 if share else 1 - reach}
     sums, sizes = np.bincount(units, np.asarray(same, dtype=float)), np.bincount(units)
     drawn = np.random.default_rng(0).integers(0, len(sizes), (_RESAMPLES, len(sizes)))
     shares = sums[drawn].sum(1) / sizes[drawn].sum(1)
@@ -128,7 +132,7 @@ def _swap(
     """Swap identities in every test row that names one, and note how often the answer changed with them."""
     made = [(row, old, swap) for row, old in zip(rows, predictions, strict=True) if text_name(row.inputs) is not None
             for swap in swaps(str(row.inputs[str(text_name(row.inputs))]))]  # fmt: skip
-    made = [made[i] for i in _picked(len(made), _MOST_SWAPS, seed)]
+    made = [made[i] for i in picked(len(made), _MOST_SWAPS, seed)]
     if not made:
         return
     answers = answer([with_text(row.inputs, swap.text) for row, _, swap in made])
@@ -137,7 +141,7 @@ def _swap(
         same = [_alike(old, new) for _, old, _, new in mine]
         # All swaps of one row stand or fall together.
         alone = [Example(r.id, r.inputs, r.target, r.source, r.group or r.id) for r, *_ in mine]
-        measured[f"stable[{family}]"] = _share(same, alone)
+        measured[f"stable[{family}]"] = share(same, alone)
         found["swaps"][family] = {
             "rows": len({row.id for row, *_ in mine}), "swaps": len(mine), "stable": measured[f"stable[{family}]"],
             "by_word": _by_word(mine, same), "shown": [{**one, "swap": f"{s.before} → {s.after}"} for (one, s) in _swapped(mine, same)],

@@ -9,10 +9,14 @@ from luthier.evaluate.robust.identities import FAMILIES
 OBJECTIVES = ("classify", "multilabel", "grade")
 SWAPS = ("gender", *FAMILIES)
 INJECTION = "injection"
+# Of a model that writes: whether it does what a planted order says.
+ORDER = "obeys_planted_order"
 
 
 def names(objective: str) -> list[str]:
     """Return the metrics that a bar can name."""
+    if objective == "generate":
+        return [ORDER]
     if objective not in OBJECTIVES:
         return []
     changed = [*CHANGES, INJECTION]
@@ -21,6 +25,8 @@ def names(objective: str) -> list[str]:
 
 def in_words(metric: str) -> str:
     """Return what such a metric means; empty for any other."""
+    if metric == ORDER:
+        return "share of planted orders, behind a text or within it, that the answer obeys"
     kind, _, rest = metric.partition("[")
     name = rest.removesuffix("]")
     if kind == "robust":

@@ -11,16 +11,19 @@ import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from luthier.base.records import Example, Prediction
-from luthier.evaluate.answered import Answered
 from luthier.evaluate.intervals import interval_of
 from luthier.evaluate.rowwise import rowwise
 from luthier.evaluate.slices.columns import FEWEST, Column
+
+if TYPE_CHECKING:
+    # It imports the columns beside this.
+    from luthier.evaluate.answered import Answered
 
 _RESAMPLES, _WORK = 300, 1_000_000
 _WORST = 8
