@@ -27,7 +27,7 @@ NEITHER_IS_BETTER = frozenset(name for family in FAMILIES.values() for name in f
 UNBOUNDED = frozenset(name for family in FAMILIES.values() for name in family.unbounded) | {"backward_transfer"}
 # What follows from :meth:`Learner.measure` alone, without an answer being written.
 MEASURED = frozenset(name for family in FAMILIES.values() for name in family.measured)
-WORDS = {name: words for family in FAMILIES.values() for name, words in family.words.items()} | OTHER
+WORDS = {name: words for family in FAMILIES.values() for name, words in family.words.items()}
 PER_LABEL = tuple(dict.fromkeys(name for family in FAMILIES.values() for name in family.by_label))
 _PER_LABEL = re.compile(rf"^({'|'.join(PER_LABEL)})\[(.+)\]$", re.DOTALL)
 

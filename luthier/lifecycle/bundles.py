@@ -22,7 +22,7 @@ from luthier.lifecycle import writing
 from luthier.lifecycle.judging import assess, targets
 from luthier.lifecycle.reference import compared
 from luthier.release.predictor import Predictor, load_predictor
-from luthier.spec.bars import parse_bars
+from luthier.spec.bars import Bar, parse_bars
 from luthier.spec.data import DataSection
 from luthier.spec.task import Task
 

@@ -15,7 +15,7 @@ from luthier.evaluate.written.extras import noted
 from luthier.evaluate.written.ngram_scores import bleu_tokens
 from luthier.evaluate.written.words import repetition, words_of
 
-WORDS = st.sampled_from("the a lost parcel Parcel 3.5 1,000 (van) e-mail it's 12-13 paid? &amp; Ümlaut 東京 <skipped> a- \n x. .".split(" "))
+WORDS = st.sampled_from(["the", "a", "lost", "parcel", "Parcel", "3.5", "1,000", "(van)", "e-mail", "it's", "12-13", "paid?", "&amp;", "Ümlaut", "東京", "<skipped>", "a-", "\n", "x.", "."])
 TEXTS = st.lists(WORDS, max_size=14).map(" ".join)
 ANYTHING = st.text(max_size=60)
 
@@ -47,7 +47,7 @@ def test_a_resample_is_the_corpus_of_the_rows_drawn() -> None:
     import sacrebleu
 
     rng = np.random.default_rng(0)
-    vocabulary = "the parcel was lost on monday and found again in a van by our driver".split()
+    vocabulary = ["the", "parcel", "was", "lost", "on", "monday", "and", "found", "again", "in", "a", "van", "by", "our", "driver"]
     targets = [" ".join(rng.choice(vocabulary, 9)) for _ in range(30)]
     texts = [" ".join(rng.choice(vocabulary, 9)) if i % 3 else t for i, t in enumerate(targets)]
     table = tabulate("generate", targets, answered(texts), ())

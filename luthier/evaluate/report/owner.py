@@ -13,6 +13,7 @@ from luthier.evaluate.report.html import Cell, Column, Html, interval, number, p
 from luthier.evaluate.report.plots import Figure, dots
 from luthier.evaluate.robust.named import in_words as robust_words
 from luthier.evaluate.verdict import figure
+from luthier.evaluate.written.extras import OTHER
 from luthier.spec.bars import split_slice
 
 MAX_DOTS = 6
@@ -156,7 +157,7 @@ def in_words(metric: str) -> str:
     metric, part = split_slice(metric)
     plain, at, stage = metric.rpartition("@") if "@" in metric else (metric, "", "")
     kind, _ = split_name(plain)
-    words = WORDS.get(kind) or robust_words(plain) or CASE_WORDS.get(plain.partition("[")[0]) or forgetting.WORDS.get(plain.partition("[")[0], "")
+    words = WORDS.get(kind) or OTHER.get(plain) or robust_words(plain) or CASE_WORDS.get(plain.partition("[")[0]) or forgetting.WORDS.get(plain.partition("[")[0], "")
     of = f", on the rows of {stage} after the last stage" if at else ""
     if part is not None and part.column:
         of += f", where it is worst by {part.column}" if part.over == "worst" else f": how far its best is from its worst by {part.column}"

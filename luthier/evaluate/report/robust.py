@@ -65,7 +65,9 @@ def cases(record: Mapping[str, Any], plots: dict[str, Figure]) -> list[Html]:
     body: list[list[object]] = []
     for one in found["abilities"]:
         failed = one["failed"][0] if one["failed"] else None
-        said = [f"{failed['text']} → {failed['given']}, not {failed['target']} ", tag("code", place(failed))] if failed else "–"
-        shown = Cell(joined(said), class_="long")
+        shown = Cell("–")
+        if failed:
+            where = tag("code", place(failed)) if failed.get("file") else ""
+            shown = Cell(joined([f"{failed['text']} → {failed['given']}, not {failed['target']} ", where]), class_="long")
         body.append([Cell(one["ability"], one["ability"]), count(one["tests"]), number(one), interval(one), shown])
     return [tag("p", said), table("Abilities, the weakest first", columns, body, sortable=True)]

@@ -15,19 +15,29 @@ LONG = 40
 _PIECE = re.compile(r"\d+(?:[.,]\d+)*(?:st|nd|rd|th)?(?![^\W_])|[^\W_]+(?:['’-][^\W_]+)*")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*(?:st|nd|rd|th)?\Z")
 _SENTENCE_END = re.compile(r"[.!?:\n\"“”(\[*•-]\s*\Z")
+
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
 # Words of three letters or less are nearly all function words, in most European languages; these are the longer ones of English.
-_FUNCTION = frozenset(
+_FUNCTION = frozenset(_words(
     "about above after again against also although always among another anything around because been before being below between both "
     "cannot could does doing done down during each either else even ever every everything from further have having hence here hers herself "
     "himself however instead into itself just less like made make many might more most much must myself neither never nothing once only onto "
     "other otherwise ought ours over perhaps quite rather really same shall should since some someone something still such than that their "
     "theirs them themselves then there therefore these they thing things this those though through thus together under unless until upon very "
-    "well were what whatever when where whether which while whom whose will with within without would your yours yourself yourselves".split()
-)
-_ONES = dict(zip("two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split(), range(2, 20), strict=True))  # fmt: skip
-_TENS = dict(zip("twenty thirty forty fifty sixty seventy eighty ninety".split(), range(20, 100, 10), strict=True))
-_NUMBERS = {**_ONES, **_TENS, "hundred": 100, "thousand": 1000, "million": 1_000_000,
-            **{f"{ten}-{one}": t + o for ten, t in _TENS.items() for one, o in {"one": 1, **_ONES}.items() if o < 10}}  # fmt: skip
+    "well were what whatever when where whether which while whom whose will with within without would your yours yourself yourselves"
+))  # fmt: skip
+_ONES = dict(enumerate(_words(
+    "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen"
+), 2))  # fmt: skip
+_TENS = dict(enumerate(_words("twenty thirty forty fifty sixty seventy eighty ninety"), 2))
+_NUMBERS = {
+    **{word: n for n, word in _ONES.items()}, **{word: 10 * n for n, word in _TENS.items()}, "hundred": 100, "thousand": 1000,
+    "million": 1_000_000, **{f"{ten}-{one}": 10 * t + o for t, ten in _TENS.items() for o, one in {1: "one", **_ONES}.items() if o < 10},
+}  # fmt: skip
 # Two forms of one word share their beginning: at least so much of the longer, and so many letters.
 _ALIKE, _FEWEST = 2 / 3, 4
 
@@ -120,7 +130,7 @@ def _number(word: str) -> str | None:
 def _is_name(text: str, before: str) -> bool:
     if len(text) < 2 or not text[0].isupper() or text.startswith(("I'", "I’")):
         return False
-    return text.isupper() or bool(before.strip()) and not _SENTENCE_END.search(before[-8:])
+    return text.isupper() or (bool(before.strip()) and not _SENTENCE_END.search(before[-8:]))
 
 
 def _bare(word: str) -> str:

@@ -106,11 +106,11 @@ class Shape:
             value = parsed(text)
         except (ValueError, RecursionError) as error:
             return f"no JSON: {error}"
-        error = next(iter(self._validator.iter_errors(value)), None)
-        if error is None:
+        first = next(iter(self._validator.iter_errors(value)), None)
+        if first is None:
             return ""
-        place = ".".join(map(str, error.absolute_path))
-        return f"{place + ': ' if place else ''}{error.message}"[:300]
+        place = ".".join(map(str, first.absolute_path))
+        return f"{place + ': ' if place else ''}{first.message}"[:300]
 
 
 def figures(text: str, shape: Shape | None) -> dict[str, tuple[float, float]]:
