@@ -56,6 +56,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "click": ("cli/",),
     "plotly": ("evaluate/report",),
     "ray": ("cluster/",),
+    "jsonschema": ("evaluate/written/schema.py",),
+    "referencing": ("evaluate/written/schema.py",),
     "tensorboard": ("track/to_tensorboard.py",),
     "mlflow": ("track/to_mlflow.py",),
     "wandb": ("track/to_wandb.py",),
