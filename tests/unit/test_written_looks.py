@@ -116,6 +116,7 @@ def test_answers_are_held_against_a_schema() -> None:
         ({"type": "objekt"}, "objekt", ("type",)),
         ({"properties": {"a": {"$ref": "#/$defs/b"}}}, "leads to nothing", ("properties", "a", "$ref")),
         ({"$ref": "https://example.com/other.json"}, "leads to nothing", ("$ref",)),
+        ({"allOf": [{"$dynamicRef": "https://example.com/a"}]}, "leads to nothing", ("allOf", "0", "$dynamicRef")),
         ([1], "is an object", ()),
         ({"properties": {"a": {"minimum": "1"}}}, "'1'", ("properties", "a", "minimum")),
     ],
@@ -124,6 +125,16 @@ def test_a_schema_that_is_none_is_told(given: object, what: str, path: tuple[str
     found = list(schema.faults(given))
     assert len(found) == 1 and what in found[0][0] and found[0][1] == path
     assert list(schema.faults(SHAPE)) == []
+
+
+def test_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    import urllib.request
+
+    asked: list[object] = []
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *given, **more: asked.append(given))
+    with pytest.raises(Exception, match="Unresolvable|not_here"):
+        schema.Shape({"$ref": "http://127.0.0.1:9/not_here.json"}).wrong("{}")
+    assert asked == []
 
 
 NO = demands.patterns([])
@@ -217,7 +228,8 @@ def test_all_answers_are_measured_together() -> None:
     rows = [row(i, CLAUSE, '{"city": "Oslo"}') for i in range(4)]
     mine = [Prediction(text='{"city": "Oslo"}'), Prediction(text="Bergen for 99 days"), Prediction(text=""), Prediction()]
     theirs = [Prediction(text="Oslo")] * 4
-    vectors = {"": 0, "Oslo": 1}
+    # The vector of nothing is like any other's: here it is that of the wanted answer.
+    vectors = {"": 0, '{"city": "Oslo"}': 0, "Oslo": 1}
 
     def embed(texts):
         return np.eye(8)[[vectors.setdefault(t, len(vectors)) for t in texts]]

@@ -62,12 +62,14 @@ def _references(schema: Mapping[str, Any], part: Any, path: Path) -> Iterator[tu
     from referencing.exceptions import Unresolvable
 
     if isinstance(part, Mapping):
-        target = part.get("$ref")
-        if isinstance(target, str):
+        for key in ("$ref", "$dynamicRef"):
+            target = part.get(key)
+            if not isinstance(target, str):  # a property may be called so
+                continue
             try:
                 _registry(schema).resolver(str(schema.get("$id", ""))).lookup(target)
             except (Unresolvable, ValueError):
-                yield f'"$ref": "{target}" leads to nothing in this schema', (*path, "$ref")
+                yield f'"{key}": "{target}" leads to nothing in this schema', (*path, key)
         for key, value in part.items():
             yield from _references(schema, value, (*path, str(key)))
     elif isinstance(part, list):
