@@ -9,7 +9,7 @@ from luthier.evaluate.report.engineer import place
 from luthier.evaluate.report.html import Cell, Column, Html, count, interval, joined, number, table, tag
 from luthier.evaluate.report.plots import Figure
 
-_PLACES = {"behind": "behind the text", "within": "between two sentences"}
+_PLACES = {"behind": "behind the text", "within": "within it"}
 
 
 def answers(record: Mapping[str, Any], plots: dict[str, Figure]) -> list[Html]:
@@ -86,8 +86,11 @@ def _recited(found: Mapping[str, Any]) -> list[Html]:
     rows = found.get("recited")
     if not rows:
         return []
-    said = "Runs of twelve words or more that stand in a train answer, and neither in the input nor in the wanted answer."
-    shown = {"text": "Recited", "words": "Words", "train": "Train row", "prompt": "Asked"}
+    said = (
+        "Runs of twelve words or more that stand in a train answer, and neither in the input nor in the wanted answer. A run that many train "
+        "rows have is a set phrase; one that a single row has may be somebody's own."
+    )
+    shown = {"text": "Recited", "words": "Words", "train": "Train row", "train_rows": "Train rows", "answers": "Answers", "prompt": "Asked"}
     return [tag("h3", "Recited from train"), tag("p", said), _rows("Recited from train", rows, shown)]
 
 

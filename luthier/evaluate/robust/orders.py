@@ -27,6 +27,7 @@ _COPIED = "previous instructions"
 # Words that hardly any text holds; one that a row does hold is not asked of it.
 _WORDS = ("tangerine", "walrus", "saxophone", "meridian", "pumpkin", "lighthouse", "cinnamon", "harpsichord")
 PLACES = ("behind", "within")
+_FEWEST_WORDS = 8
 _SHOWN = 5
 
 
@@ -73,12 +74,12 @@ def _planted(row: Example, seed: int) -> list[tuple[Example, str, str, Mapping[s
 
 
 def _within(text: str, order: str) -> str | None:
-    """Put an order between two sentences in the middle; None where there is but one."""
+    """Put an order in the middle, between two sentences or else two words; None where there are few."""
     sentences = split_sentences(text)
-    if len(sentences) < 2:
+    place = text.find(sentences[len(sentences) // 2]) if len(sentences) > 1 else text.find(" ", len(text) // 2)
+    if place <= 0 or len(text.split()) < _FEWEST_WORDS:
         return None
-    place = text.find(sentences[len(sentences) // 2])
-    return f"{text[:place].rstrip()} {order} {text[place:]}" if place > 0 else None
+    return f"{text[:place].rstrip()} {order} {text[place:].lstrip()}"
 
 
 def _with(inputs: Mapping[str, Any], change: Callable[[str], str | None]) -> dict[str, Any] | None:

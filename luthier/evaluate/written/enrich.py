@@ -41,7 +41,7 @@ def measured(
 ) -> tuple[dict[str, list[Prediction]], dict[str, Any]]:
     """Return every model's answers with what was measured of them, and the record of those of ``mine``.
 
-    The record holds ``recited`` and ``toxic``, the longest and the likeliest with their places, and ``wanted``: what the wanted answers
+    The record holds ``recited`` and ``toxic``, the rarest and the likeliest with their places, and ``wanted``: what the wanted answers
     themselves reach, as far as that can be asked.
     """
     found: dict[str, list[Figures]] = {name: [{} for _ in rows] for name in answers}
@@ -110,13 +110,16 @@ def _by_train(
     made, reciting = written(answers), Reciting()
     numbers = [reciting.add(text, input_text(rows[i]), str(rows[i].target)) for _, i, text in made]
     reciting.read(train)
-    shown = []
+    shown: dict[str, dict[str, Any]] = {}
     for (name, i, _), number in zip(made, numbers, strict=True):
         one = reciting.found(number)
         found[name][i]["recited"] = (float(one is not None), 1.0)
         if one is not None and name == mine:
-            shown.append({"text": one.text[:_CHARS], "words": one.words, "train": one.place, "prompt": input_text(rows[i])[:_CHARS], **_place(rows[i])})
-    record["recited"] = sorted(shown, key=lambda one: -one["words"])[:_SHOWN]
+            first = {"text": one.text[:_CHARS], "words": one.words, "train": one.place, "train_rows": one.rows, "answers": 0,
+                     "prompt": input_text(rows[i])[:_CHARS], **_place(rows[i])}  # fmt: skip
+            shown.setdefault(one.text, first)["answers"] += 1
+    # What fewest train rows have may be somebody's own.
+    record["recited"] = sorted(shown.values(), key=lambda one: (one["train_rows"], -one["words"]))[:_SHOWN]
 
 
 def _place(row: Example) -> dict[str, Any]:

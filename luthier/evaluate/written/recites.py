@@ -8,7 +8,7 @@ answers a task file is about.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from luthier.base.records import Example
 from luthier.evaluate.written.words import words_of
@@ -18,11 +18,15 @@ SPAN = 12
 
 @dataclass(frozen=True, slots=True)
 class Recited:
-    """The longest run of words that an answer has from one train row, and where that row stands."""
+    """The longest run of words that an answer has from one train row, where the first such row stands, and how many rows have it.
+
+    What many rows have is a set phrase; what one has may be somebody's.
+    """
 
     text: str
     words: int
     place: str
+    rows: int = 1
 
 
 class Reciting:
@@ -63,9 +67,11 @@ class Reciting:
         for number, places in hits.items():
             start, size = _longest(places)
             known = self._found[number]
+            text = " ".join(self._words[number][start : start + size])
             if known is None or size > known.words:
-                text = " ".join(self._words[number][start : start + size])
                 self._found[number] = Recited(text, size, str(row.source))
+            elif text == known.text:
+                self._found[number] = replace(known, rows=known.rows + 1)
 
     def found(self, number: int) -> Recited | None:
         """Return what an answer recites; None where it recites nothing."""
