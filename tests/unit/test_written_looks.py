@@ -133,7 +133,7 @@ def test_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
 
     asked: list[object] = []
     monkeypatch.setattr(urllib.request, "urlopen", lambda *given, **more: asked.append(given))
-    with pytest.raises(Exception, match="Unresolvable|not_here"):
+    with pytest.raises(Exception, match=r"Unresolvable|not_here"):
         schema.Shape({"$ref": "http://127.0.0.1:9/not_here.json"}).wrong("{}")
     assert asked == []
 
