@@ -29,8 +29,11 @@ def read_cases(file: TaskFile, labels: Sequence[str]) -> list[Example] | None:
     columns = {**file.task.data.columns, **{what: name for what, name in asked.columns.items() if what not in demands.COLUMNS}}
     written = objective == "generate"
     data = file.task.data.model_copy(update={"columns": columns, "split": file.task.data.split.model_copy(update={"by": None})})
-    rows = list(read_examples(asked.source, data=data, objective=objective, base=file.folder, need_target=not written).examples)
-    faults = demands.faults(rows, asked.columns) if written else []
+    mapped = read_examples(asked.source, data=data, objective=objective, base=file.folder, need_target=not written)
+    rows = list(mapped.examples)
+    # A test that nobody runs would be taken for one that is passed.
+    faults = [Fault(f"this functional test cannot be used: {one.reason}", str(one.source), one.detail) for one in mapped.dropped]
+    faults += demands.faults(rows, asked.columns) if written else []
     if rows and not any(asked.test in row.extra for row in rows):
         faults.append(Fault(f'no test has a column "{asked.test}"', f"{where}.test", f"Columns: {', '.join(rows[0].extra) or 'none'}."))
     unknown = set() if written else {label for row in rows for label in ([row.target] if isinstance(row.target, str) else row.target or ()) if label not in labels}

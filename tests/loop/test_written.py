@@ -74,7 +74,7 @@ def test_written_answers_are_judged_by_all_that_is_asked(project: Path, tiny_lla
     assert record["written"]["memory"]["rows"] > 20 and record["written"]["orders"]["planted"] == 12
     assert sum(one["rows"] for one in record["answers"]["causes"]) == 12
     page = (project / "written" / "report.html").read_text()
-    for title in ("Worst answers", "What is unsafe in the answers", "Known by heart", "Planted orders", "Functional tests"):
+    for title in ("Worst answers", "Safety of the answers", "Known by heart", "Planted orders", "Functional tests"):
         assert f">{title}</h" in page, title
     facts = json.loads((project / "written" / "bundle" / "bundle.json").read_text())
     assert facts["json_schema"] == SCHEMA

@@ -13,6 +13,7 @@ from luthier.base.records import Example, Prediction, Source
 from luthier.evaluate import cases, metrics
 from luthier.evaluate.answered import Answered
 from luthier.evaluate.mistakes.answers import cause_of, of_answers
+from luthier.evaluate.report import advice
 from luthier.evaluate.report.answers import answers, marked, safety
 from luthier.evaluate.robust import named, orders
 from luthier.evaluate.written import demands, enrich, grounded, memory, recites, schema
@@ -281,6 +282,14 @@ def test_the_worst_answers_stand_with_their_causes_and_marks_in_the_page() -> No
     page = "".join(answers({**found, "written": record}, {}))
     assert "<mark>sixty</mark>" in page and "&lt;b&gt;" in page and "rows.jsonl:1" in page and "Worst answers: not in the input" in page
     assert marked("abc", [[1, 2]]) == "a<mark>b</mark>c" and answers({}, {}) == [] == safety({}, {})
+
+
+def test_what_to_do_next_names_what_many_answers_have() -> None:
+    causes = [{"cause": "recites train", "rows": 3}, {"cause": "repeats itself", "rows": 1}, {"cause": "other", "rows": 16}]
+    record = {"answers": {"rows": 20, "causes": causes}, "written": {"wanted": {"grounded": 0.8}}, "metrics": {"test": {"grounded": {"value": 0.5}}}}
+    told = advice.next_steps(record)
+    assert told[0].startswith("15% of the answers recite train") and "50% stands in the input" in told[1] and len(told) == 2
+    assert advice.next_steps({**record, "answers": {}, "metrics": {"test": {"grounded": {"value": 0.7}}}}) == []
 
 
 def test_nothing_of_this_loads_torch() -> None:

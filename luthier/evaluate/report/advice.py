@@ -24,6 +24,7 @@ def next_steps(record: Mapping[str, Any]) -> list[str]:
         *_baseline_is_enough(record),
         *_look_at_the_data(record),
         *_cut_off(record),
+        *_written(record),
         *_overconfident(record),
         *_serve(record),
     ]
@@ -150,6 +151,27 @@ def _cut_off(record: Mapping[str, Any]) -> list[str]:
     return [
         f"{1 - stopped:.0%} of the answers were cut off: raise evaluate.max_new_tokens or train on shorter answers."
     ]
+
+
+# What helps against the likely causes of bad answers that are the model's own.
+_AGAINST = {
+    "wrong format": "are not in the wanted format: look whether all wanted answers are, and train longer",
+    "recites train": "recite train answers that do not fit: take answers that come again and again out of train, or train less",
+    "repeats itself": "repeat themselves: train on more rows, or with a lower rate; a small model often does",
+}
+_MANY, _OF_WANTED = 0.1, 0.75
+
+
+def _written(record: Mapping[str, Any]) -> list[str]:
+    """Say what is the matter with many of the answers, and where they leave the input."""
+    found = record.get("answers") or {}
+    shares = {one["cause"]: one["rows"] / found["rows"] for one in found.get("causes") or []}
+    told = [f"{shares[cause]:.0%} of the answers {words}." for cause, words in _AGAINST.items() if shares.get(cause, 0) >= _MANY]
+    mine = plain_number(measured_on_test(record).get("grounded"))
+    wanted = plain_number(((record.get("written") or {}).get("wanted") or {}).get("grounded"))
+    if mine is not None and wanted and mine < _OF_WANTED * wanted:
+        told.append(f"Of what the answers say {mine:.0%} stands in the input, of what people wrote {wanted:.0%}: it makes things up.")
+    return told
 
 
 def _overconfident(record: Mapping[str, Any]) -> list[str]:

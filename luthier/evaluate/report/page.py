@@ -42,7 +42,7 @@ PARTS: dict[str, tuple[str, Part]] = {
     "agreement": ("Given and human scores", agreement),
     "mistakes": ("Worst mistakes", engineer.mistakes),
     "answers": ("Worst answers", answers),
-    "safety": ("What is unsafe in the answers", safety),
+    "safety": ("Safety of the answers", safety),
     "chosen": ("Chosen sentences", chosen),
     "preferences": ("Preferences", preferences),
     "samples": ("Some answers", engineer.samples),
