@@ -98,9 +98,8 @@ def _schema_faults(file: TaskFile, known: Mapping[schema.Path, int]) -> list[Fau
     key = _where(file, known, "json_schema")
     if (gone := schema.missing(key)) is not None:
         return [gone]
-    mend = "https://json-schema.org/understanding-json-schema says how one is written."
     if isinstance(given, Mapping):
-        return [Fault(what, _where(file, known, "json_schema", path), mend) for what, path in schema.faults(given)]
+        return [Fault(what, _where(file, known, "json_schema", path), schema.MEND) for what, path in schema.faults(given)]
     path = file.resolve(given)
     try:
         text = path.read_text(encoding="utf-8")
@@ -109,9 +108,9 @@ def _schema_faults(file: TaskFile, known: Mapping[schema.Path, int]) -> list[Fau
         return [Fault(f"the schema cannot be read ({error})", key, "Name a JSON file, relative to the task file.")]
     except ValueError as error:
         line = getattr(error, "lineno", None)
-        return [Fault(f"the schema is no JSON: {getattr(error, 'msg', error)}", f"{path}{f':{line}' if line else ''}", mend)]
+        return [Fault(f"the schema is no JSON: {getattr(error, 'msg', error)}", f"{path}{f':{line}' if line else ''}", schema.MEND)]
     inside = _lines(text, str(path))
-    return [Fault(what, f"{path}{f':{line}' if (line := schema.lines(at, inside)) else ''} {'.'.join(at)}".rstrip(), mend)
+    return [Fault(what, f"{path}{f':{line}' if (line := schema.lines(at, inside)) else ''} {'.'.join(at)}".rstrip(), schema.MEND)
             for what, at in schema.faults(value)]  # fmt: skip
 
 

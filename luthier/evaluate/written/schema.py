@@ -12,7 +12,7 @@ from typing import Any
 
 from luthier.base.errors import Fault
 
-_MEND = "https://json-schema.org/understanding-json-schema says how one is written."
+MEND = "https://json-schema.org/understanding-json-schema says how one is written."
 Path = tuple[str, ...]
 
 
