@@ -6,7 +6,6 @@ import json
 import os
 import statistics
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from bench import banking77, common, lora
+from bench import banking77, common
 
 
 def test_ratios_are_taken_within_a_round() -> None:
