@@ -51,8 +51,8 @@ class Unanswered(Exception):
 class Address:
     """Where a model answers: base ``url``, ``model`` name, and the environment variable that holds its key.
 
-    ``url_at`` and ``key_at`` are the keys of the task file that name them. ``most_s`` are the seconds after which nothing
-    more is asked.
+    ``url_at``, ``model_at`` and ``key_at`` are the keys of the task file that name them. ``most_s`` are the seconds after which
+    nothing more is asked of what was handed over at once.
     """
 
     url: str
@@ -101,7 +101,7 @@ class Endpoint:
         self._known, self._torn = _read(self._path)
         self._failed = 0
         self._stop: Exception | None = None
-        self._until = None if address.most_s is None else time.monotonic() + address.most_s
+        self._until: float | None = None
 
     @property
     def stopped(self) -> LuthierError | None:
@@ -115,6 +115,8 @@ class Endpoint:
             TaskError: the key or the address is refused.
             DataError: the endpoint does not answer at all.
         """
+        most_s = self.address.most_s
+        self._until = None if most_s is None else time.monotonic() + most_s
         pool = ThreadPoolExecutor(self.address.concurrency, thread_name_prefix=self._name)
         try:
             found = list(pool.map(_one, requests))

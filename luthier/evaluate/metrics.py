@@ -11,6 +11,7 @@ import numpy as np
 from luthier.base.errors import Fault, did_you_mean
 from luthier.base.records import Prediction
 from luthier.evaluate import cases
+from luthier.evaluate.judges import named as judges
 from luthier.evaluate.robust import named
 from luthier.evaluate.tables import FAMILIES, Table, tabulate
 from luthier.evaluate.written.extras import OTHER
@@ -72,6 +73,11 @@ def names(objective: str, labels: Sequence[str] = ()) -> list[str]:
     return FAMILIES[objective].names(labels)
 
 
+def unbounded(metric: str) -> bool:
+    """Whether a metric, with its label or criterion, is no share between 0 and 1."""
+    return split_name(metric)[0] in UNBOUNDED or judges.is_score(metric)
+
+
 def split_name(metric: str) -> tuple[str, str | None]:
     """Return ``("recall", "urgent")`` for ``recall[urgent]`` and ``("accuracy", None)`` for ``accuracy``."""
     found = _PER_LABEL.match(metric)
@@ -104,7 +110,9 @@ def check_metric(metric: str, objective: str, labels: Sequence[str] | None, *, w
 
 
 def _of_other_texts(metric: str, objective: str) -> bool:
-    """Whether it is measured on texts that are no test rows: changed ones, functional tests, train rows."""
+    """Whether it is measured on texts that are no test rows, or by a judge: changed ones, functional tests, train rows."""
+    if judges.is_metric(metric):
+        return objective in judges.WRITERS
     tested = metric in cases.names(objective) or (objective in cases.OBJECTIVES and cases.ability_of(metric) is not None)
     return tested or metric in named.names(objective) or (objective == "generate" and metric in OTHER)
 
@@ -115,7 +123,7 @@ def check_bars(bars: Sequence[Bar], objective: str, labels: Sequence[str] | None
     for bar in bars:
         where = f"accept.{bar.metric}"
         fault = check_metric(bar.plain, objective, labels, where=where)
-        if fault is None and split_name(bar.plain)[0] not in UNBOUNDED and not 0 <= bar.limit <= 1:
+        if fault is None and not unbounded(bar.plain) and not 0 <= bar.limit <= 1:
             mend = (
                 f'Write "{bar.op} {bar.limit / 100:g}" or "{bar.op} {bar.limit:g} %".' if 1 < bar.limit <= 100 else ""
             )
@@ -123,7 +131,8 @@ def check_bars(bars: Sequence[Bar], objective: str, labels: Sequence[str] | None
                 f"{bar.metric} lies between 0 and 1, so the bar {bar.op} {bar.limit:g} says nothing", where, mend
             )
         if fault is None and _of_other_texts(bar.plain, objective) and (bar.where is not None or bar.rival is not None):
-            what = f"{bar.plain} is measured on texts of its own, so it has no parts and no rivals"
+            own = "by a judge on rows" if judges.is_metric(bar.plain) else "on texts"
+            what = f"{bar.plain} is measured {own} of its own, so it has no parts and no rivals"
             fault = Fault(what, where, 'Write a number alone, such as ">= 0.95".')
         if fault is not None:
             faults.append(fault)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from luthier.evaluate.metrics import UNBOUNDED, split_name
+from luthier.evaluate.metrics import split_name, unbounded
 from luthier.spec.bars import Bar
 
 Figures = Mapping[str, float | None]
@@ -34,7 +34,7 @@ class Verdict:
 
 def judge(
     bars: Sequence[Bar], metrics: Mapping[str, Figures], *, rivals: Mapping[str, Figures] | None = None,
-    sizes: Mapping[str, int] | None = None,
+    sizes: Mapping[str, int] | None = None, doubts: Mapping[str, str] | None = None,
 ) -> Verdict:  # fmt: skip
     """Hold measured ``{metric: {"value", "low", "high"}}`` against the bars.
 
@@ -45,8 +45,12 @@ def judge(
     Args:
         rivals: by the bar's metric, what its rival reaches (``value``) and the 95 % interval of the difference to it.
         sizes: by the bar's metric, how many rows (or groups) it is made of.
+        doubts: by the bar's metric, why its value cannot be believed, whatever it is.
     """
-    held = [_hold(bar, metrics.get(bar.metric), (rivals or {}).get(bar.metric), (sizes or {}).get(bar.metric)) for bar in bars]
+    held = [
+        _hold(bar, metrics.get(bar.metric), (rivals or {}).get(bar.metric), (sizes or {}).get(bar.metric), (doubts or {}).get(bar.metric))
+        for bar in bars
+    ]
     pairs = list(zip(bars, held, strict=True))
     reasons = [_reason(bar, row) for bar, row in pairs if row["state"] == MISSED]
     reasons += [_untold(bar, row) for bar, row in pairs if row["state"] == UNTOLD]
@@ -61,7 +65,9 @@ def judge(
     return Verdict(word, tuple(reasons), tuple(notes), tuple(held))
 
 
-def _hold(bar: Bar, measured: Figures | None, rival: Figures | None, size: int | None) -> dict[str, Any]:
+def _hold(
+    bar: Bar, measured: Figures | None, rival: Figures | None, size: int | None, doubt: str | None
+) -> dict[str, Any]:
     measured, rival = measured or {}, rival or {}
     value, low, high = (measured.get(key) for key in ("value", "low", "high"))
     theirs = rival.get("value")
@@ -72,10 +78,10 @@ def _hold(bar: Bar, measured: Figures | None, rival: Figures | None, size: int |
     asked = limit if bar.rival is None else bar.margin
     certain = asked is not None and all(end is not None and bar.holds(end, limit=asked) == clears for end in ends)
     few = clears and _too_few(bar, size)
-    state = MISSED if not clears else UNTOLD if few or (bar.surely and not certain) else MET
+    state = UNTOLD if doubt else MISSED if not clears else UNTOLD if few or (bar.surely and not certain) else MET
     facts = {"metric": bar.metric, "op": bar.op, "limit": limit, "value": value, "low": low, "high": high}
     more = {"rival": bar.rival, "margin": bar.margin, "difference": list(ends)} if bar.rival else {}
-    more |= {"surely": True} if bar.surely else {}
+    more |= {**({"surely": True} if bar.surely else {}), **({"doubt": doubt} if doubt else {})}
     return {**facts, **more, "holds": state == MET, "certain": certain, "state": state, **({"rows": size} if few else {})}
 
 
@@ -83,7 +89,7 @@ def _too_few(bar: Bar, size: int | None) -> bool:
     """Whether even n right of n would leave the bar within its interval (Clopper & Pearson 1934)."""
     if size is None or bar.rival is not None or bar.op not in (">=", ">") or not 0 < bar.limit < 1:
         return False
-    if split_name(bar.plain)[0] in UNBOUNDED or (bar.where is not None and bar.where.over):
+    if unbounded(bar.plain) or (bar.where is not None and bar.where.over):
         return False
     return size == 0 or not bar.holds(_TAIL ** (1 / size))
 
@@ -105,6 +111,8 @@ def _reason(bar: Bar, row: Mapping[str, Any]) -> str:
 
 
 def _untold(bar: Bar, row: Mapping[str, Any]) -> str:
+    if "doubt" in row:
+        return f"{bar.metric} is {measured_words(row)}, {_asked(bar, row)}, and nobody can tell: {row['doubt']}"
     if "rows" in row:
         best = figure(_TAIL ** (1 / row["rows"])) if row["rows"] else "0"
         return (

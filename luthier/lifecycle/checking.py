@@ -17,6 +17,8 @@ from luthier.data.prepare import Prepared, Watch, prepare, stops, survey
 from luthier.evaluate import baselines as rivals
 from luthier.evaluate import cases
 from luthier.evaluate import metrics as measures
+from luthier.evaluate.judges import named as judged
+from luthier.evaluate.judges import people as rating
 from luthier.evaluate.robust import named
 from luthier.evaluate.slices import bars as bars_on_slices
 from luthier.evaluate.slices.columns import Columns
@@ -64,6 +66,7 @@ def _of_one(task: Task) -> list[Fault]:
     if task.task.objective == "rank" and task.train.batch < 2:
         what = "a step of one row has nothing to tell its item apart from"
         faults.append(Fault(what, "train.batch", "Set it to 2 at least; 32 to 128 are usual."))
+    faults += judged.faults(task.evaluate.judge, bars, task.task.objective, live=task.evaluate.against is not None)
     if task.evaluate.cases.source is None:
         faults += cases.check(bars, None)
     if task.evaluate.robust == "off":
@@ -82,9 +85,10 @@ def bar_faults(bars: Sequence[Bar], file: TaskFile, data: Prepared) -> list[Faul
     """Return what is wrong once the rows are known: labels that are not there, of bars and answers, and parts of the test rows.
 
     Raises:
-        TaskError, DataError: functional tests that cannot be read.
+        TaskError, DataError: functional tests or people's ratings that cannot be read.
     """
     task = file.task
+    rating.read(task.evaluate.judge, base=file.folder)
     tests = casing.read_cases(file, data.labels)
     tested = casing.abilities(file, tests)
     found = cases.check(bars, tested, casing.expected(file, tests)) if tested is not None else []

@@ -97,6 +97,8 @@ def inputs_hash(file: TaskFile) -> str:
     )
     if task.evaluate.cases.source is not None:
         hashes.append(digest_all(task.evaluate.cases.source, file.folder, task.data))
+    if task.evaluate.judge.human is not None:
+        hashes.append(digest_all(task.evaluate.judge.human, file.folder, task.data))
     hashes += [digests] if (digests := writing.digests(file)) else []
     base = file.resolve(task.model.base)
     weights = [sha256_file(p) for p in sorted(base.glob("*.safetensors"))] if base.is_dir() else []
@@ -181,7 +183,10 @@ def _go_round(round_: Round, identity: str, judge: bool) -> Run:
     if file.task.evaluate.learning_curve:
         curving.check(file.task, data, curving.SHARES, where=f"{file.path}: evaluate.learning_curve")
     # Loading torch takes seconds: faults of task and data are told before.
-    from luthier.lifecycle import diagnosing, forecast, judging, steps
+    from luthier.lifecycle import diagnosing, forecast, judges, judging, steps
+
+    if judge:
+        judges.calibrate(round_)
 
     # What chooses, trains and packs is handed the rows with the test side closed.
     closed = data.sealed()

@@ -16,6 +16,7 @@ from luthier.data.prepare import Prepared
 from luthier.evaluate import cases, compare, curves, intervals, mistakes, predict, slices, verdict
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.answered import Answered
+from luthier.evaluate.judges.named import is_metric as judge_metric
 from luthier.evaluate.mistakes import pairs as preferences
 from luthier.evaluate.mistakes.answers import of_answers
 from luthier.evaluate.mistakes.scores import of_scores
@@ -25,6 +26,7 @@ from luthier.evaluate.mistakes.texts import of_texts
 from luthier.evaluate.rewards import with_reference
 from luthier.evaluate.robust import look, named, orders
 from luthier.evaluate.slices import bars as bars_on_slices
+from luthier.lifecycle import judges
 from luthier.lifecycle.reference import compared
 from luthier.lifecycle.round import Round
 from luthier.release.bundle import refresh_card
@@ -72,8 +74,9 @@ def judge(
         beside, rivals = ({name: told.answers[name] for name in some} for some in (beside, rivals))
         earlier = replace(earlier, predictions=told.answers[LIVE]) if earlier else None
     answered = Answered(objective, rows, predictions, data.labels)
-    found = assess(task, answered, bars, rivals=beside, predictor=predictor, more=more)
-    found |= {"cases": passed} if passed else {}
+    asked, of_judge, doubts = judges.of_rows(round_, rows, predictions, beside)
+    found = assess(task, answered, bars, rivals=beside, predictor=predictor, more={**more, **of_judge}, doubts=doubts)
+    found |= {**({"cases": passed} if passed else {}), **asked}
     if told:
         found["written"] = {**found.get("written", {}), **told.record}
         found["notes"] += told.notes
@@ -134,7 +137,7 @@ EVIDENCE: dict[str, Evidence] = {
 
 def assess(
     task: Task, answered: Answered, bars: Sequence[Bar], *, rivals: Mapping[str, Sequence[Prediction]] | None = None,
-    predictor: Predictor | None = None, more: Mapping[str, intervals.Interval] | None = None,
+    predictor: Predictor | None = None, more: Mapping[str, intervals.Interval] | None = None, doubts: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Return metrics with intervals, the verdict and the evidence for the report.
 
@@ -142,6 +145,7 @@ def assess(
         rivals: what bars may be held against; without any, bars on them are left out, and a note says so.
         predictor: answers changed texts; without it none are made.
         more: what else was measured and can be held against bars.
+        doubts: by metric, why what was measured cannot be believed.
     """
     objective, resamples = answered.objective, task.evaluate.bootstrap
     measured = intervals.evaluate_with_intervals(
@@ -150,11 +154,13 @@ def assess(
     metric = SLICED.get(objective, measures.DEFAULT[objective])
     changed = changes(task, answered, bars, predictor, metric) if predictor else None
     measured |= {**(changed[1] if changed else {}), **(more or {})}
-    held = [bar for bar in bars if rivals is not None or (bar.rival is None and bar.plain not in writing.OF_A_RUN)]
+    held = [bar for bar in bars if (rivals is not None or (bar.rival is None and bar.plain not in writing.OF_A_RUN))
+            and not _unasked(bar, measured, doubts)]  # fmt: skip
     measured |= bars_on_slices.measured(held, answered, resamples=resamples)
     theirs = bars_on_slices.against_rivals(held, answered, rivals or {}, resamples=resamples)
-    found = verdict.judge(held, measured, rivals=theirs, sizes=bars_on_slices.sizes(held, answered)).as_dict()
-    needs = {bar: "the rivals" if bar.rival else "the train rows and files" for bar in bars if bar not in held}
+    found = verdict.judge(held, measured, rivals=theirs, sizes=bars_on_slices.sizes(held, answered), doubts=doubts).as_dict()
+    needs = {bar: "the judge" if judge_metric(bar.plain) else "the rivals" if bar.rival else "the train rows and files"
+             for bar in bars if bar not in held}  # fmt: skip
     found["notes"] += [f"{bar}: needs {what} of a run, so it was not held here." for bar, what in needs.items()]
     found |= {"metrics": {"test": measured}}
     if changed and changed[0]:
@@ -163,6 +169,10 @@ def assess(
         found |= {"slices": parts}
         found["notes"] += slices.in_words(parts)
     return found | EVIDENCE[objective](answered.rows, answered.predictions, answered.labels, task.evaluate.worst)
+
+
+def _unasked(bar: Bar, measured: Mapping[str, Any], doubts: Mapping[str, str] | None) -> bool:
+    return judge_metric(bar.plain) and bar.plain not in measured and bar.plain not in (doubts or {})
 
 
 def changes(

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from luthier.spec.common import Section, Switch
+from luthier.spec.judge import Judge
 
 
 class Cases(Section):
@@ -46,6 +47,7 @@ class EvaluateSection(Section):
         description="Functional tests for classify, multilabel and generate: no row is learnt from, and each ability has a pass rate of"
         " its own.",
     )
+    judge: Judge = Field(default_factory=Judge, description="A language model that judges written answers.")
     robust: Switch = Field(
         "auto",
         description="Answer changed test texts too: slips of the keyboard, case, punctuation, planted orders, swapped identities."

@@ -18,6 +18,7 @@ def next_steps(record: Mapping[str, Any]) -> list[str]:
     """Return at most five sentences, the most useful first."""
     sentences = [
         *_undefined_bars(record),
+        *_doubted_bars(record),
         *_weakest_label(record),
         *_fit(record),
         *_too_few_rows(record),
@@ -45,8 +46,17 @@ def main_metric(record: Mapping[str, Any]) -> str | None:
 
 
 def _undefined_bars(record: Mapping[str, Any]) -> list[str]:
-    names = [str(bar["metric"]) for bar in record.get("bars") or [] if bar.get("value") is None]
+    names = [str(bar["metric"]) for bar in record.get("bars") or [] if bar.get("value") is None and not bar.get("doubt")]
     return [f"Add test rows that let {', '.join(names)} be measured: this test set has none."] if names else []
+
+
+def _doubted_bars(record: Mapping[str, Any]) -> list[str]:
+    names = [str(bar["metric"]) for bar in record.get("bars") or [] if bar.get("doubt")]
+    if not names:
+        return []
+    if (record.get("judge") or {}).get("failed"):
+        return [f"Look at the judge's service and run again with --again: {', '.join(names)} could not be judged."]
+    return [f"Let people rate judge/to-rate.csv, and mend the judge's criteria or take another: {', '.join(names)} rests on it."]
 
 
 def weakest_label(record: Mapping[str, Any]) -> tuple[str, int, int, str | None, int] | None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from luthier.evaluate import forgetting
 from luthier.evaluate.cases import WORDS as CASE_WORDS
-from luthier.evaluate.metrics import LOWER_IS_BETTER, UNBOUNDED, WORDS, split_name
+from luthier.evaluate.judges.named import in_words as judge_words
+from luthier.evaluate.metrics import LOWER_IS_BETTER, WORDS, split_name, unbounded
 from luthier.evaluate.report.advice import main_metric, measured_on_test, next_steps
 from luthier.evaluate.report.html import Cell, Column, Html, interval, number, plain_number, plot, table, tag
 from luthier.evaluate.report.plots import Figure, dots
@@ -108,8 +109,8 @@ def _shown_metrics(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _dot_plots(record: Mapping[str, Any], rows: list[dict[str, Any]], plots: dict[str, Figure]) -> list[Html]:
     """Metrics between 0 and 1 share one plot; any other has an axis of its own."""
     limits = {row["metric"]: float(row["limit"]) for row in rows if row.get("limit") is not None}
-    shared = [row for row in rows if split_name(row["metric"])[0] not in UNBOUNDED][:MAX_DOTS]
-    alone = [row for row in rows if split_name(row["metric"])[0] in UNBOUNDED][:3]
+    shared = [row for row in rows if not unbounded(row["metric"])][:MAX_DOTS]
+    alone = [row for row in rows if unbounded(row["metric"])][:3]
     drawn = []
     for i, group in enumerate([shared, *[[row] for row in alone]]):
         there = {row["metric"]: row for row in group if plain_number(row.get("value")) is not None}
@@ -157,7 +158,8 @@ def in_words(metric: str) -> str:
     metric, part = split_slice(metric)
     plain, at, stage = metric.rpartition("@") if "@" in metric else (metric, "", "")
     kind, _ = split_name(plain)
-    words = WORDS.get(kind) or OTHER.get(plain) or robust_words(plain) or CASE_WORDS.get(plain.partition("[")[0]) or forgetting.WORDS.get(plain.partition("[")[0], "")
+    words = WORDS.get(kind) or OTHER.get(plain) or robust_words(plain) or judge_words(plain)
+    words = words or CASE_WORDS.get(plain.partition("[")[0]) or forgetting.WORDS.get(plain.partition("[")[0], "")
     of = f", on the rows of {stage} after the last stage" if at else ""
     if part is not None and part.column:
         of += f", where it is worst by {part.column}" if part.over == "worst" else f": how far its best is from its worst by {part.column}"

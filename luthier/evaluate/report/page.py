@@ -21,6 +21,7 @@ from luthier.evaluate.report.answers import answers, safety
 from luthier.evaluate.report.data import data
 from luthier.evaluate.report.html import Html, tag
 from luthier.evaluate.report.judged import agreement, chosen
+from luthier.evaluate.report.judges import judges
 from luthier.evaluate.report.plots import Figure, plotly_script
 from luthier.evaluate.report.preferences import preferences
 from luthier.evaluate.report.robust import cases, robust
@@ -38,6 +39,7 @@ PARTS: dict[str, tuple[str, Part]] = {
     "slices": ("Slices", slices),
     "robust": ("Changed texts", robust),
     "cases": ("Functional tests", cases),
+    "judge": ("Judge model", judges),
     "errors": ("Confusion", engineer.errors),
     "agreement": ("Given and human scores", agreement),
     "mistakes": ("Worst mistakes", engineer.mistakes),

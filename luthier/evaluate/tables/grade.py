@@ -81,9 +81,9 @@ class GradeTable:
         columns = np.stack([apart == 0, apart <= 1, np.abs(wanted - given), (wanted - given) ** 2], axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
             exact, adjacent, mae, squares = ((drawn @ columns) / drawn.sum(1, keepdims=True)).T
-            spearman = _spearman(wanted, given, drawn) if ranks else np.full(len(weights), np.nan)
+            spearman = spearman_of(wanted, given, drawn) if ranks else np.full(len(weights), np.nan)
             pearson = _correlation(wanted, given, drawn)
-            kappa = _kappa(one, two, drawn)
+            kappa = quadratic_kappa(one, two, drawn)
         return np.stack([exact, adjacent, spearman, pearson, mae, np.sqrt(squares), kappa], axis=1)
 
     @property
@@ -97,7 +97,7 @@ class GradeTable:
         return self.judged[:, self.traits.index(trait[:-1])] if trait else np.asarray(self.judged.any(1))
 
 
-def _kappa(one: Floats, two: Floats, weights: Floats) -> Floats:
+def quadratic_kappa(one: Floats, two: Floats, weights: Floats) -> Floats:
     """Return Cohen's kappa with quadratic weights [r] (Cohen 1968).
 
     What two independent judges would differ by needs no table: it is the sum of both second moments less twice the
@@ -116,7 +116,7 @@ def _correlation(one: Floats, two: Floats, weights: Floats) -> Floats:
     return _of_moments(product - first * second, square - first**2, other - second**2)
 
 
-def _spearman(one: Floats, two: Floats, weights: Floats) -> Floats:
+def spearman_of(one: Floats, two: Floats, weights: Floats) -> Floats:
     """Return Spearman's correlation [r]: Pearson's of the ranks among the rows drawn, ties at their middle."""
     first, second = _ranks(one, weights), _ranks(two, weights)
     total = weights.sum(1, keepdims=True)

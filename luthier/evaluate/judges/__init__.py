@@ -1,0 +1,1 @@
+"""Judge models: asked about answers, held against people, counted only where they agree with them."""

@@ -1,0 +1,159 @@
+"""A run's judge model: held against people before anything is trained, asked about the test rows at the end.
+
+Whatever its service does, the run has its result: what could not be asked is told, and bars on it cannot be.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from luthier.base.errors import DataError, TaskError
+from luthier.base.files import write_text
+from luthier.base.records import Example, Prediction
+from luthier.base.seeds import stable_fraction
+from luthier.data.personal import find
+from luthier.evaluate.intervals import Interval
+from luthier.evaluate.judges import look
+from luthier.evaluate.judges.ask import FIRST, SECOND, Asker, Item
+from luthier.evaluate.judges.named import REFERENCE
+from luthier.evaluate.judges.people import Rated, read
+from luthier.lifecycle.round import Round
+from luthier.spec.judge import OVERALL, Judge
+from luthier.spec.load import TaskFile
+
+FOLDER = "judge"
+TO_RATE = "to-rate.csv"
+
+
+def rated_rows(file: TaskFile) -> Rated:
+    """Return the rows that people rated before, where the task names a file of them.
+
+    Raises:
+        DataError: it cannot be read, or too few rows are rated.
+    """
+    return read(file.task.evaluate.judge, base=file.folder)
+
+
+def calibrate(round_: Round) -> None:
+    """Hold the judge against people before anything is trained: a key that is refused is told now, and so is a poor judge.
+
+    Raises:
+        TaskError: the service refuses the key, or has no such model or address.
+    """
+    settings = round_.file.task.evaluate.judge
+    if not settings.asked or settings.human is None:
+        return
+    began = time.monotonic()
+    try:
+        agreed = look.people(settings, _asker(round_), rated_rows(round_.file), resamples=round_.file.task.evaluate.bootstrap)
+    except DataError as error:
+        round_.emit("warning", text=f"{look.in_words(error, settings)}; it is asked again at the end")
+        return
+    finally:
+        round_.timed("judge", began)
+    for name, one in agreed.items():
+        kind = "judge" if name == OVERALL else f"judge of {name}"
+        if one["proven"]:
+            round_.emit("judge", said=f"{kind}: {one['why']}", criterion=name, agreement=one)
+        else:
+            round_.emit("warning", text=f"{kind}: {one['why']}; no bar can rest on it")
+
+
+def of_rows(
+    round_: Round, rows: Sequence[Example], predictions: Sequence[Prediction], rivals: Mapping[str, Sequence[Prediction]]
+) -> tuple[dict[str, Any], dict[str, Interval], dict[str, str]]:
+    """Ask the judge about the test rows; return what the report shows, the metrics, and which of them cannot be believed.
+
+    ``rivals`` are the other models' answers to the same rows, the earlier bundle's under `live`.
+    """
+    task = round_.file.task
+    settings = task.evaluate.judge
+    if not settings.asked:
+        return {}, {}, {}
+    began = time.monotonic()
+    rated = rated_rows(round_.file)
+    others = None if settings.mode == "score" or settings.versus == REFERENCE else rivals.get(settings.versus)
+    items, places = look.items_of(settings, rows, predictions, others, shows_reference=look.shows_reference(settings, rated))
+    _warn_of_personal(round_, [rows[i] for i in places])
+    write_to_rate(round_.folder / FOLDER / TO_RATE, settings, items)
+    agreed, found, opinions, failed, asker = {}, {}, {}, None, _asker(round_)
+    try:
+        agreed = look.people(settings, asker, rated, resamples=task.evaluate.bootstrap)
+        opinions = asker.opinions(items)
+        found = look.measured(settings, items, opinions, resamples=task.evaluate.bootstrap)
+    except (TaskError, DataError) as error:
+        failed = look.in_words(error, settings)
+        round_.emit("warning", text=failed)
+    record = _record(settings, found, agreed, failed, asker, len(items), len(rated.items), rated)
+    record["shown"] = look.shown(rows, places, items, opinions) if opinions else []
+    doubts = look.doubts(settings, found, agreed, failed)
+    record["doubts"] = doubts
+    metrics = {one["metric"]: {key: one[key] for key in ("value", "low", "high")} for one in found.values()}
+    for metric, value in metrics.items():
+        round_.emit("judged", said=f"judged   {metric} {_figure(value)}" + (" (unproven)" if metric in doubts else ""), metric=metric, **value)
+    round_.timed("judge", began)
+    return {"judge": record}, metrics, doubts
+
+
+def _asker(round_: Round) -> Asker:
+    settings = round_.file.task.evaluate.judge
+    return Asker(settings, round_.file.resolve(settings.answers) if settings.answers else round_.folder / FOLDER)
+
+
+def _record(
+    settings: Judge, found: Mapping[str, Any], agreed: Mapping[str, Any], failed: str | None, asker: Asker, rows: int, rated: int,
+    people: Rated,
+) -> dict[str, Any]:  # fmt: skip
+    what = ["prompts and answers", *(["answers of the other model"] if settings.mode == "pairwise" else [])]
+    what += ["wanted answers"] if look.shows_reference(settings, people) or (settings.versus == REFERENCE and settings.mode == "pairwise") else []
+    return {
+        "mode": settings.mode, "model": settings.model, "versus": settings.versus if settings.mode == "pairwise" else None,
+        "scale": settings.scale if settings.mode == "score" else None,
+        "criteria": [{**found.get(name, {"criterion": name, "text": text}), "agreement": agreed.get(name)}
+                     for name, text in settings.named().items()],
+        "failed": failed, "malformed": asker.malformed,
+        "sent": {"to": settings.url, "what": what, "test_rows": rows, "rated_rows": rated, "requests": asker.endpoint.counts["requests"],
+                 "from_disk": asker.endpoint.counts["from_disk"], "tokens": asker.endpoint.counts["tokens"]},
+    }  # fmt: skip
+
+
+def write_to_rate(path: Path, settings: Judge, items: Sequence[Item]) -> Path | None:
+    """Write the judged rows as a table for people to rate, without what the judge said; a pair in an order told by chance."""
+    if not items:
+        return None
+    pairwise, criteria = settings.mode == "pairwise", list(settings.named())
+    usual = "choice" if pairwise else "score"
+    names = ["prompt", *((FIRST, SECOND) if pairwise else ("answer",)), "reference", *(usual if c == OVERALL else c for c in criteria)]
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(names)
+    for item in items:
+        answers = [item.answer, *([item.other or ""] if pairwise else [])]
+        if pairwise and stable_fraction(f"{item.prompt}\x1f{item.answer}", seed=0) < 0.5:
+            answers.reverse()
+        writer.writerow([item.prompt, *answers, item.reference or "", *[""] * len(criteria)])
+    return write_text(path, text.getvalue())
+
+
+def _warn_of_personal(round_: Round, rows: Sequence[Example]) -> None:
+    if round_.file.task.data.personal == "mask":
+        return
+    from luthier.data.report import input_text
+
+    if (first := next((row for row in rows if find(input_text(row))), None)) is not None:
+        url = round_.file.task.evaluate.judge.url
+        round_.emit("warning", text=f"{first.source}: personal data goes to {url} as it is; data.personal: mask replaces it before.")
+
+
+def _figure(value: Interval) -> str:
+    if value["value"] is None:
+        return "could not be measured"
+    span = "" if value["low"] is None else f" [{value['low']:.2f}, {value['high']:.2f}]"
+    return f"{value['value']:.2f}{span}"
+
+

@@ -1,0 +1,127 @@
+"""A run with a judge model over real HTTP: a bar that it decides, one that it may not, and a service that is gone."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from commands import start
+from judge_service import judge_service
+
+from luthier.base.errors import TaskError
+from luthier.lifecycle.circle import run
+
+JUDGE = """\
+evaluate:
+  generate_rows: 8
+  max_new_tokens: 24
+  judge: {{url: "{url}", model: m, criteria: "Is it long?", rows: 6, tries: 1, timeout_s: 20, {more}}}
+accept: {{{accept}}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+def write_task(folder: Path, url: str, *, more: str = "mode: score", accept: str = 'perplexity: "< 400"') -> Path:
+    path = folder / "task.yaml"
+    kept = [line for line in path.read_text().splitlines() if not line.startswith(("evaluate", "accept", " "))]
+    path.write_text("\n".join(kept) + "\n" + JUDGE.format(url=url, more=more, accept=accept))
+    return path
+
+
+def write_ratings(path: Path, count: int = 60, *, noise: int = 0) -> None:
+    """Write ratings of people who count words too, and of whom every ``noise``-th says something else."""
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["prompt", "answer", "score"])
+        for i in range(count):
+            mark = 1 + i % 5
+            writer.writerow([f"p{i}", " ".join(["word"] * mark), 1 + (i * 7) % 5 if noise and i % noise == 0 else mark])
+
+
+def test_a_judge_decides_where_people_agree_with_it(chat_project: Path) -> None:
+    write_ratings(chat_project / "rated.csv")
+    with judge_service() as service:
+        path = write_task(chat_project, service.url, more="human: rated.csv", accept='"judge[overall]": ">= 1"')
+        done = run(path, out=chat_project / "run")
+        asked = len(service.bodies)
+        assert done.verdict == "accepted"
+        found = done.record["judge"]
+        assert found["sent"]["to"] == service.url and found["sent"]["test_rows"] == 6 and found["sent"]["rated_rows"] == 60
+        assert found["criteria"][0]["agreement"]["kappa"]["value"] == 1.0 and found["doubts"] == {}
+        assert done.record["metrics"]["test"]["judge[overall]"]["value"] >= 1
+        prompts = {shown["prompt"] for shown in service.shown}
+        assert len(prompts) == 66
+        # What was asked stays on disk: another go at the same answers asks nothing.
+        assert run(path, out=chat_project / "run", again=True).record["judge"]["sent"]["requests"] == 0
+        assert len(service.bodies) == asked
+    page = (chat_project / "run/report.html").read_text()
+    assert service.url in page and "How far the judge agrees with people" in page
+    with (chat_project / "run/judge/to-rate.csv").open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert len(rows) == 6 and {row["score"] for row in rows} == {""} and all(row["prompt"] for row in rows)
+
+
+def test_a_judge_that_people_do_not_agree_with_decides_nothing(chat_project: Path) -> None:
+    write_ratings(chat_project / "rated.csv", noise=1)
+    with judge_service() as service:
+        path = write_task(chat_project, service.url, more="human: rated.csv", accept='"judge[overall]": ">= 1"')
+        done = run(path, out=chat_project / "run")
+    assert done.verdict == "cannot tell"
+    assert "and not surely 0.6" in done.record["reasons"][0]
+    assert "unproven" not in done.record["judge"]["doubts"]["judge[overall]"]
+
+
+def test_a_service_that_is_gone_costs_no_result_and_an_unproven_bar_is_refused_at_once(chat_project: Path) -> None:
+    path = write_task(chat_project, "http://127.0.0.1:9/v1", more="mode: pairwise")
+    done = run(path, out=chat_project / "run", overrides=["evaluate.judge.rows=8"])
+    assert done.verdict == "accepted"
+    assert "could not be asked" in done.record["judge"]["failed"] and "127.0.0.1:9" in done.record["judge"]["failed"]
+    assert "127.0.0.1:9" in (chat_project / "run/report.html").read_text()
+    path = write_task(chat_project, "http://127.0.0.1:9/v1", more="mode: pairwise", accept='judge_win_rate: ">= 0.5"')
+    with pytest.raises(TaskError) as refused:
+        run(path, out=chat_project / "other")
+    assert "nothing shows that this judge agrees with people" in str(refused.value)
+    assert not (chat_project / "other" / "bundle").exists()
+
+
+def test_a_key_that_is_refused_is_told_before_training(chat_project: Path) -> None:
+    write_ratings(chat_project / "rated.csv")
+    with judge_service(lambda shown: 401) as service, pytest.raises(TaskError, match="refuses the key"):
+        run(write_task(chat_project, service.url, more="human: rated.csv"), out=chat_project / "run")
+    assert not (chat_project / "run" / "bundle").exists()
+
+
+@pytest.mark.slow
+def test_a_bundle_that_luthier_serves_is_a_judge(chat_project: Path, tiny_llama: Path) -> None:
+    """A model taught to call every pair a tie judges another one: half is won, and nothing flips."""
+    rows = [{"prompt": f"{i} {json.dumps({'first': 'x' * (i % 7), 'second': 'y'})}", "completion": '{"better": "tie"}'} for i in range(60)]
+    folder = chat_project / "judge"
+    folder.mkdir()
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "task.yaml").write_text(
+        "task: {name: tie, objective: generate}\ndata: {source: rows.jsonl, semantic: off}\n"
+        f"model: {{base: {tiny_llama}}}\ntrain: {{method: full, epochs: 12, rate: 0.005}}\nevaluate: {{generate_rows: 4, max_new_tokens: 24}}\n"
+    )
+    run(folder / "task.yaml", out=folder / "run", judge=False)
+    server = start("serve", folder / "run/bundle", "--port", "0", "--ledger", folder / "ledger.sqlite", "--json", cwd=folder)
+    try:
+        assert server.stdout is not None
+        url = json.loads(server.stdout.readline())["url"]
+        path = write_task(chat_project, f"{url}/v1", more="mode: pairwise, max_tokens: 24")
+        path.write_text(path.read_text().replace("model: m,", "model: luthier,"))
+        done = run(path, out=chat_project / "run")
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(30)
+    (one,) = done.record["judge"]["criteria"]
+    assert done.record["judge"]["failed"] is None
+    assert (one["rows"], one["flipped"], one["value"]) == (one["asked"], 0, 0.5), done.record["judge"]
+
+
