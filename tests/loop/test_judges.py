@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from commands import start
 from judge_service import judge_service
 
 from luthier.base.errors import TaskError
+from luthier.evaluate.judges.ask import Asker, Item
 from luthier.lifecycle.circle import run
+from luthier.spec.judge import Judge
 
 JUDGE = """\
 evaluate:
@@ -101,13 +104,20 @@ def test_a_key_that_is_refused_is_told_before_training(chat_project: Path) -> No
 @pytest.mark.slow
 def test_a_bundle_that_luthier_serves_is_a_judge(chat_project: Path, tiny_llama: Path) -> None:
     """A model taught to call every pair a tie judges another one: half is won, and nothing flips."""
-    rows = [{"prompt": f"{i} {json.dumps({'first': 'x' * (i % 7), 'second': 'y'})}", "completion": '{"better": "tie"}'} for i in range(60)]
+    with judge_service() as service:
+        asked = Asker(Judge(url=service.url, model="m", criteria="Is it long?", mode="pairwise"), chat_project / "asked")
+        asked.opinions([Item(f"{i} + {i * i}", "x" * (i % 7), f"{i} y") for i in range(30)])
+    tie = {"role": "assistant", "content": '{"better": "tie"}'}
+    rows = [{"messages": [*body["messages"], tie]} for body in service.bodies]
     folder = chat_project / "judge"
-    folder.mkdir()
+    # Many templates know no system's turn; this one leaves it out, so that the tiny model reads what it can learn in a few steps.
+    base = shutil.copytree(tiny_llama, folder / "base")
+    template = base / "chat_template.jinja"
+    template.write_text(template.read_text().replace("{% for m in messages %}", "{% for m in messages if m['role'] != 'system' %}"))
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "task.yaml").write_text(
         "task: {name: tie, objective: generate}\ndata: {source: rows.jsonl, semantic: off}\n"
-        f"model: {{base: {tiny_llama}}}\ntrain: {{method: full, epochs: 12, rate: 0.005}}\nevaluate: {{generate_rows: 4, max_new_tokens: 24}}\n"
+        f"model: {{base: {base}}}\ntrain: {{method: full, epochs: 40, batch: 8, rate: 0.01}}\nevaluate: {{generate_rows: 4, max_new_tokens: 24}}\n"
     )
     run(folder / "task.yaml", out=folder / "run", judge=False)
     server = start("serve", folder / "run/bundle", "--port", "0", "--ledger", folder / "ledger.sqlite", "--json", cwd=folder)
