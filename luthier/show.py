@@ -310,20 +310,15 @@ def learning_curve(found: Mapping[str, Any]) -> None:
 
 
 def compared(found: Mapping[str, Any]) -> None:
-    """Print two bundles side by side."""
-    rows = [
-        [
-            name,
-            _cell(m["first"]),
-            _cell(m["second"]),
-            f"{m['difference']:+.3f}",
-            f"{m['low']:+.3f} to {m['high']:+.3f}",
-            m["better"],
-        ]
-        for name, m in found["metrics"].items()
-        if m.get("low") is not None and "[" not in name
-    ]
-    table(["on the same rows", "first", "second", "difference", "95 % interval", "better"], rows)
+    """Print every pair of models side by side."""
+    for pair in found["pairs"]:
+        rows = [
+            [name, _cell(m["first"]), _cell(m["second"]), f"{m['difference']:+.3f}", f"{m['low']:+.3f} to {m['high']:+.3f}", m["better"]]
+            for name, m in pair["metrics"].items() if m.get("low") is not None and "[" not in name
+        ]  # fmt: skip
+        table(["on the same rows", pair["first"], pair["second"], "difference", "95 % interval", "better"], rows)
+    for line in [*found["notes"], *([f"page: {found['page']}"] if "page" in found else [])]:
+        say(line)
 
 
 def findings(found: Sequence[Mapping[str, str]]) -> None:

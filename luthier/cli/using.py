@@ -82,23 +82,27 @@ def _bars(texts: tuple[str, ...]) -> dict[str, str]:
 
 
 @verb
-@click.argument("first", type=click.Path(path_type=Path))
-@click.argument("second", type=click.Path(path_type=Path))
-@click.argument("data")
+@click.argument("contenders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN... [DATA]")
 @columns_option
-def compare(first: Path, second: Path, data: str, columns: tuple[str, ...], as_json: bool, quiet: bool) -> int:
-    """Compare two bundles on the same labelled DATA."""
-    from luthier.lifecycle.bundles import compare as compare_
+@out_option
+def compare(contenders: tuple[Path, ...], columns: tuple[str, ...], out: Path | None, as_json: bool, quiet: bool) -> int:
+    """Compare runs or bundles on the same rows.
 
-    found = compare_(first, second, data, columns=pairs(columns, "--column"))
+    RUN... are two or more folders of runs or bundles. The rows are the test rows that all runs share, or those of a labelled file
+    named last. The page compare.html and compare.json go into --out; without DATA into `compare` in the working folder.
+    """
+    from luthier.lifecycle.comparing import brief
+    from luthier.lifecycle.comparing import compare as compare_
+
+    found = compare_(contenders, columns=pairs(columns, "--column"), out=out)
     if not quiet:
         show.compared(found)
-    better = found["metrics"][found["main_metric"]]["better"]
+    better = found["better"]
     if as_json:
-        show.emit_json({**found, "better": better})
+        show.emit_json(brief(found))
     else:
         show.emit_line(better)
-    return MISSED if better == "first" else ACCEPTED
+    return MISSED if better == ("first" if len(found["runs"]) == 2 else found["runs"][0]["name"]) else ACCEPTED
 
 
 @verb

@@ -76,7 +76,7 @@ def prepare(
     folder = out / prepared.report.fingerprint[:16]
     if not _is_whole(folder):
         with new_folder(folder) as building:
-            _write(prepared, building, objective, previous if previous != folder else None)
+            _write(prepared, building, data, objective, previous if previous != folder else None)
     return load_prepared(folder, verified=True)
 
 
@@ -230,6 +230,7 @@ def _fingerprint(gathered: Gathered, sides: dict[Any, Any], data: DataSection, o
             "held_out": True,
             "augment": True,
             "balance": True,
+            "license": True,
             "items": {"source"},
         },
     )
@@ -257,7 +258,7 @@ def _is_whole(folder: Path) -> bool:
         return False
 
 
-def _write(prepared: Prepared, folder: Path, objective: str, previous: Path | None) -> None:
+def _write(prepared: Prepared, folder: Path, data: DataSection, objective: str, previous: Path | None) -> None:
     for side in SIDES:
         write_lines(folder / f"{side}.jsonl", prepared.side(side), Example.as_dict)
     write_lines(folder / "dropped.jsonl", prepared.dropped, Dropped.as_dict)
@@ -270,5 +271,5 @@ def _write(prepared: Prepared, folder: Path, objective: str, previous: Path | No
     changes = changes_since(previous, prepared) if previous else None
     if changes:
         write_json(folder / "changes.json", changes)
-    write_card(folder, prepared, objective, changes)
+    write_card(folder, prepared, data, objective, changes)
     write_manifest(folder, format=FORMAT, fingerprint=prepared.report.fingerprint, objective=objective)

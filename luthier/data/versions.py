@@ -11,8 +11,10 @@ from luthier.base.errors import BundleError
 from luthier.base.files import read_json, read_jsonl, verify_manifest, write_text
 from luthier.base.records import Example
 from luthier.data.dedupe import key
+from luthier.data.hub_card import data_card
 from luthier.data.report import Prepared
 from luthier.data.split import SIDES, Side
+from luthier.spec.data import DataSection
 
 _SHOWN = 20
 
@@ -70,58 +72,8 @@ def changes_since(previous: Path, prepared: Prepared) -> dict[str, Any] | None:
     }
 
 
-def write_card(folder: Path, prepared: Prepared, objective: str, changes: Mapping[str, Any] | None) -> Path:
+def write_card(
+    folder: Path, prepared: Prepared, data: DataSection, objective: str, changes: Mapping[str, Any] | None
+) -> Path:
     """Write README.md: the dataset card, with the front matter that dataset hubs read."""
-    report = prepared.report
-    size = sum(report.splits.values())
-    bucket = next((name for bound, name in _SIZES if size < bound), "n>1M")
-    lines = [
-        "---",
-        "configs:",
-        "- config_name: default",
-        "  data_files:",
-        *[f"  - split: {name}\n    path: {side}.jsonl" for side, name in _HUB_SPLITS.items() if report.splits[side]],
-        f"task_categories:\n- {_CATEGORIES.get(objective, 'text-generation')}",
-        f"size_categories:\n- {bucket}",
-        "---",
-        "",
-        f"# Prepared data {report.fingerprint[:16]}",
-        "",
-        f"Rows for the objective `{objective}`, read as {report.recognised_as or 'given'}, cleaned, without duplicates, divided and "
-        "checked. Every line keeps the `file` and `line` it came from; what was left out is in `dropped.jsonl` with its reason.",
-        "",
-        "| split | rows |", "| --- | --- |",
-        *[f"| {side} | {report.splits[side]} |" for side in SIDES],
-        "",
-        "## Sources", "",
-        *[f"- `{f['name']}` ({f['role']}): {f['rows']} rows, sha256 `{f['sha256'][:16]}`" for f in report.files],
-    ]  # fmt: skip
-    if report.labels:
-        lines += ["", "## Labels", "", "| label | train | valid | test |", "| --- | --- | --- | --- |"]
-        lines += [f"| {_cell(name)} | {n['train']} | {n['valid']} | {n['test']} |" for name, n in report.labels.items()]
-    lines += ["", "## What was done", ""]
-    lines += [f"- left out: {count} ({reason})" for reason, count in report.dropped.items()] or [
-        "- nothing was left out"
-    ]
-    lines += [
-        f"- changed by the step {step}: {count} rows" for step, count in report.findings["cleaning"]["counts"].items()
-    ]
-    masked = report.findings.get("masked") or {}
-    lines += [f"- masked: {count} {kind}" for kind, count in masked.items()]
-    lines += ["", "## What is known", ""]
-    leaks = ", ".join(f"{count} {kind}" for kind, count in report.leaks.items() if count)
-    lines += [f"- rows shared between splits: {leaks or 'none found'}"]
-    lines += [f"- {_cell(str(problem))}" for problem in report.problems]
-    if changes:
-        lines += ["", f"## Since {changes['since']}", ""]
-        lines += [f"- {kind}: {changes[kind]}" for kind in ("added", "removed", "relabelled", "moved")]
-    return write_text(folder / "README.md", "\n".join(lines) + "\n")
-
-
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-_HUB_SPLITS = {"train": "train", "valid": "validation", "test": "test"}
-_CATEGORIES = {"classify": "text-classification"}
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return write_text(folder / "README.md", data_card(prepared, data, objective, changes))

@@ -1,4 +1,4 @@
-"""What can be done with a bundle that exists: predict, evaluate, compare."""
+"""What can be done with a bundle that exists: predict, evaluate."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from luthier.base.inputs import ONE_TEXT
 from luthier.base.records import Example, Prediction
 from luthier.data.prepare import read_examples
 from luthier.data.ranking import questions
-from luthier.evaluate import compare as compare_
 from luthier.evaluate import metrics as measures
 from luthier.evaluate import predict
 from luthier.evaluate.answered import Answered
 from luthier.evaluate.report.page import write_report
 from luthier.evaluate.written import schema
 from luthier.lifecycle import writing
-from luthier.lifecycle.judging import assess, targets
+from luthier.lifecycle.judging import assess
 from luthier.lifecycle.reference import compared
 from luthier.release.predictor import Predictor, load_predictor
 from luthier.spec.bars import Bar, parse_bars
@@ -156,24 +155,3 @@ def written(
     known = predictor.facts.get("json_schema")
     shape = schema.Shape(known) if known and schema.missing("") is None else None
     return writing.look(task, rows, answers, bars, mine=next(iter(answers)), predictor=predictor, shape=shape).answers
-
-
-def compare(first: str | Path, second: str | Path, source: str, *, columns: Mapping[str, str]) -> dict[str, Any]:
-    """Measure two bundles on the same labelled rows, pair by pair."""
-    one, two = load_predictor(first), load_predictor(second)
-    if one.objective != two.objective:
-        raise TaskError(f"{first} predicts by {one.objective}, {second} by {two.objective}: they cannot be compared")
-    rows = judged_rows(one, source, columns)
-    settings = task_of(one, source, columns).evaluate
-    found = [
-        compared(p, rows, predict.run(p, rows, max_new_tokens=settings.max_new_tokens,
-                                      generate_rows=settings.generate_rows))[0]
-        for p in (one, two)
-    ]  # fmt: skip
-    if one.objective == "generate":
-        told = written(task_of(one, source, columns), one, rows, {"first": found[0], "second": found[1]}, [])
-        found = [told["first"], told["second"]]
-    labels = tuple(dict.fromkeys([*one.labels, *two.labels]))
-    measured = compare_.paired(one.objective, targets(rows), found[0], found[1], labels)
-    return {"first": str(one.folder), "second": str(two.folder), "rows": len(rows), "metrics": measured,
-            "main_metric": measures.DEFAULT[one.objective]}  # fmt: skip

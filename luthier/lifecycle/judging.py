@@ -86,7 +86,7 @@ def judge(
     found |= without_twins(task, answered, data.twins)
     found["notes"] = [*found["notes"], *_data_notes(found, record, objective)]
     round_.timed("evaluate", began)
-    kept = {"verdict": found["verdict"], "reasons": found["reasons"], "metrics": found["metrics"]["test"]}
+    kept = {"verdict": found["verdict"], "reasons": found["reasons"], "notes": found["notes"], "metrics": found["metrics"]["test"]}
     refresh_card(bundle, kept)
     return found
 

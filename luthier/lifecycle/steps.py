@@ -24,6 +24,7 @@ from luthier.base.files import read_json, write_json
 from luthier.base.records import Example, Prediction
 from luthier.base.seeds import stable_hash
 from luthier.data.augment.balance import Balance
+from luthier.data.hub_card import facts_for_model
 from luthier.data.prepare import Prepared
 from luthier.data.shapes.layout import cell_settings
 from luthier.evaluate import baselines as rivals_
@@ -249,6 +250,8 @@ def release(round_: Round, data: Prepared, model: Model, facts_: Mapping[str, An
         "accept": dict(task.accept),
         "columns": dict(task.data.columns),
         "cells": cell_settings(task.data),
+        "license": task.model.license,
+        "data_card": facts_for_model(facts_["data"]),
         "test_rows": len(data.test),
         "json_schema": writing.schema_of(round_.file),
     }

@@ -154,6 +154,11 @@ class DataSection(Section):
     corrections: str | None = Field(
         None, description="The table of probable label errors, with the decisions that a person filled in."
     )
+    license: str = Field(
+        "unknown",
+        pattern=r"^[a-z0-9][a-z0-9.+-]*$",
+        description="The data's licence as the Hugging Face hub names it, such as `cc-by-4.0`: it heads the dataset card.",
+    )
     encoding: str = Field("utf-8", description="Encoding of text files; Luthier never guesses silently.")
     max_chars: int = Field(
         1_000_000, ge=1, description="Longest accepted line or field, in characters; longer ones are faults, not cut."

@@ -17,6 +17,11 @@ class ModelSection(Section):
         description="`embedded` (comes with the installation), a folder, or a hub name such as `roberta-base`.",
     )
     revision: str | None = Field(None, description="Commit or tag of a hub model, to fix it for ever.")
+    license: str = Field(
+        "unknown",
+        pattern=r"^[a-z0-9][a-z0-9.+-]*$",
+        description="The tuned model's licence as the Hugging Face hub names it, such as `apache-2.0`: it heads the model card.",
+    )
     pooling: Literal["auto", "mean", "cls", "own", "label-scoring"] = Field(
         "auto",
         description="How an encoder's tokens become one vector: `own` is the model's own classification head; "

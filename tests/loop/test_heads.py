@@ -15,7 +15,8 @@ import luthier
 from luthier.ledger.store import Ledger
 from luthier.lifecycle.answering import predict_file
 from luthier.lifecycle.begin import write_task
-from luthier.lifecycle.bundles import compare, evaluate
+from luthier.lifecycle.bundles import evaluate
+from luthier.lifecycle.comparing import compare
 from luthier.release.predictor import load_predictor
 from luthier.serve.app import build_app
 from luthier.spec.load import load_task
@@ -119,8 +120,10 @@ def close(one: object, two: object) -> bool:
 def test_a_bundle_is_measured_and_compared_on_a_file(done) -> None:
     found = evaluate(done.run.bundle, str(done.rows), columns={}, accept=None, out=None)
     assert found["rows"] >= 80 and found["metrics"]["test"][done.kind.bar]["value"] is not None
-    same = compare(done.run.bundle, done.run.bundle, str(done.rows), columns={})
-    assert same["metrics"][done.kind.bar]["better"] == "cannot tell"
+    same = compare([done.run.bundle, done.run.bundle, str(done.rows)], out=done.folder / "compared")
+    assert same["better"] == "cannot tell" and same["pairs"][0]["metrics"][done.kind.bar]["difference"] == 0
+    assert "learnt from" in same["notes"][0]
+    assert (done.folder / "compared/compare.html").read_text().count("</section>") >= 4
 
 
 def test_init_writes_a_task_that_loads(done) -> None:

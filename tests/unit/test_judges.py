@@ -306,7 +306,7 @@ def test_rows_without_an_answer_are_not_judged_and_the_same_are_picked_every_tim
     assert len(picked) == 10 and all(i % 2 and i < 30 for i in places)
     assert picked[0].other == "other" and picked[0].reference == f"wanted {places[0]}"
     again, _ = look.items_of(settings(mode="pairwise", rows=5), rows(40), given, others, shows_reference=True)
-    assert set(a.prompt for a in again) <= {p.prompt for p in picked}
+    assert {a.prompt for a in again} <= {p.prompt for p in picked}
     beside, at = look.items_of(settings(mode="pairwise", versus="reference"), rows(4), given[:4], None, shows_reference=False)
     assert [(item.answer, item.other) for item in beside] == [(f"answer {i}", f"wanted {i}") for i in at]
 

@@ -38,7 +38,7 @@ SURFACE = {
     "train": {"task", "overrides", "out", "again"},
     "curve": {"task", "overrides", "out", "at", "seeds"},
     "evaluate": {"bundle", "data", "columns", "accept", "junit", "stage", "out"},
-    "compare": {"first", "second", "data", "columns"},
+    "compare": {"contenders", "columns", "out"},
     "predict": {"bundle", "data", "columns", "out", "max_new_tokens", "stage"},
     "serve": {"bundle", "host", "port", "ledger", "api_key", "stage"},
     "harvest": {"ledger", "task", "since", "out"},

@@ -76,7 +76,7 @@ def write_curve(record: Mapping[str, Any], path: Path) -> Path:
     top = tag("header", tag("p", words, class_="kicker"), tag("h1", "Learning curve"), class_="verdict")
     content = training_.learning_curve({"learning_curve": record}, plots)
     return write_text(
-        path, _document(f"{task.get('name') or 'task'}: learning curve", [top, tag("section", content)], [], plots)
+        path, document(f"{task.get('name') or 'task'}: learning curve", [top, tag("section", content)], [], plots)
     )
 
 
@@ -86,12 +86,14 @@ def page(record: Mapping[str, Any]) -> str:
     top = [owner.masthead(record), owner.definition_of_done(record, plots), owner.what_next(record)]
     task, word = (record.get("task") or {}).get("name") or "run", str(record.get("verdict"))
     parts = [(name, title, part(record, plots)) for name, (title, part) in PARTS.items()]
-    return _document(f"{task}: {word if word in ('accepted', 'cannot tell') else 'not accepted'}", top, parts, plots)
+    return document(f"{task}: {word if word in ('accepted', 'cannot tell') else 'not accepted'}", top, parts, plots)
 
 
-def _document(
-    title: str, top: list[Html | None], parts: list[tuple[str, str, list[Html]]], plots: dict[str, Figure]
-) -> str:
+def document(
+    title: str, top: list[Html | None], parts: list[tuple[str, str, list[Html]]], plots: dict[str, Figure], *,
+    source: str = "report.json",
+) -> str:  # fmt: skip
+    """Return a whole page: ``top`` first, then the ``parts`` (name, title, content) that have content. ``source`` is its file."""
     there = [(name, title, content) for name, title, content in parts if content]
     sections = [
         tag("section", tag("h2", title, id=name), content, aria_labelledby=name) for name, title, content in there
@@ -103,7 +105,7 @@ def _document(
         "body",
         tag("a", "Skip to the details", href=f"#{there[0][0]}", class_="skip") if there else None,
         tag("main", top, contents, sections),
-        tag("footer", "Written by Luthier from report.json. It opens without a network and can be archived as it is."),
+        tag("footer", f"Written by Luthier from {source}. It opens without a network and can be archived as it is."),
         tag("noscript", tag("p", "Plots and sorting need JavaScript; every figure stands in the tables.")),
         _json("plots", plots),
         _json("palettes", {"light": LIGHT, "dark": DARK}),
