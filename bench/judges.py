@@ -22,7 +22,8 @@ from bench.common import arguments, conclude, markdown, need_files, workshop
 PEOPLE = ("annotator1", "annotator2", "annotator3")
 ORIGIN = "Get data/*.json from github.com/WeOpenML/PandaLM into pandalm_preferences"
 Say = Callable[[Mapping[str, str]], str]
-_WORDS = {"1": "first", "2": "second"}
+# What is none of these in the published files ("garbage") is no opinion here either.
+_WORDS = {"1": "first", "2": "second", "0": "tie", "Tie": "tie"}
 _SWAPPED = {"first": "second", "second": "first", "tie": "tie"}
 
 
@@ -66,9 +67,9 @@ def published(rows: Sequence[Mapping[str, Any]], opinions: Sequence[str]) -> Say
     """Return a judge that says what a model was published to have said, of the same two answers in whichever order."""
     known: dict[tuple[str, ...], str] = {}
     for row, opinion in zip(rows, opinions, strict=True):
-        word = _WORDS.get(opinion, "tie")
+        word = _WORDS.get(opinion, opinion)
         known[_key(row, "first", "second")] = word
-        known.setdefault(_key(row, "second", "first"), _SWAPPED[word])
+        known.setdefault(_key(row, "second", "first"), _SWAPPED.get(word, word))
     return lambda shown: known[_key(shown, "first", "second")]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from luthier.data.cleaning.languages import UNKNOWN
 from luthier.data.report import DataReport, Prepared
 from luthier.data.split import SIDES
 from luthier.spec.data import DataSection
@@ -78,9 +79,8 @@ def _head(report: DataReport, data: DataSection, objective: str) -> dict[str, An
 def languages_of(findings: Mapping[str, Any]) -> list[str]:
     """Return the languages that a tenth of the rows or more are in, by their codes, the commonest first."""
     counted = (findings.get("profile") or {}).get("languages") or {}
-    rows = {str(code): int(n) for code, n in counted.items() if isinstance(n, int)} if isinstance(counted, Mapping) else {}
-    whole = sum(rows.values())
-    return [code for code, n in sorted(rows.items(), key=lambda pair: -pair[1]) if n >= _COMMON * whole and 2 <= len(code) <= 3]
+    rows = {code: n for code, n in counted.items() if code != UNKNOWN}
+    return [code for code, n in sorted(rows.items(), key=lambda pair: -pair[1]) if n >= _COMMON * sum(rows.values())]
 
 
 def _done(report: DataReport) -> list[str]:

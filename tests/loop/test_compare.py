@@ -15,14 +15,21 @@ from luthier.lifecycle.comparing import compare
 
 def test_runs_are_compared_on_the_test_rows_they_share(project: Path) -> None:
     task = project / "task.yaml"
-    good = run(task, out=project / "good")
-    run(task, out=project / "poor", overrides=["train.epochs=1", "train.rate=0.00001", "train.method=last-layers"])
+    header, *lines = (project / "messages.csv").read_text().splitlines()
+    test, learnt = lines[:80], lines[80:]
+    # The poor one learnt that everything is billing but for what is: half its labels are wrong.
+    wrong = [line.replace(",delivery,", ",billing,") if i % 2 else line.replace(",account,", ",delivery,") for i, line in enumerate(learnt)]
+    for name, part in (("test", test), ("train", learnt), ("wrong", wrong)):
+        (project / f"{name}.csv").write_text("\n".join([header, *part]) + "\n")
+    rest = [f"data.test={project / 'test.csv'}", "data.leaks=allow"]
+    good = run(task, out=project / "good", overrides=[*rest, f"data.source={project / 'train.csv'}"])
+    run(task, out=project / "poor", overrides=[*rest, f"data.source={project / 'wrong.csv'}", "train.epochs=1", "train.rate=0.001"])
     found = compare([project / "poor", project / "good"], out=project / "compared")
     assert found["rows"] == len((next(project.glob("good/prepared/*")) / "test.jsonl").read_text().splitlines())
     assert found["notes"] == []
     assert found["metrics"]["good"]["macro_f1"]["value"] == pytest.approx(good.record["metrics"]["test"]["macro_f1"]["value"])
-    assert {one["key"] for one in found["settings"]} >= {"train.rate", "train.epochs", "train.method"}
-    assert "data fingerprint" not in {one["key"] for one in found["settings"]}
+    assert {one["key"] for one in found["settings"]} >= {"train.rate", "train.epochs", "data.source", "data fingerprint"}
+    assert not {"weights", "luthier", "data.test"} & {one["key"] for one in found["settings"]}
     pair = found["pairs"][0]
     first, second = pair["metrics"]["accuracy"]["first"], pair["metrics"]["accuracy"]["second"]
     told = pair["rows"]

@@ -54,6 +54,9 @@ class Columns:
         return [column.result(self._rows) for column in self._columns.values()]
 
 
+_NESTED = (list, tuple, dict, set)
+
+
 class _Column:
     __slots__ = ("counts", "dates", "filled", "looked_at", "name", "other", "repeats", "seen")
 
@@ -70,6 +73,8 @@ class _Column:
     def add(self, value: Any, weight: int) -> None:
         self.filled += weight
         self.looked_at += 1
+        if value.__class__ in _NESTED:  # several annotators' votes, or a list in a JSON file
+            value = str(value)
         shown = value[:_SHOWN_CHARS] if value.__class__ is str else value
         counts = self.counts
         if shown in counts:
