@@ -90,8 +90,8 @@ def _correct(pairs: Sequence[Mapping[str, dict[str, Any]]], main: str) -> None:
         for name, one in metrics.items():
             family = "main" if name == main else "metrics" if split_name(name)[1] is None else "labels"
             families.setdefault(family, []).append(one)
-    for family in families.values():
-        _adjust(family)
+    for together in families.values():
+        _adjust(together)
 
 
 def _adjust(differences: Sequence[dict[str, Any]]) -> None:

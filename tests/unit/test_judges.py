@@ -290,6 +290,32 @@ def test_a_bar_on_a_doubtful_judge_cannot_be_told(agreed: Any, found: Any, faile
         assert judged.word == "cannot tell" and why in judged.reasons[0] and "judge[overall]" in judged.reasons[0]
 
 
+def test_continuous_integration_is_told_of_a_doubt(tmp_path: Path) -> None:
+    from luthier.evaluate.junit import write_junit
+
+    bar = parse_bars({"judge[overall]": ">= 4"})[0]
+    span = {"value": 4.5, "low": 4.2, "high": 4.7}
+    judged = verdict_of(bar, {"judge[overall]": span}, doubts={"judge[overall]": "its kappa is low"}).as_dict()
+    text = write_junit({**judged, "task": {"name": "t"}}, tmp_path / "junit.xml").read_text()
+    assert 'errors="1"' in text and 'failures="0"' in text and "its kappa is low" in text
+
+
+def test_the_report_shows_what_was_sent_and_what_is_unproven() -> None:
+    from luthier.evaluate.report.page import page
+
+    one = {"criterion": "overall", "text": "<i>right</i>?", "metric": "judge_win_rate", "value": 0.5, "low": 0.4, "high": 0.6, "rows": 9, "asked": 10,
+           "unanswered": {MALFORMED: 1}, "wins": 3, "ties": 3, "losses": 3, "flipped": 2, "flip_rate": 2 / 9, "first_place": 0.7, "agreement": None}  # fmt: skip
+    sent = {"to": "http://127.0.0.1:1/v1", "what": ["prompts and answers"], "test_rows": 10, "rated_rows": 0, "requests": 20, "from_disk": 0, "tokens": 5}
+    said = {"overall": {"opinion": "tie", "reason": "<script>"}}
+    record = {"verdict": "accepted", "judge": {"mode": "pairwise", "model": "m", "versus": "untuned", "scale": None, "criteria": [one], "failed": None,
+              "malformed": ["<b>nonsense</b>"], "sent": sent, "doubts": {"judge_win_rate": "no ratings"},
+              "shown": [{"prompt": "p", "answer": "a", "other": "o", "said": said, "file": "f.csv", "line": 3}]}}  # fmt: skip
+    text = page(record).split("<script")[0]
+    for words in ("10 test rows were sent to m at http://127.0.0.1:1/v1, and nowhere else", "is unproven", "22%", "70%", "&lt;script&gt;", "&lt;b&gt;nonsense", "f.csv:3"):
+        assert words in text, words
+    assert "<i>" not in text
+
+
 def test_a_judge_that_agrees_decides() -> None:
     agreed, found = {"overall": {"proven": True, "why": ""}}, {"overall": {"rows": 10, "asked": 10}}
     assert look.doubts(settings(), found, agreed, None) == {}

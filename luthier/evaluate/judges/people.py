@@ -70,7 +70,8 @@ def read(settings: Judge, *, base: Path) -> Rated:
     if faults:
         raise DataError.of(faults)
     columns = _columns(settings)
-    items, said = [], {name: [] for name in settings.named()}  # type: dict[str, list[list[Any]]]
+    items: list[Item] = []
+    said: dict[str, list[list[Any]]] = {name: [] for name in settings.named()}
     for row in rows:
         items.append(_item(settings, row, columns))
         for name in said:

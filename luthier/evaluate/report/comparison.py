@@ -45,7 +45,7 @@ def write_comparison(record: Mapping[str, Any], path: Path) -> Path:
         ("settings", "Settings that differ", _settings(record, names)),
         ("cost", "What they cost", _cost(record)),
     ]
-    top = [_masthead(record, names), _main(record, names, plots)]
+    top: list[Html | None] = [_masthead(record, names), _main(record, names, plots)]
     return write_text(path, document(f"{' and '.join(names)} compared", top, parts, plots, source="compare.json"))
 
 
@@ -94,7 +94,7 @@ def _drawn(record: Mapping[str, Any], names: Sequence[str], plots: dict[str, Fig
     trace = {"type": "scatter", "mode": "markers", **points, "error_x": reach, "marker": {"size": 12, "color": "@accent"},
              "hovertemplate": "%{x:.4f}<extra></extra>"}  # fmt: skip
     height = 90 + _LANE * len(values)
-    ticks = {"tickvals": points["y"], "ticktext": [short(name) for name, _, _ in values], "range": [-0.6, len(values) - 0.4]}
+    ticks: dict[str, Any] = {"tickvals": points["y"], "ticktext": [short(name) for name, _, _ in values], "range": [-0.6, len(values) - 0.4]}
     plots["main"] = {"data": [trace], "layout": layout(height, xaxis=axis(metric), yaxis=axis(**ticks))}
     told = ", ".join(f"{name} {decimal(value or 0.0)}" for name, value, _ in values)
     better = " Lower is better." if split_name(metric)[0] in LOWER_IS_BETTER else ""
