@@ -21,6 +21,7 @@ from luthier.evaluate.report.html import (
     plain_number,
     plot,
     span_of,
+    spanned,
     table,
     tag,
 )
@@ -53,7 +54,9 @@ def _masthead(record: Mapping[str, Any], names: Sequence[str]) -> Html:
     metric = record["main_metric"]
     best = record["best"]
     said = f"{best} is better" if best in names else "These rows cannot tell which is better"
-    notes = [tag("li", note) for note in record["notes"]]
+    sure = [(p, p["metrics"].get(metric, {}).get("better")) for p in record["pairs"]] if len(names) > 2 else []
+    told = [f"{p[side]} is better than {p['second' if side == 'first' else 'first']}." for p, side in sure if side in ("first", "second")]
+    notes = [tag("li", note) for note in [*told, *record["notes"]]]
     source = record["source"] or "test rows that all of them have, and that none learnt from"
     return tag(
         "header",
@@ -103,18 +106,13 @@ def _drawn(record: Mapping[str, Any], names: Sequence[str], plots: dict[str, Fig
 
 
 def _metrics(record: Mapping[str, Any], names: Sequence[str]) -> list[Html]:
-    columns = [Column("Metric")]
-    for name in names:
-        columns += [Column(name, True), Column(f"{name} 95 %", True)]
+    columns = [Column("Metric"), *(Column(name, True) for name in names)]
     body: list[list[object]] = []
     for metric in record["metrics"][names[0]]:
         if split_name(metric)[1] is None:
-            cells: list[object] = [Cell(tag("span", metric, tag("small", in_words(metric))), metric)]
-            for name in names:
-                value = record["metrics"][name].get(metric)
-                cells += [number(value), interval(value)]
-            body.append(cells)
-    return [table("Every metric on the same rows", columns, body, sortable=True)]
+            shown = Cell(tag("span", metric, tag("small", in_words(metric))), metric)
+            body.append([shown, *(spanned(record["metrics"][name].get(metric)) for name in names)])
+    return [table("Every metric on the same rows, with its 95 % interval", columns, body, sortable=True)]
 
 
 def _differences(record: Mapping[str, Any]) -> list[Html]:

@@ -104,6 +104,14 @@ def interval(value: object, digits: int = 3) -> Cell:
     )
 
 
+def spanned(value: object, digits: int = 3) -> Cell:
+    """Return a cell for a measured value with its interval behind it: tables of many models have no room for two columns."""
+    shown, span = plain_number(value), span_of(value)
+    if shown is None or span is None:
+        return number(value, digits)
+    return Cell(f"{decimal(shown, digits)} [{decimal(span[0], digits)}, {decimal(span[1], digits)}]", shown)
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """A table's column: its title, and whether it holds numbers."""

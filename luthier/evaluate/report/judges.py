@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from luthier.evaluate.report.engineer import place
-from luthier.evaluate.report.html import DASH, Cell, Column, Html, count, interval, number, table, tag
+from luthier.evaluate.report.html import DASH, Cell, Column, Html, count, number, spanned, table, tag
 from luthier.evaluate.report.plots import Figure
 
 _ENOUGH = {True: Cell("✓ yes", class_="yes"), False: Cell("? no", class_="maybe"), None: Cell("? unproven", class_="maybe")}
@@ -32,22 +32,23 @@ def judges(record: Mapping[str, Any], plots: dict[str, Figure]) -> list[Html]:
 def _sent(sent: Mapping[str, Any], model: str) -> str:
     rated = f" and of {sent['rated_rows']:,} rows that people rated" if sent["rated_rows"] else ""
     return (
-        f"{' and '.join(sent['what']).capitalize()} of {sent['test_rows']:,} test rows{rated} were sent to {model} at {sent['to']}, "
+        f"{', '.join(sent['what']).capitalize()} of {sent['test_rows']:,} test rows{rated} were sent to {model} at {sent['to']}, "
         f"and nowhere else: {sent['requests']:,} requests, {sent['tokens']:,} tokens; {sent['from_disk']:,} answers were on disk."
     )
 
 
 def _figures(found: Mapping[str, Any]) -> Html:
     pairwise = found["mode"] == "pairwise"
-    columns = [Column("Judged by"), Column("Share preferred" if pairwise else "Mean mark", True), Column("95 % interval", True),
-               Column("Rows", True), Column("No opinion", True)]  # fmt: skip
-    columns += [Column(t, True) for t in ("Won", "Tied", "Lost", "Flipped with the order", "First read won")] if pairwise else [Column("Marks")]
+    columns = [Column("Judged by"), Column("Share preferred [95 %]" if pairwise else "Mean mark [95 %]", True), Column("Rows", True),
+               Column("No opinion", True)]  # fmt: skip
+    columns += [Column(t, True) for t in ("Won", "Tied", "Lost", "Flipped", "First read won")] if pairwise else [Column("Marks")]
     body: list[list[object]] = []
     for one in found["criteria"]:
         shown = Cell(tag("span", one["criterion"], tag("small", one["text"])), one["criterion"])
         silent = one.get("unanswered") or {}
-        told = Cell(tag("span", str(sum(silent.values())), *[tag("small", f"{n} {why}") for why, n in silent.items()]), sum(silent.values()))
-        cells: list[object] = [shown, number(one), interval(one), count(one.get("rows")), told]
+        why = f" ({', '.join(f'{n} {why}' for why, n in silent.items())})" if silent else ""
+        told = Cell(f"{sum(silent.values())}{why}", sum(silent.values()))
+        cells: list[object] = [shown, spanned(one), count(one.get("rows")), told]
         if pairwise:
             cells += [count(one.get(key)) for key in ("wins", "ties", "losses")] + [_share(one.get("flip_rate")), _share(one.get("first_place"))]
         else:
@@ -62,20 +63,18 @@ def _agreement(found: Mapping[str, Any]) -> Html:
     if not any(one["agreement"] for one in found["criteria"]):
         why = "could not be measured" if found["sent"]["rated_rows"] else "is unproven: no people's ratings were given (evaluate.judge.human)"
         return tag("p", f"How far this judge agrees with people {why}. No bar can rest on it.")
-    columns = [Column("Agreement with people"), Column("Rated rows", True), Column("Kappa", True), Column("95 % interval", True),
-               Column("Spearman", True), Column("95 % interval", True), Column("Equal", True), Column("95 % interval", True),
-               Column("People among themselves", True), Column("Needed", True), Column("Enough?")]  # fmt: skip
+    columns = [Column("Judged by"), Column("Rated rows", True), Column("Kappa [95 %]", True), Column("Spearman [95 %]", True),
+               Column("Equal [95 %]", True), Column("People alike", True), Column("Needed", True), Column("Enough?")]  # fmt: skip
     if pairwise := found["mode"] == "pairwise":
         columns.insert(-2, Column("“The longer one”", True))
     body: list[list[object]] = []
     for one in found["criteria"]:
         agreed = one["agreement"] or {}
         cells: list[object] = [Cell(one["criterion"], one["criterion"]), count(agreed.get("rows"))]
-        for name in ("kappa", "spearman", "exact"):
-            cells += [number(agreed.get(name), 2), interval(agreed.get(name), 2)]
+        cells += [spanned(agreed.get(name), 2) for name in ("kappa", "spearman", "exact")]
         cells += [number(agreed.get("people"), 2), *([number(agreed.get("longer"), 2)] if pairwise else []), number(agreed.get("least"), 2)]
         body.append([*cells, _ENOUGH[agreed.get("proven")]])
-    return table("How far the judge agrees with people, measured on rows they rated before", columns, body, sortable=True)
+    return table("How far the judge agrees with people, on rows they rated before; how far people agree with each other, by kappa", columns, body, sortable=True)
 
 
 def _rows(found: Mapping[str, Any]) -> list[Html]:
