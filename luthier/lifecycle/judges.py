@@ -76,12 +76,12 @@ def of_rows(
     if not settings.asked:
         return {}, {}, {}
     began = time.monotonic()
-    rated = rated_rows(round_.file)
+    rated, failed = _rated_again(round_.file)
     others = None if settings.mode == "score" or settings.versus == REFERENCE else rivals.get(settings.versus)
     items, places = look.items_of(settings, rows, predictions, others, shows_reference=look.shows_reference(settings, rated))
     _warn_of_personal(round_, [rows[i] for i in places])
     write_to_rate(round_.folder / FOLDER / TO_RATE, settings, items)
-    agreed, found, opinions, failed, asker = {}, {}, {}, None, _asker(round_)
+    agreed, found, opinions, asker = {}, {}, {}, _asker(round_)
     try:
         agreed = look.people(settings, asker, rated, resamples=task.evaluate.bootstrap)
         opinions = asker.opinions(items)
@@ -98,6 +98,14 @@ def of_rows(
         round_.emit("judged", said=f"judged   {metric} {_figure(value)}" + (" (unproven)" if metric in doubts else ""), metric=metric, **value)
     round_.timed("judge", began)
     return {"judge": record}, metrics, doubts
+
+
+def _rated_again(file: TaskFile) -> tuple[Rated, str | None]:
+    """Return the rated rows, or why not: a file that was there before training and has changed since costs no result."""
+    try:
+        return rated_rows(file), None
+    except DataError as error:
+        return Rated(), f"people's ratings cannot be read any more: {error.faults[0].what}"
 
 
 def _asker(round_: Round) -> Asker:

@@ -101,3 +101,10 @@ def test_labels_cannot_break_a_card(tmp_path: Path) -> None:
     report = replace(found.report, labels=odd)
     card = DatasetCard(data_card(replace(found, report=report), DataSection(source="m.csv"), "classify", None))
     assert card.data.license == "unknown" and "| a\\|b --- license: mit | 1 | 0 | 0 |" in card.text
+
+
+def test_a_folder_beside_the_task_is_no_hub_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models" / "base").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    text = model_card(facts(base={"name": "models/base", "sha256": "00"}), objective="classify", bundle_id="x")
+    assert "base_model" not in text and "base model: base (" in text

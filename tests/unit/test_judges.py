@@ -342,3 +342,15 @@ def test_the_wanted_answer_is_shown_only_where_people_saw_it() -> None:
     unseen = people.Rated([Item("p", "a", None, "wanted"), Item("p", "a")])
     assert [look.shows_reference(settings(), rated) for rated in (people.Rated(), seen, unseen)] == [True, True, False]
     assert look.shows_reference(settings(reference="on"), unseen) and not look.shows_reference(settings(reference="off"), seen)
+
+
+def test_ratings_that_vanish_while_a_run_trains_cost_no_result(tmp_path: Path) -> None:
+    from luthier.lifecycle.judges import _rated_again
+    from luthier.spec.load import load_task
+
+    (tmp_path / "task.yaml").write_text(
+        "task: {objective: generate}\ndata: {source: a.jsonl}\n"
+        'evaluate: {judge: {url: "http://127.0.0.1:9/v1", model: m, criteria: "Right?", human: rated.csv}}\n'
+    )
+    rated, why = _rated_again(load_task(tmp_path / "task.yaml"))
+    assert not rated.items and why is not None and "cannot be read any more" in why
