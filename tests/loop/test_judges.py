@@ -15,6 +15,7 @@ from judge_service import judge_service
 from luthier.base.errors import TaskError
 from luthier.evaluate.judges.ask import Asker, Item
 from luthier.lifecycle.circle import run
+from luthier.lifecycle.comparing import compare
 from luthier.spec.judge import Judge
 
 JUDGE = """\
@@ -64,6 +65,9 @@ def test_a_judge_decides_where_people_agree_with_it(chat_project: Path) -> None:
         # What was asked stays on disk: another go at the same answers asks nothing.
         assert run(path, out=chat_project / "run", again=True).record["judge"]["sent"]["requests"] == 0
         assert len(service.bodies) == asked
+    same = compare([chat_project / "run", chat_project / "run"], out=chat_project / "compared")
+    assert [run["name"] for run in same["runs"]] == [f"{chat_project / 'run'} (1)", f"{chat_project / 'run'} (2)"]
+    assert same["better"] == "cannot tell" and same["pairs"][0]["metrics"]["perplexity"]["difference"] == 0
     page = (chat_project / "run/report.html").read_text()
     assert service.url in page and "How far the judge agrees with people" in page
     with (chat_project / "run/judge/to-rate.csv").open(newline="") as handle:
