@@ -42,7 +42,8 @@ def metrics(record: Mapping[str, Any], plots: Plots) -> list[Html]:
     columns += [Column(spoken(name), True) for name in baselines]
     rows = []
     for name, value in measured.items():
-        if split_name(name)[1] is None:
+        # What has its parts in brackets and is no label's (changed texts, functional tests, judges) has a section of its own.
+        if split_name(name)[1] is None and "[" not in name:
             valid = [number(validation.get(name))] if validation else []
             others = [number((values or {}).get(name)) for values in baselines.values()]
             shown = Cell(tag("span", name, tag("small", in_words(name))), name)

@@ -92,11 +92,12 @@ tr > :last-child { padding-right: 0; }
 thead th { border-bottom: 1px solid var(--rule); vertical-align: bottom; color: var(--muted); font-weight: 550; }
 tbody th { font-weight: 550; min-width: 8rem; }
 th.number, td.number { text-align: right; white-space: nowrap; }
+thead th.number { white-space: normal; }
 td.yes, td.no, td.maybe { font-weight: 600; white-space: nowrap; }
 th small { display: block; color: var(--muted); font-weight: 400; font-size: 0.86rem; line-height: 1.4; }
 th small { max-width: 22rem; }
 .long { min-width: 15rem; max-width: 30rem; white-space: pre-wrap; font-weight: 400; overflow-wrap: anywhere; }
-th button { all: unset; cursor: pointer; color: inherit; position: relative; white-space: nowrap; }
+th button { all: unset; cursor: pointer; color: inherit; position: relative; }
 th button:hover { color: var(--ink); text-decoration: underline; text-underline-offset: 0.2em; }
 th button:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 .arrow { position: absolute; left: 100%; top: 0; width: 1em; text-align: center; }
