@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
@@ -272,7 +273,6 @@ def test_the_reference_of_the_task_file_is_that_of_the_code() -> None:
 
 
 def test_what_auto_means_is_what_the_code_decides() -> None:
-    from typing import get_args
 
     from luthier.spec.train import MethodName, TrainSection
     from luthier.train.defaults import resolve
@@ -299,8 +299,8 @@ def keys(model: type, prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
         if name == "stages":  # its data and train have the keys of the sections of that name
             yield from (f"stages[].{own}" for own in Stage.model_fields)
-        elif isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
-            yield from keys(field.annotation, f"{prefix}{name}.")
+        elif sections := [kind for kind in (field.annotation, *get_args(field.annotation)) if hasattr(kind, "model_fields")]:
+            yield from keys(sections[0], f"{prefix}{name}.")  # one that may be left out stands beside None
         else:
             yield f"{prefix}{name}"
 

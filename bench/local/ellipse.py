@@ -8,11 +8,13 @@ import re
 import zipfile
 from pathlib import Path
 
+# What the corpus says of each pupil and essay; none of it is read by the model.
+ABOUT = ("prompt", "grade", "gender", "race_ethnicity", "SES")
 TRAITS = ("Overall", "Cohesion", "Syntax", "Vocabulary", "Phraseology", "Grammar", "Conventions")
 
 
 def write(data: Path, out: Path) -> list[Path]:
-    """Write essays.csv with full_text, the seven scores, prompt, and the pupil's school grade.
+    """Write essays.csv with full_text, the seven scores, prompt, and the pupil's school grade, gender, ethnicity and SES.
 
     The archive's password stands in the authors' README beside it.
     """
@@ -24,7 +26,7 @@ def write(data: Path, out: Path) -> list[Path]:
     rows = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""))
     path = out / "essays.csv"
     with path.open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.DictWriter(handle, ["full_text", *TRAITS, "prompt", "grade"])
+        writer = csv.DictWriter(handle, ["full_text", *TRAITS, *ABOUT])
         writer.writeheader()
         for row in rows:
             writer.writerow({name: row[name] for name in writer.fieldnames})

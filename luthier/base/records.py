@@ -111,6 +111,9 @@ class Prediction:
 
     ``refer`` says why a person should answer instead, empty where the answer stands, None where nobody asked for such a rule.
 
+    Where a model says that a row is of none of its labels, ``unlike`` is how unlike them all it is (larger is more so, None where
+    nobody asked), and ``nearest`` the label it would have given where ``label`` says that it is none.
+
     ``measured`` carries sums needed by metrics that no label or text can give, such as ``nll_sum`` (nats) and
     ``token_count`` of the true answer for perplexity.
     """
@@ -126,12 +129,18 @@ class Prediction:
     items: tuple[tuple[str, float], ...] | None = None
     names: tuple[str, ...] | None = None
     refer: str | None = None
+    unlike: float | None = None
+    nearest: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the public form: only what this objective predicts."""
         scores = {k: round(float(v), 6) for k, v in (self.scores or {}).items()}
         if self.label is not None:
-            return {"label": self.label, "scores": scores, **({} if self.refer is None else {"person": self.refer})}
+            more: dict[str, Any] = {} if self.refer is None else {"person": self.refer}
+            if self.unlike is not None:
+                more |= {"out_of_scope": self.nearest is not None, "unlike": round(self.unlike, 6)}
+                more |= {"nearest": self.nearest} if self.nearest is not None else {}
+            return {"label": self.label, "scores": scores, **more}
         if self.labels is not None:
             return {"labels": list(self.labels), "scores": scores}
         if self.grades is not None:

@@ -90,7 +90,7 @@ def _label_faults(gathered: Gathered, divided: Divided, data: DataSection) -> li
     for side in official:
         count = _labels_on(gathered, divided, side)
         rows = divided.of(side)
-        for label in sorted(count.keys() - known.keys() - own):
+        for label in sorted(count.keys() - known.keys() - own - ({data.out_of_scope.label} if data.out_of_scope else set())):
             first = rows[board.label[rows] == board.labels.index(label)][0]
             what = f'label "{label}" ({count[label]} rows of data.{side}) is never in train, so it can never be right.'
             mend = did_you_mean(label, known) or "Add train rows of it, or leave these rows out."

@@ -11,7 +11,7 @@ from typing import Any
 from luthier.base.errors import DataError, Fault
 from luthier.base.records import Example, Row
 from luthier.base.seeds import stable_hash
-from luthier.data import dedupe
+from luthier.data import dedupe, scope
 from luthier.data.board import Board, BoardMaker
 from luthier.data.catalogue import UNKNOWN_ITEM, Item, named, open_items, read_items
 from luthier.data.cleaning.clean import BoilerplateFinder, Cleaner
@@ -67,14 +67,14 @@ class _Reader:
         self.timed = data.split.time or (TIME if objective == "rank" else None)
 
     def examples(
-        self, origins: Sequence[Origin], counts: Counter[str], *, optional: bool
+        self, origins: Sequence[Origin], counts: Counter[str], *, optional: bool, label: str | None
     ) -> Iterator[Example | Dropped]:
         mapping = map_rows(
             _rows(origins, self.faults, self.notes, counts), columns=self.data.columns, objective=self.objective,
-            by=self.data.split.by, time=self.data.split.time, by_optional=optional, faults=self.faults,
+            by=self.data.split.by, time=self.data.split.time, by_optional=optional, faults=self.faults, need_target=label is None,
             settings=cell_settings(self.data),
         )  # fmt: skip
-        yield from mapping
+        yield from mapping if label is None else (scope.labelled(found, label) for found in mapping)
         self._settle_dates(mapping.day_first)
         if mapping.recognised_as:
             self.recognised[mapping.recognised_as] = None
@@ -99,17 +99,19 @@ class _Reader:
 
     def read(self, role: str, origins: Sequence[Origin]) -> None:
         counts: Counter[str] = Counter()
-        keep_all = role != "source" or self.data.duplicates == "keep"
+        own = role in ("source", scope.ROLE)
+        keep_all = not own or self.data.duplicates == "keep"
         for example, stored in self._decided(role, self._cleaned(origins, counts, role)):
             if isinstance(stored, Dropped):
                 self.dropped.add(stored)
             else:
-                self._take(example, stored, role, keep_all=keep_all)
+                self._take(example, stored, "source" if own else role, keep_all=keep_all)
         self._file_facts(role, origins, counts)
 
     def _cleaned(self, origins: Sequence[Origin], counts: Counter[str], role: str) -> Iterator[Pair]:
         """Yield each row as it is compared and as it is kept: masks are numbered in order, so they decide nothing."""
-        for found in self.examples(origins, counts, optional=role != "source"):
+        label = self.data.out_of_scope.label if role == scope.ROLE and self.data.out_of_scope else None
+        for found in self.examples(origins, counts, optional=role != "source", label=label):
             example = found if isinstance(found, Dropped) else self.cleaner.example(found)
             yield example, example if isinstance(example, Dropped) or self.masker is None else self._masked(example)
 
@@ -224,7 +226,7 @@ def gather(data: DataSection, objective: str, base: Path) -> Gathered:
         reader.learn_items(base)
     if data.clean.boilerplate:
         reader.learn_boilerplate(origins["source"])
-    for role in ("source", "valid", "test"):
+    for role in ("source", scope.ROLE, "valid", "test"):
         if role in origins:
             reader.read(role, origins[role])
     if "held_out" in origins:
@@ -243,6 +245,7 @@ def _open_all(data: DataSection, base: Path, reader: _Reader) -> dict[str, list[
     opened: dict[str, list[Origin]] = {}
     for role, value in (
         ("source", data.source),
+        (scope.ROLE, data.out_of_scope.source if data.out_of_scope else None),
         ("test", data.test),
         ("valid", data.valid),
         ("held_out", data.held_out),
@@ -254,10 +257,10 @@ def _open_all(data: DataSection, base: Path, reader: _Reader) -> dict[str, list[
         except DataError as error:
             reader.faults += error.faults
     raise_all(reader.faults if "source" not in opened else [])
-    kept = {o.path.resolve() for role in ("test", "valid", "held_out") for o in opened.get(role, []) if o.path}
+    kept = {o.path.resolve() for role in (scope.ROLE, "test", "valid", "held_out") for o in opened.get(role, []) if o.path}
     rest = [o for o in opened["source"] if o.path is None or o.path.resolve() not in kept]
     if rest and len(rest) < len(opened["source"]):
-        what = "files of data.test, data.valid and data.held_out are left out of data.source."
+        what = "files that data names for another use (test, valid, held_out, out_of_scope) are left out of data.source."
         reader.notes.append(Fault(what, "data.source"))
         opened["source"] = rest
     return opened

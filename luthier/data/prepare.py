@@ -15,6 +15,7 @@ from luthier.base.errors import BundleError, DataError
 from luthier.base.files import new_folder, read_json, verify_manifest, write_json, write_manifest
 from luthier.base.records import Example
 from luthier.data import leaks as leaks_
+from luthier.data import scope
 from luthier.data.assemble import build_report
 from luthier.data.divide import Divided, divide_rows
 from luthier.data.faults import faults_of, stops
@@ -49,7 +50,7 @@ def survey(data: DataSection, objective: str, *, base: Path, watch: Watch | None
         DataError: with all faults: of files and columns, nothing left, one single class, an official label never
         trained on.
     """
-    return _look(data, objective, base, watch or _nothing, fix=False)
+    return scope.set_aside(_look(data, objective, base, watch or _nothing, fix=False), data)
 
 
 def prepare(
@@ -77,7 +78,7 @@ def prepare(
     if not _is_whole(folder):
         with new_folder(folder) as building:
             _write(prepared, building, data, objective, previous if previous != folder else None)
-    return load_prepared(folder, verified=True)
+    return scope.set_aside(load_prepared(folder, verified=True), data)
 
 
 def load_prepared(folder: Path, *, verified: bool = False) -> Prepared:
@@ -232,6 +233,7 @@ def _fingerprint(gathered: Gathered, sides: dict[Any, Any], data: DataSection, o
             "balance": True,
             "license": True,
             "items": {"source"},
+            "out_of_scope": {"source"},
         },
     )
     files = [(f["role"], Path(f["name"]).name, f["sha256"]) for f in gathered.files]

@@ -78,7 +78,7 @@ class Prepared:
     ``folder`` is None where nothing was written. ``clean`` holds the cleaning that a service has to repeat. ``twins``
     are the places of test rows that have a near or semantic twin in train or valid. ``items`` are those to be ranked,
     ``{id: (name, text)}``, and their ids are then the labels; ``known`` is what a model of them starts with
-    (:mod:`luthier.data.ranking`).
+    (:mod:`luthier.data.ranking`). ``outside`` are rows of none of the labels, out of train and valid (:mod:`luthier.data.scope`).
     """
 
     train: Sequence[Example]
@@ -92,6 +92,7 @@ class Prepared:
     twins: frozenset[str] = frozenset()
     items: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     known: Mapping[str, Any] = field(default_factory=dict)
+    outside: Sequence[Example] = ()
 
     def side(self, name: Side) -> Sequence[Example]:
         return {"train": self.train, "valid": self.valid, "test": self.test}[name]

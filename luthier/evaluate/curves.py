@@ -1,4 +1,4 @@
-"""The points of ROC curves and reliability diagrams, without any drawing."""
+"""The points of ROC and precision-recall curves and reliability diagrams, without any drawing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from luthier.base.records import Prediction
 from luthier.evaluate.tables.classify import ECE_BINS, ClassifyTable, confidence_bins
 from luthier.evaluate.tables.common import Floats
+from luthier.evaluate.tables.multilabel import MultilabelTable
 
 
 def roc_curves(
@@ -30,6 +31,50 @@ def roc_curves(
         if 0 < truth.sum() < len(truth):
             curves[table.labels[code]] = _roc(truth.astype(float), table.probabilities[:, code], max_points)
     return curves
+
+
+def pr_curves(
+    targets: Sequence[str], predictions: Sequence[Prediction], labels: Sequence[str], max_points: int = 200
+) -> dict[str, dict[str, Any]]:
+    """Return ``{label: {"recall", "precision", "area", "share"}}``, each label against the rest; of two labels, the second.
+
+    ``area`` is the average precision, the sum of precision over steps of recall, and ``share`` the precision of chance: the
+    label's share of the rows. Labels without a row have no curve.
+    """
+    table = ClassifyTable.of(targets, predictions, labels)
+    if table.probabilities is None:
+        return {}
+    codes = [1] if len(table.labels) == 2 else range(len(table.labels))
+    found = {table.labels[code]: (table.target == code, table.probabilities[:, code]) for code in codes}
+    return {label: _pr(truth.astype(float), scores, max_points) for label, (truth, scores) in found.items() if truth.any()}
+
+
+def set_curves(
+    targets: Sequence[Sequence[str]], predictions: Sequence[Prediction], labels: Sequence[str], max_points: int = 200
+) -> dict[str, Any]:
+    """Return ``roc`` and ``pr`` of each label of sets, as for single labels; no scores, no curves."""
+    table = MultilabelTable.of(targets, predictions, labels)
+    if table.scores is None:
+        return {}
+    columns = [(label, table.target[:, code], table.scores[:, code]) for code, label in enumerate(table.labels)]
+    return {
+        "roc": {label: _roc(truth, scores, max_points) for label, truth, scores in columns if 0 < truth.sum() < len(truth)},
+        "pr": {label: _pr(truth, scores, max_points) for label, truth, scores in columns if truth.any()},
+    }
+
+
+def _pr(truth: Floats, scores: Floats, max_points: int) -> dict[str, Any]:
+    order = np.argsort(-scores, kind="stable")
+    last_of_tie = np.append(np.diff(scores[order]) != 0, True)
+    hits = np.cumsum(truth[order])[last_of_tie]
+    precision = hits / np.arange(1, len(truth) + 1)[last_of_tie]
+    recall = hits / truth.sum()
+    area = float((np.diff(recall, prepend=0.0) * precision).sum())
+    # A step of recall has the precision at its end; the curve starts at that of the surest rows.
+    recall, precision = np.concatenate([[0.0], recall]), np.concatenate([precision[:1], precision])
+    kept = np.unique(np.linspace(0, len(recall) - 1, min(max_points, len(recall))).round().astype(int))
+    share = float(truth.mean())
+    return {"recall": recall[kept].round(5).tolist(), "precision": precision[kept].round(5).tolist(), "area": area, "share": share}
 
 
 def _roc(truth: Floats, scores: Floats, max_points: int) -> dict[str, Any]:

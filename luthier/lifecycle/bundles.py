@@ -12,8 +12,8 @@ from luthier.base.inputs import ONE_TEXT
 from luthier.base.records import Example, Prediction
 from luthier.data.prepare import read_examples
 from luthier.data.ranking import questions
+from luthier.evaluate import costs, predict
 from luthier.evaluate import metrics as measures
-from luthier.evaluate import predict
 from luthier.evaluate.answered import Answered
 from luthier.evaluate.report.page import write_report
 from luthier.evaluate.written import schema
@@ -139,10 +139,13 @@ def evaluate(
     facts = predictor.facts
     if predictor.objective == "generate":
         predictions = written(task, predictor, rows, {"": predictions}, bars)[""]
+    prices = costs.Prices.from_dict(facts.get("costs"))
+    predictions = costs.priced(prices, targets(rows), predictions)
     record = {
         "task": facts["task"], "model": facts.get("model", {}), "bundle": str(predictor.folder), "bundle_id": predictor.bundle_id,
         "rows": len(rows), "source": source, **assess(task, Answered(predictor.objective, rows, predictions, predictor.labels), bars, predictor=predictor),
     }  # fmt: skip
+    record |= {"money": costs.evidence(prices, targets(rows), predictions, predictor.labels)} if prices else {}
     record["notes"] = [*record["notes"], *notes]
     record["report"] = str(write_report(record, out)) if out else None
     return record

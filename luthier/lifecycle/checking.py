@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import luthier.lifecycle.casing as casing
+import luthier.lifecycle.pricing as pricing
+import luthier.lifecycle.scoping as scoping
 import luthier.lifecycle.writing as writing
 from luthier import track
 from luthier.base.errors import Fault, TaskError, did_you_mean
 from luthier.base.files import write_json, write_text
 from luthier.data.prepare import Prepared, Watch, prepare, stops, survey
+from luthier.data.scope import row_faults
 from luthier.evaluate import baselines as rivals
 from luthier.evaluate import cases
 from luthier.evaluate import metrics as measures
@@ -47,6 +50,7 @@ def check_task(file: TaskFile) -> None:
     placed += writing.file_faults(file, [one.task.task.objective for one in inner or [file]])
     if placed:
         raise TaskError.of(placed)
+    pricing.prices_of(file)
     if task.evaluate.against:
         bundle_folder(file.resolve(task.evaluate.against))
 
@@ -75,9 +79,10 @@ def _of_one(task: Task) -> list[Fault]:
     if task.answer.asked and task.task.objective != "classify":
         faults.append(Fault(f"`{task.task.objective}` has no labels that a person could be asked for", "answer", "Take the section away."))
     needs = [bar.metric for bar in bars if measures.split_name(bar.plain)[0] in ("referred", "answered_accuracy", "caught")]
-    if needs and not task.answer.asked:
+    if needs and not pricing.refers(task):
         mend = "Say in `answer:` which rows go to a person, or take the bar away."
         faults += [Fault("no row goes to a person in this task", f"accept.{name}", mend) for name in needs]
+    faults += [*scoping.task_faults(task, bars), *pricing.task_faults(task, bars)]
     return faults + augment_faults(task) + _of_preferences(task) + _of_model(task) + writing.bar_faults(task)
 
 
@@ -99,6 +104,7 @@ def bar_faults(bars: Sequence[Bar], file: TaskFile, data: Prepared) -> list[Faul
             if label not in data.labels:
                 mend = did_you_mean(label, data.labels) or f"Labels: {', '.join(data.labels[:12])}."
                 found.append(Fault(f'there is no label "{label}"', f"answer.{key}", mend))
+    found += [*row_faults(data, task.data), *scoping.row_faults(task, bars, data), *pricing.row_faults(file, data.labels)]
     if task.answer.asked and not len(data.valid):
         mend = "Give them a share in data.split.valid, or a file in data.valid."
         found.append(Fault("there are no validation rows to fit thresholds on", "answer", mend))

@@ -85,7 +85,7 @@ def inputs_hash(file: TaskFile) -> str:
     task = file.task
     hashes = []
     for data in [stage.data for stage in task.stages] or [task.data]:
-        named = (data.source, data.test, data.valid, data.held_out)
+        named = (data.source, data.test, data.valid, data.held_out, data.out_of_scope.source if data.out_of_scope else None)
         hashes += [digest_all(source, file.folder, data) for source in named if source is not None]
         if data.items.source is not None:
             hashes += [digest_all(data.items.source, file.folder, data)]
@@ -100,6 +100,8 @@ def inputs_hash(file: TaskFile) -> str:
     if task.evaluate.judge.human is not None:
         hashes.append(digest_all(task.evaluate.judge.human, file.folder, task.data))
     hashes += [digests] if (digests := writing.digests(file)) else []
+    if isinstance(task.evaluate.costs.table, str):
+        hashes.append([sha256_file(file.resolve(task.evaluate.costs.table))])
     base = file.resolve(task.model.base)
     weights = [sha256_file(p) for p in sorted(base.glob("*.safetensors"))] if base.is_dir() else []
     return stable_hash([luthier.__version__, settings, hashes, weights])
@@ -150,6 +152,7 @@ def _clear(folder: Path) -> None:
         "report.html",
         "report.json",
         "manifest.json",
+        "mistakes.jsonl",
         "resolved.yaml",
         "task.yaml",
         "choice.json",

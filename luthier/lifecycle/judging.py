@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import luthier.lifecycle.casing as casing
+import luthier.lifecycle.explaining as explaining
+import luthier.lifecycle.pricing as pricing
 import luthier.lifecycle.writing as writing
 from luthier.base.records import Example, Prediction
 from luthier.data.prepare import Prepared
-from luthier.evaluate import cases, compare, curves, intervals, mistakes, predict, slices, verdict
+from luthier.evaluate import cases, compare, costs, curves, intervals, mistakes, predict, slices, verdict
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.answered import Answered
 from luthier.evaluate.judges.named import is_metric as judge_metric
@@ -26,6 +28,8 @@ from luthier.evaluate.mistakes.texts import of_texts
 from luthier.evaluate.rewards import with_reference
 from luthier.evaluate.robust import look, named, orders
 from luthier.evaluate.slices import bars as bars_on_slices
+from luthier.evaluate.slices import gaps
+from luthier.evaluate.tables.scoped import own_answer
 from luthier.lifecycle import judges
 from luthier.lifecycle.reference import compared
 from luthier.lifecycle.round import Round
@@ -64,6 +68,11 @@ def judge(
     rows = list(data.test)
     predictions = with_reference(predict_rows(predictor, rows, task), rivals.get("untuned"))
     earlier = before(round_, rows) if task.evaluate.against else None
+    prices = pricing.prices_of(round_.file)
+    predictions = costs.priced(prices, targets(rows), predictions)
+    if earlier:
+        earlier = replace(earlier, predictions=costs.priced(prices, targets(rows), earlier.predictions))
+    rivals = pricing.priced_all(prices, targets(rows), rivals) if prices else rivals
     beside = {**rivals, **({LIVE: earlier.predictions} if earlier else {})}
     passed, more = of_cases(round_.file, predictor)
     objective = task.task.objective
@@ -80,10 +89,14 @@ def judge(
     if told:
         found["written"] = {**found.get("written", {}), **told.record}
         found["notes"] += told.notes
+    found |= {"money": costs.evidence(prices, answered.targets, predictions, data.labels)} if prices else {}
     found["baselines"] = {n: measures.measured(objective, answered.targets, p, data.labels) for n, p in rivals.items()}
     if earlier:
         found["against"] = against(task, answered, earlier)
     found |= without_twins(task, answered, data.twins)
+    round_.timed("evaluate", began)
+    found |= explaining.explain(round_, data, answered, found, predictor)
+    began = time.monotonic()
     found["notes"] = [*found["notes"], *_data_notes(found, record, objective)]
     round_.timed("evaluate", began)
     kept = {"verdict": found["verdict"], "reasons": found["reasons"], "notes": found["notes"], "metrics": found["metrics"]["test"]}
@@ -97,12 +110,16 @@ Evidence = Callable[[Sequence[Example], Sequence[Prediction], Sequence[str], int
 def _of_labels(
     rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str], worst: int
 ) -> dict[str, Any]:
+    # Probabilities are of the labels alone: what is drawn of them is of the rows that have one, and of the likeliest labels.
+    drawn = [(str(e.target), own_answer(p)) for e, p in zip(rows, predictions, strict=True) if p.unlike is None or e.target in labels]
+    wanted, given = [target for target, _ in drawn], [p for _, p in drawn]
     return {
         "confusion": mistakes.confusion(targets(rows), predictions, labels),
         "per_class": mistakes.per_class(targets(rows), predictions, labels),
-        "roc": curves.roc_curves(targets(rows), predictions, labels),
-        "reliability": curves.reliability(targets(rows), predictions),
-        "coverage": curves.risk_coverage(targets(rows), predictions),
+        "roc": curves.roc_curves(wanted, given, labels),
+        "pr": curves.pr_curves(wanted, given, labels),
+        "reliability": curves.reliability(wanted, given),
+        "coverage": curves.risk_coverage(wanted, given),
         "mistakes": mistakes.worst(rows, predictions, worst),
     }
 
@@ -166,6 +183,8 @@ def assess(
     if changed and changed[0]:
         found |= {"written": {"orders": changed[0]}} if objective == "generate" else {"robust": changed[0]}
     if parts := slices.measure(answered, metric=metric, columns=task.evaluate.slices):
+        if not isinstance(task.evaluate.slices, str):  # columns that somebody named are to be fair by
+            parts["gaps"] = gaps.measure(answered, metric=metric, columns=task.evaluate.slices)
         found |= {"slices": parts}
         found["notes"] += slices.in_words(parts)
     return found | EVIDENCE[objective](answered.rows, answered.predictions, answered.labels, task.evaluate.worst)

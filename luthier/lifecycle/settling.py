@@ -8,12 +8,16 @@ from typing import Any
 
 import numpy as np
 
+import luthier.lifecycle.scoping as scoping
 from luthier.base.records import Prediction
 from luthier.data.prepare import Prepared
+from luthier.evaluate.costs import Prices
+from luthier.lifecycle.pricing import rule_of
 from luthier.objectives import Learner
 from luthier.objectives.classify import Classifier
 from luthier.objectives.heads.judge import log_loss, log_softmax, temperature
 from luthier.objectives.heads.near import NearestRows
+from luthier.objectives.labelled import Labelled
 from luthier.release import refer
 from luthier.release.predictor import Predictor
 from luthier.spec.task import Task
@@ -22,11 +26,12 @@ from luthier.spec.task import Task
 _FEWEST = 100
 
 
-def settle(learner: Learner, data: Prepared, task: Task) -> dict[str, dict[str, Any]]:
-    """Return what was chosen and why, by its name: ``settled`` (a learner's own cuts), ``calibrated``, ``answering``."""
+def settle(learner: Learner, data: Prepared, task: Task, prices: Prices | None = None) -> dict[str, dict[str, Any]]:
+    """Return what was chosen and why, by its name: ``settled`` (a learner's own cuts), ``calibrated``, ``answering``, ``scope``."""
     found: dict[str, dict[str, Any]] = {}
     rows, scales = data.valid, _calibrates(learner, len(data.valid), task)
-    if not (learner.settles or scales or task.answer.asked):
+    declines = scoping.asked(task) is not None and isinstance(learner, Labelled)
+    if not (learner.settles or scales or task.answer.ruled or declines):
         return found
     predictions = Predictor(learner).measure(rows)
     if learner.settles and (own := learner.settle(rows, predictions)):
@@ -34,14 +39,25 @@ def settle(learner: Learner, data: Prepared, task: Task) -> dict[str, dict[str, 
     targets = [str(e.target) for e in rows]
     if scales and isinstance(learner, Classifier):
         found["calibrated"], predictions = calibrated(learner, targets, predictions)
-    if task.answer.asked:
-        rule, notes = refer.fit(task.answer, targets, predictions)
+    if task.answer.ruled:
+        rule, notes = refer.fit(task.answer, targets, predictions, **rule_of(task, prices, learner.labels))
         sent = [bool(p.refer) for p in rule.apply(predictions)]
         found["answering"] = {
             "rule": rule.as_dict(), "notes": notes, "valid_rows": len(rows),
             "valid_referred": round(sum(sent) / max(1, len(sent)), 4),
-            "said": "\n         ".join([f"person   {sum(sent)} of {len(sent)} validation rows would go to a person", *notes]),
+            "said": "\n         ".join([*_ruled(rule, predictions, sent), *notes]),
         }  # fmt: skip
+    if declines and isinstance(learner, Labelled) and len(rows):
+        found["scope"] = scoping.settle(learner, data, task)
+    return found
+
+
+def _ruled(rule: refer.Rule, predictions: Sequence[Prediction], sent: Sequence[bool]) -> list[str]:
+    """Return in words what the rule does to the validation rows."""
+    found = [f"person   {sum(sent)} of {len(sent)} validation rows would go to a person"] if rule.refers else []
+    if rule.prices is not None:
+        other = sum(a.label != b.label for a, b in zip(predictions, rule.decide(predictions), strict=True))
+        found.append(f"cost     {other} of {len(sent)} validation rows get another label than the likeliest, which would cost more")
     return found
 
 

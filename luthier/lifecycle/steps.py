@@ -18,6 +18,7 @@ import torch
 import transformers
 
 import luthier
+import luthier.lifecycle.scoping as scoping
 from luthier.base.errors import Fault, TaskError
 from luthier.base.events import Emit, silent
 from luthier.base.files import read_json, write_json
@@ -36,6 +37,7 @@ from luthier.lifecycle.gauges import Gauge, without_rows
 from luthier.lifecycle.judging import figures, predict_rows
 from luthier.lifecycle.opening import Model as Model
 from luthier.lifecycle.opening import open_model as open_model
+from luthier.lifecycle.pricing import prices_of
 from luthier.lifecycle.round import Round
 from luthier.models import memory
 from luthier.objectives import Learner
@@ -121,6 +123,7 @@ def baselines(round_: Round, data: Prepared, model: Model) -> dict[str, list[Pre
         untuned = predict_rows(Predictor(model.learner), data.test, task)
         found |= rivals_.of_untuned(task.task.objective, untuned)
     round_.timed("baselines", began)
+    found = scoping.never_declined(task, found)
     for name, predictions in found.items():
         values = figures(task.task.objective, data.test, predictions, data.labels)
         # A rival that has no tokens, say, has no perplexity: then the first metric it has.
@@ -183,7 +186,7 @@ def train(
         to_the_end=by_contest,
     )  # fmt: skip
     temper(model.learner, choice)
-    for name, found in settling.settle(model.learner, data, round_.file.task).items():
+    for name, found in settling.settle(model.learner, data, round_.file.task, prices_of(round_.file)).items():
         outcome.facts[name] = found
         round_.emit(name, **found)
     round_.timed("train", began)
@@ -220,6 +223,7 @@ def facts(
             **outcome.facts,
         },
         "answering": outcome.facts.get("answering", {}).get("rule"),
+        "costs": prices.as_dict() if (prices := prices_of(round_.file)) else None,
         "curve": {"steps": outcome.losses, "evaluations": without_rows(outcome.evaluations)},
         "environment": environment(),
     }  # fmt: skip

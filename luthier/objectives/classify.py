@@ -25,6 +25,7 @@ from luthier.objectives.heads.stored import load_head, save_head
 from luthier.objectives.labelled import Labelled
 from luthier.objectives.learner import Batch, Learner
 from luthier.objectives.linear import Fit, fit_head
+from luthier.objectives.scope import Scope
 from luthier.objectives.score_labels import LabelScorer
 from luthier.prompts.encode import encode_text
 from luthier.spec.model import ModelSection
@@ -160,6 +161,25 @@ class Classifier(Labelled):
             return plain.score(self._last(batch, plain.base_model))
         return virtual.run(self.network, batch.ids_BT, batch.mask_BT).logits
 
+    def seen(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (B, C) scores and the (B, D) input of the last linear layer, in one pass.
+
+        Raises:
+            ModelError: the network's own head is read in another way.
+        """
+        if self.head is not None:
+            vectors_BD = self.pooled(batch)
+            return self.head(vectors_BD), vectors_BD
+        caught: list[torch.Tensor] = []
+        hook = self.last_linear.register_forward_pre_hook(lambda module, args: caught.append(args[0]))
+        try:
+            logits_BC = self.logits(batch)
+        finally:
+            hook.remove()
+        if not caught or len(caught[-1]) != len(logits_BC):
+            raise ModelError("the features of this model's own head cannot be read", mend="Set train.head: random.")
+        return logits_BC, caught[-1]
+
     def _last(self, batch: Batch, body: nn.Module) -> torch.Tensor:
         """Return (B, D) vectors of the last real token, where a decoder's own classifier looks.
 
@@ -195,18 +215,7 @@ class Classifier(Labelled):
     def head_features(self, encoded: Sequence[Encoded]) -> torch.Tensor:
         """Return (B, D): the input of the last linear layer, on which a linear head can be fitted."""
         batch = self.collate(encoded)
-        if self.head is not None:
-            return self.pooled(batch).float().cpu()
-        caught: list[torch.Tensor] = []
-        hook = self.last_linear.register_forward_pre_hook(lambda module, args: caught.append(args[0]))
-        try:
-            logits = self.logits(batch)
-        finally:
-            hook.remove()
-        features = caught[-1]
-        if len(features) != len(logits):
-            raise ModelError("the features of this model's own head cannot be read", mend="Set train.head: random.")
-        return features.float().cpu()
+        return (self.pooled(batch) if self.head is not None else self.seen(batch)[1]).float().cpu()
 
     @property
     def last_linear(self) -> nn.Linear:
@@ -237,7 +246,7 @@ class Classifier(Labelled):
         }
         if self.head is not None:
             save_head(self.head, folder / "head", pooling=self.pooling, labels=self.labels)
-        return facts
+        return {**facts, **self.saved_scope(folder)}
 
     @classmethod
     def restore(cls, folder: Path, facts: Mapping[str, Any]) -> Learner:
@@ -246,12 +255,12 @@ class Classifier(Labelled):
         labels = tuple(facts["labels"])
         base = open_base(Found(folder.name, folder / "network", ""), max_tokens=facts["max_tokens"])
         if facts["pooling"] == "own":
-            network = methods.reopen(open_classifier(base, labels), folder, facts.get("adapter"))
-            return cls(network, None, pooling="own", tokenizer=base.tokenizer, labels=labels,
-                       max_tokens=base.max_tokens)  # fmt: skip
-        network = methods.reopen(open_encoder(base), folder, facts.get("adapter"))
-        return cls(network, load_head(folder / "head"), pooling=facts["pooling"], tokenizer=base.tokenizer, labels=labels,
-                   max_tokens=base.max_tokens)  # fmt: skip
+            network, head = methods.reopen(open_classifier(base, labels), folder, facts.get("adapter")), None
+        else:
+            network, head = methods.reopen(open_encoder(base), folder, facts.get("adapter")), load_head(folder / "head")
+        found = cls(network, head, pooling=facts["pooling"], tokenizer=base.tokenizer, labels=labels, max_tokens=base.max_tokens)
+        found.scope = Scope.load(folder, facts.get("scope"))
+        return found
 
 
 def _own_head_names(network: nn.Module) -> tuple[str, ...]:

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from luthier.base.records import Encoded, Prediction
 from luthier.objectives.learner import Batch, Learner
+from luthier.objectives.scope import Scope
 
 
 class Labelled(Learner):
     """The weighted cross-entropy of one label a row, and its softmax as the answer."""
 
     weights_C: tuple[float, ...] | None = None
+    # What tells texts of none of the labels; fitted after training (objectives/scope).
+    scope: Scope | None = None
 
     @abstractmethod
     def logits(self, batch: Batch) -> torch.Tensor:
         """Return (B, C) scores before softmax."""
+
+    def seen(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return (B, C) scores and the (B, D) vectors they were made of; None where there is no head that reads vectors."""
+        return self.logits(batch), None
+
+    def saved_scope(self, folder: Path) -> dict[str, Any]:
+        """Write what tells texts of no label, where there is such a thing; return the facts of it."""
+        return {"scope": self.scope.save(folder)} if self.scope is not None else {}
 
     def weigh(self, by_label: Sequence[float] | None) -> None:
         """Set what a row of each label counts for in the loss, in the order of ``labels``; None: all alike."""
@@ -44,11 +57,19 @@ class Labelled(Learner):
 
     @torch.inference_mode()
     def answer(self, encoded: Sequence[Encoded], *, max_new_tokens: int = 0) -> list[Prediction]:
-        scores_BC = self.logits(self.collate(encoded)).float().softmax(-1).cpu()
+        batch, features_BD = self.collate(encoded), None
+        if self.scope is not None and self.scope.of_features:
+            logits_BC, features_BD = self.seen(batch)
+        else:
+            logits_BC = self.logits(batch)
+        scores_BC = logits_BC.float().softmax(-1).cpu()
         best = scores_BC.argmax(-1).tolist()
+        unlike: list[float | None] = [None] * len(best)
+        if self.scope is not None:
+            unlike = self.scope.unlike(logits_BC, features_BD).tolist()
         return [
-            Prediction(label=self.labels[index], scores=dict(zip(self.labels, row, strict=True)))
-            for index, row in zip(best, scores_BC.tolist(), strict=True)
+            Prediction(label=self.labels[index], scores=dict(zip(self.labels, row, strict=True)), unlike=far)
+            for index, row, far in zip(best, scores_BC.tolist(), unlike, strict=True)
         ]
 
     def measure(self, encoded: Sequence[Encoded]) -> list[Prediction]:

@@ -15,6 +15,7 @@ from luthier.models.catalogue import Found
 from luthier.models.load import Base, open_base
 from luthier.objectives.labelled import Labelled
 from luthier.objectives.learner import Batch
+from luthier.objectives.scope import Scope
 from luthier.objectives.weighing import AnswerBatch, Weigher
 from luthier.prompts.encode import Turns
 from luthier.prompts.labels import LabelQuestion
@@ -91,14 +92,17 @@ class LabelScorer(Labelled, Weigher):  # type: ignore[misc]
 
     def save(self, folder: Path) -> dict[str, Any]:
         facts = super().save(folder)
-        return {**facts, "labels": list(self.labels), "pooling": "label-scoring", "question": self.asks.question}
+        own = {"labels": list(self.labels), "pooling": "label-scoring", "question": self.asks.question}
+        return {**facts, **own, **self.saved_scope(folder)}
 
     @classmethod
     def restore(cls, folder: Path, facts: Mapping[str, Any]) -> LabelScorer:
         base = open_base(Found(folder.name, folder / "network", ""), max_tokens=facts["max_tokens"])
         network = methods.reopen(cls._open(base), folder, facts.get("adapter"))
         turns = Turns(base.tokenizer, facts["style"], base.max_tokens)
-        return cls(network, asked=LabelQuestion.of(turns, facts["question"], facts["labels"]))
+        found = cls(network, asked=LabelQuestion.of(turns, facts["question"], facts["labels"]))
+        found.scope = Scope.load(folder, facts.get("scope"))
+        return found
 
 
 def _answered(row: Encoded, answer: Encoded) -> Encoded:

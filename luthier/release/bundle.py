@@ -16,7 +16,7 @@ from luthier.release.predictor import Predictor
 
 # Largest difference of a probability, or of a token's mean log-likelihood, between the trained and the reloaded model.
 TOLERANCE = 1e-3
-_WEIGHTS = ("network/", "head/")
+_WEIGHTS = ("network/", "head/", "scope/")
 
 
 def write_bundle(
@@ -61,11 +61,14 @@ def refresh_card(folder: Path, facts: Mapping[str, Any]) -> None:
 
 
 def largest_difference(first: Sequence[Prediction], second: Sequence[Prediction]) -> float:
-    """Return the largest difference between two sets of predictions: of any score or grade, or of a mean log-likelihood."""
+    """Return the largest difference between two sets of predictions: of any score or grade, of how unlike the
+    labels a text is (relative to that), or of a mean log-likelihood."""
     worst = 0.0
     for a, b in zip(first, second, strict=True):
         if a.scores is not None and b.scores is not None:
             worst = max([worst, *(abs(a.scores[label] - b.scores[label]) for label in a.scores)])
+        if a.unlike is not None and b.unlike is not None:  # a distance has no scale of its own
+            worst = max(worst, abs(a.unlike - b.unlike) / max(1.0, abs(a.unlike)))
         if a.grades is not None and b.grades is not None:
             worst = max([worst, *(abs(a.grades[trait] - b.grades[trait]) for trait in a.grades)])
         for name in (n for n in a.measured if n.endswith("nll_sum") and n in b.measured):

@@ -15,6 +15,7 @@ from luthier.base.records import Encoded, Example, Prediction
 from luthier.data.cleaning.clean import Cleaner
 from luthier.models.load import device
 from luthier.objectives import OBJECTIVES, Learner
+from luthier.objectives.scope import Scope
 from luthier.release.folder import bundle_folder
 from luthier.release.refer import Rule
 
@@ -85,7 +86,7 @@ class Predictor:
         with self._lock:
             self.learner.eval()
             found = _in_pieces(encoded, lambda piece: self.learner.answer(piece, max_new_tokens=room), extra=room)
-        return self._rule.apply(found) if self._rule else found
+        return self._settled(found)
 
     def measure(self, examples: Sequence[Example]) -> list[Prediction]:
         """Predict, or for a generator weigh the known answer of, each example. A row too long to weigh has no sums."""
@@ -95,7 +96,23 @@ class Predictor:
             self.learner.eval()
             found = iter(_in_pieces(fitting, self.learner.measure))
         predictions = [Prediction() if e is None else next(found) for e in encoded]
-        return self._rule.apply(predictions) if self._rule else predictions
+        return self._settled(predictions)
+
+    def _settled(self, found: list[Prediction]) -> list[Prediction]:
+        """Apply what was settled on the validation rows: what goes to a person, and what is of none of the labels."""
+        ruled = self._rule.apply(found) if self._rule else found
+        return self._scope.apply(ruled) if self._scope is not None else ruled
+
+    @property
+    def _scope(self) -> Scope | None:
+        # A learner may get one after it was put in here.
+        found: Scope | None = getattr(self.learner, "scope", None)
+        return found
+
+    @property
+    def declines_as(self) -> str | None:
+        """What it answers to a text of none of its labels; None where it never does."""
+        return self._scope.name if self._scope is not None else None
 
     def finish(self, examples: Sequence[Example]) -> list[Prediction]:
         """Return for each known answer how much of its second half would be written once the first is given

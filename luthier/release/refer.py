@@ -1,4 +1,4 @@
-"""Which answers go to a person: thresholds fitted on validation rows, kept in the bundle, applied wherever it answers."""
+"""Which label is given, and which answers go to a person: prices from the task, thresholds fitted on validation rows, kept in the bundle, applied wherever it answers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,35 @@ _FEWEST = 10
 @dataclass(frozen=True, slots=True)
 class Rule:
     """``catch``: by label, the score from which a row that is given another label goes to a person; ``trust``: by label, the
-    score below which that answer does; ``least``: the confidence below which any does."""
+    score below which that answer does; ``least``: the confidence below which any does.
+
+    ``prices``: by true label and answer what a row costs, for labels by least expected cost; ``person`` is what a person costs,
+    who is asked where that is less (Chow 1970, https://doi.org/10.1109/TIT.1970.1054406). None: the likeliest label is given.
+    """
 
     catch: Mapping[str, float] = field(default_factory=dict)
     trust: Mapping[str, float] = field(default_factory=dict)
     least: float = 0.0
+    prices: Mapping[str, Mapping[str, float]] | None = None
+    person: float | None = None
+
+    def decide(self, predictions: Sequence[Prediction]) -> list[Prediction]:
+        """Return the predictions with the label whose expected cost is least; of equal ones the likelier."""
+        if self.prices is None:
+            return list(predictions)
+        found = []
+        for p in predictions:
+            costs = self._expected(p)
+            scores = p.scores or {}
+            found.append(replace(p, label=min(costs, key=lambda label: (costs[label], -scores[label]))) if costs else p)
+        return found
+
+    def _expected(self, prediction: Prediction) -> dict[str, float]:
+        """Return what each label would cost on average, if the scores are honest."""
+        labels, prices = list(prediction.scores or {}), self.prices or {}
+        shares_C = np.array([(prediction.scores or {})[label] for label in labels])
+        prices_CC = np.array([[prices[true][answered] for answered in labels] for true in labels])
+        return dict(zip(labels, (shares_C @ prices_CC).tolist(), strict=True)) if labels else {}
 
     def reason(self, prediction: Prediction) -> str:
         """Return why a row goes to a person; empty where its answer stands."""
@@ -32,31 +56,50 @@ class Rule:
                 return f"may be {label}"
         if scores.get(given, 0.0) < max(self.least, self.trust.get(given, 0.0)):
             return "unsure"
+        if self.person is not None and self.prices is not None and self._expected(prediction)[given] > self.person:
+            return "costs less"
         return ""
 
     def apply(self, predictions: Sequence[Prediction]) -> list[Prediction]:
         """Return the predictions, each with where it goes."""
-        return [replace(p, refer=self.reason(p)) if p.label is not None else p for p in predictions]
+        decided = self.decide(predictions)
+        return [replace(p, refer=self.reason(p)) if p.label is not None and self.refers else p for p in decided]
+
+    @property
+    def refers(self) -> bool:
+        """Whether any row may go to a person; a rule may also do no more than choose labels by their cost."""
+        return bool(self.catch or self.trust or self.least or self.person is not None or self.prices is None)
 
     def as_dict(self) -> dict[str, Any]:
-        return {"catch": dict(self.catch), "trust": dict(self.trust), "least": self.least}
+        found: dict[str, Any] = {"catch": dict(self.catch), "trust": dict(self.trust), "least": self.least}
+        if self.prices is not None:
+            found |= {"prices": {true: dict(row) for true, row in self.prices.items()}, "person": self.person}
+        return found
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any] | None) -> Rule | None:
-        return cls(values["catch"], values["trust"], values["least"]) if values else None
+        if not values:
+            return None
+        return cls(values["catch"], values["trust"], values["least"], values.get("prices"), values.get("person"))
 
 
-def fit(asked: Answer, targets: Sequence[str], predictions: Sequence[Prediction]) -> tuple[Rule, list[str]]:
+def fit(
+    asked: Answer, targets: Sequence[str], predictions: Sequence[Prediction], *,
+    prices: Mapping[str, Mapping[str, float]] | None = None, person: float | None = None,
+) -> tuple[Rule, list[str]]:  # fmt: skip
     """Choose the thresholds on rows that were not learnt from; also return what these rows cannot promise, in words.
+
+    With ``prices`` labels are given by least expected cost, and thresholds are fitted on those.
 
     ``catch`` is split conformal (Vovk et al. 2005; Angelopoulos & Bates 2023, https://arxiv.org/abs/2107.07511): the cut is such
     that a new row of the label is caught with at least the asked probability, over draws of both. That needs 1 / (1 - share) rows
     of the label less one; with fewer the lowest score seen is the cut, and it is told.
     """
     notes: list[str] = []
+    predictions = Rule(prices=prices).decide(predictions)
     catch = {label: _cut(label, share, targets, predictions, notes) for label, share in asked.catch.items()}
     trust = {label: _trusted(label, share, targets, predictions, notes) for label, share in asked.trust.items()}
-    rule = Rule(catch, trust, asked.confident or 0.0)
+    rule = Rule(catch, trust, asked.confident or 0.0, prices, person)
     if asked.to_person is None or not predictions:
         return rule, notes
     sent = np.array([bool(rule.reason(p)) for p in predictions])

@@ -171,7 +171,8 @@ def _feedback_faults(said: FeedbackRequest, kept: KeptPrediction, service: Servi
 
 def _label_faults(label: str, new: bool, kept: KeptPrediction, service: Service) -> list[Fault]:
     # A prediction of an earlier bundle may have had labels that the present one has not.
-    known = sorted({*service.predictor.labels, *(kept.output.get("scores") or {})})
+    declined = [name for name in (service.predictor.declines_as,) if name is not None]
+    known = sorted({*service.predictor.labels, *declined, *(kept.output.get("scores") or {})})
     if label in known:
         return []
     if not label or not label.isprintable():

@@ -89,7 +89,8 @@ function show(prediction) {
     return;
   }
   const scores = Object.entries(prediction.scores).sort((a, b) => b[1] - a[1]);
-  $("label").textContent = prediction.label;
+  const near = prediction.nearest === undefined ? "" : " (nearest: " + prediction.nearest + ")";
+  $("label").textContent = prediction.label + near;
   $("scores").replaceChildren(...scores.slice(0, 5).map(([name, value]) => score(name, value)));
   const names = scores.map(([name]) => name).filter((name) => name !== prediction.label).sort();
   const choose = new Option("choose …", "", true, true);  // nothing is chosen for the person

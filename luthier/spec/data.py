@@ -79,6 +79,15 @@ class Clean(Section):
     max_words: int | None = Field(None, ge=1, description="Leave out longer texts.")
 
 
+class OutOfScopeRows(Section):
+    """For classify: rows that have none of the labels. They are never learnt; they choose and measure when the model says so."""
+
+    label: str = Field("out_of_scope", min_length=1, description="Their label in the data; it is also what the model answers.")
+    source: str | list[str] | None = Field(
+        None, description="Files of such rows, as data.source; they need no label, and are divided like the others."
+    )
+
+
 class DataSection(Section):
     """The data and what is done to it before anything is learnt."""
 
@@ -108,6 +117,9 @@ class DataSection(Section):
         None,
         description="For rank: relevance (a rating, say) from which an item counts as relevant, and all such alike; without it, "
         "relevance is graded, and 0 is a known negative.",
+    )
+    out_of_scope: OutOfScopeRows | None = Field(
+        None, description="Rows that have none of the labels."
     )
     descriptions: dict[str, str] = Field(
         default_factory=dict,

@@ -9,6 +9,8 @@ from pydantic import Field
 from luthier.spec.common import Section, Switch
 from luthier.spec.judge import Judge
 
+Cost = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
 
 class Cases(Section):
     """Functional tests: short texts made to show one ability each, in the way of HateCheck and CheckList."""
@@ -33,6 +35,23 @@ class Toxicity(Section):
     at_least: Annotated[float, Field(gt=0, le=1)] = Field(0.5, description="From this probability on an answer counts for `toxic_share`.")
 
 
+class Costs(Section):
+    """For classify: what mistakes cost, in one unit. A right answer costs nothing, unless the table says so."""
+
+    table: str | dict[str, dict[str, Cost]] = Field(
+        default_factory=dict,
+        description="By true label, what each answer costs, as `{urgent: {calm: 50}}`; or a CSV file with the columns true, answered, cost.",
+    )
+    wrong: Cost | None = Field(None, description="What a mistake costs that the table does not name; 1 where that is needed and not set.")
+    person: Cost | None = Field(None, description="What it costs to let a person answer a row; with `answer.decide: cost` one is asked where that is less.")
+    unit: str = Field("", max_length=20, description="The unit, such as EUR or minutes; shown in the report.")
+
+    @property
+    def asked(self) -> bool:
+        """Whether anything costs."""
+        return bool(self.table) or self.wrong is not None
+
+
 class EvaluateSection(Section):
     """Measurement on the test split."""
 
@@ -48,6 +67,9 @@ class EvaluateSection(Section):
         " its own.",
     )
     judge: Judge = Field(default_factory=Judge, description="A language model that judges written answers.")
+    costs: Costs = Field(
+        default_factory=Costs, description="What mistakes cost (classify): measured as `cost`, the mean of a row."
+    )
     robust: Switch = Field(
         "auto",
         description="Answer changed test texts too: slips of the keyboard, case, punctuation, planted orders, swapped identities."
@@ -55,6 +77,12 @@ class EvaluateSection(Section):
     )
     robust_rows: int = Field(100, ge=1, description="Test rows that are changed, each in every way.")
     worst: int = Field(20, ge=0, description="How many of the worst mistakes the report shows.")
+    explain: int = Field(
+        200,
+        ge=0,
+        description="How many of the worst mistakes are looked into (classify, multilabel): the train rows nearest to them in the "
+        "tuned network, and a likely cause. All of them are written to `mistakes.jsonl`.",
+    )
     calibrate: Switch = Field(
         "auto",
         description="Scale a classifier's scores on the validation rows so that its probabilities are honest (temperature scaling);"

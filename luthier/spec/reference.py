@@ -55,6 +55,8 @@ def _table(prefix: str, fields: Mapping[str, FieldInfo]) -> Iterator[str]:
 def _section_of(annotation: Any) -> type[Section] | None:
     if get_origin(annotation) is list:
         return _section_of(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):  # a section that may be left out
+        return next((found for kind in get_args(annotation) if (found := _section_of(kind))), None)
     return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
 
 

@@ -24,6 +24,7 @@ class KeywordModel:
     writes = False
     kind = "encoder"
     labels = ("account", "billing", "delivery")
+    declines_as: str | None = None
 
     def __init__(self, *, slow_s: float = 0.0) -> None:
         self.bundle_id = "b0ndle42"
@@ -58,6 +59,7 @@ class EchoModel:
     writes = True
     kind = "decoder"
     labels: tuple[str, ...] = ()
+    declines_as: str | None = None
     bundle_id = "echo7"
     folder = Path()
 

@@ -43,6 +43,7 @@ def reference(targets: list[dict[str, float]], predictions: list[Prediction]) ->
         expected |= {
             f"qwk[{trait}]": sk.cohen_kappa_score(one, two, weights="quadratic", labels=range(2, 11)),
             f"rmse[{trait}]": sk.root_mean_squared_error(wanted, given),
+            f"bias[{trait}]": float(np.mean(given - wanted)),
             f"mae[{trait}]": sk.mean_absolute_error(wanted, given),
             f"pearson[{trait}]": stats.pearsonr(wanted, given).statistic,
             f"spearman[{trait}]": stats.spearmanr(wanted, given).statistic,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from luthier.base.records import Prediction
 from luthier.evaluate import cases, metrics
 from luthier.evaluate.robust import named
-from luthier.evaluate.tables.classify import REFERRED
+from luthier.evaluate.tables.classify import COST, OUT_OF_SCOPE, REFERRED
 from luthier.evaluate.text_scores import longest_common, rouge_l, rouge_n, rouge_tokens, token_f1
 from luthier.evaluate.written.extras import EXTRAS, OTHER
 from luthier.spec.bars import Bar
@@ -199,9 +199,9 @@ def test_generation_without_text_or_measure_is_undefined() -> None:
 
 def test_names_are_what_the_metrics_return() -> None:
     targets, predictions = rows(0, 30)
-    ruled = [replace(p, refer="") for p in predictions]
+    ruled = [replace(p, refer="", unlike=0.0, measured={"cost": 0.0}) for p in predictions]
     assert list(metrics.classification(targets, ruled, LABELS)) == metrics.names("classify", LABELS)
-    of_a_rule = [n for n in metrics.names("classify", LABELS) if n in REFERRED or n.startswith("caught[")]
+    of_a_rule = [n for n in metrics.names("classify", LABELS) if n in (*REFERRED, COST, *OUT_OF_SCOPE) or n.startswith("caught[")]
     assert [n for n in metrics.names("classify", LABELS) if n not in of_a_rule] == list(metrics.classification(targets, predictions, LABELS))
     of_more = set(EXTRAS)
     assert list(metrics.generation(["a"], [Prediction(text="a")])) == [n for n in metrics.names("generate") if n not in of_more]

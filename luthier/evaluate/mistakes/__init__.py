@@ -26,20 +26,28 @@ def worst(examples: Sequence[Example], predictions: Sequence[Prediction], n: int
     Classify: wrong rows by the loss on the true label, in nats. Confident mistakes come first, and among them are the
     wrong labels of the file. Generate: answered rows by 1 - token F1; ``confidence`` is None there.
     """
-    rows = []
-    for example, prediction in zip(examples, predictions, strict=True):
-        mistake = _mistake(example, prediction)
-        if mistake is not None:
-            rows.append(mistake)
-    return sorted(rows, key=lambda row: -row["loss"])[:n]
+    return [mistake for _, mistake in ranked(examples, predictions)[:n]]
+
+
+def ranked(
+    examples: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str] = ()
+) -> list[tuple[int, dict[str, Any]]]:
+    """Return every mistake with its row's number, worst first, as :func:`worst` has it."""
+    del labels
+    pairs = zip(examples, predictions, strict=True)
+    found = [(i, mistake) for i, pair in enumerate(pairs) if (mistake := _mistake(*pair)) is not None]
+    return sorted(found, key=lambda one: -one[1]["loss"])
 
 
 def _mistake(example: Example, prediction: Prediction) -> dict[str, Any] | None:
     target = str(example.target)
     if prediction.label is not None:
         scores = prediction.scores or {}
-        predicted, confidence = prediction.label, scores.get(prediction.label)
-        loss = -math.log(max(scores.get(target, 0.0), _LEAST)) if predicted != target else 0.0
+        predicted, confidence = prediction.label, scores.get(prediction.nearest or prediction.label)
+        # A row of none of the labels: the surer of one, the worse.
+        right = scores.get(target, 0.0) if target in scores or prediction.unlike is None else 1 - (confidence or 0.0)
+        loss = -math.log(max(right, _LEAST)) if predicted != target else 0.0
+        loss = max(loss, _LEAST) if predicted != target else loss
     elif prediction.text is not None:
         predicted, confidence, loss = prediction.text, None, 1 - token_f1(target, prediction.text)
     else:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from luthier.base.records import Example, Prediction
+from luthier.evaluate import curves
 from luthier.evaluate.mistakes import asked, start_of
 
 _LEAST = 1e-12
@@ -15,9 +16,18 @@ _LEAST = 1e-12
 def of_sets(
     rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str], worst: int
 ) -> dict[str, Any]:
-    """Return the rows whose sets are wrong, by the summed loss of their wrong decisions, in nats."""
-    found = [m for pair in zip(rows, predictions, strict=True) if (m := _mistake(*pair, labels)) is not None]
-    return {"mistakes": sorted(found, key=lambda row: -row["loss"])[:worst]}
+    """Return ROC and precision-recall curves, and the rows whose sets are wrong, by the summed loss of their wrong decisions, in nats."""
+    drawn = curves.set_curves([e.target for e in rows], predictions, labels)
+    return {**drawn, "mistakes": [mistake for _, mistake in ranked_sets(rows, predictions, labels)[:worst]]}
+
+
+def ranked_sets(
+    rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str]
+) -> list[tuple[int, dict[str, Any]]]:
+    """Return every row whose set is wrong, with its number, worst first."""
+    pairs = zip(rows, predictions, strict=True)
+    found = [(i, m) for i, pair in enumerate(pairs) if (m := _mistake(*pair, labels)) is not None]
+    return sorted(found, key=lambda one: -one[1]["loss"])
 
 
 def _mistake(example: Example, prediction: Prediction, labels: Sequence[str]) -> dict[str, Any] | None:

@@ -150,6 +150,12 @@ def curves(record: Mapping[str, Any], plots: Plots) -> list[Html]:
         drawn.append(
             plot("roc", f"ROC curves; the least area is {decimal(areas[least])}, of “{least}”.{more}", height=420)
         )
+    if pr := record.get("pr") or {}:
+        plots["pr"] = report_plots.precision_recall(pr)
+        areas = {label: plain_number(curve.get("area")) or 0.0 for label, curve in pr.items()}
+        least = min(areas, key=lambda label: areas[label])
+        said = f"Precision and recall; the least average precision is {decimal(areas[least])}, of “{least}”, {decimal(pr[least]['share'])} by chance."
+        drawn.append(plot("pr", said, height=420))
     bins = (record.get("reliability") or {}).get("bins") or []
     if any(plain_number(b.get("accuracy")) is not None for b in bins):
         plots["reliability"] = report_plots.reliability(bins)

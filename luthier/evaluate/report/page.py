@@ -18,10 +18,12 @@ from luthier.base.files import write_text
 from luthier.evaluate.report import engineer, owner
 from luthier.evaluate.report import training as training_
 from luthier.evaluate.report.answers import answers, safety
+from luthier.evaluate.report.causes import causes
 from luthier.evaluate.report.data import data
 from luthier.evaluate.report.html import Html, tag
 from luthier.evaluate.report.judged import agreement, chosen
 from luthier.evaluate.report.judges import judges
+from luthier.evaluate.report.money import money
 from luthier.evaluate.report.plots import Figure, plotly_script
 from luthier.evaluate.report.preferences import preferences
 from luthier.evaluate.report.robust import cases, robust
@@ -42,7 +44,9 @@ PARTS: dict[str, tuple[str, Part]] = {
     "judge": ("Judge model", judges),
     "errors": ("Confusion", engineer.errors),
     "agreement": ("Given and human scores", agreement),
+    "money": ("What mistakes cost", money),
     "mistakes": ("Worst mistakes", engineer.mistakes),
+    "causes": ("Why the model was wrong", causes),
     "answers": ("Worst answers", answers),
     "safety": ("Safety of the answers", safety),
     "chosen": ("Chosen sentences", chosen),

@@ -174,43 +174,36 @@ def confusion_size(size: int) -> dict[str, int]:
 
 def roc(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Draw ROC curves: all in grey where they are many, and the labels with the least area in colour."""
-    ranked = sorted(curves, key=lambda label: plain_number(curves[label].get("auc")) or 0.0)
+    traces = _by_label(curves, "fpr", "tpr", "auc", "found %{y:.3f}, falsely %{x:.3f}")
+    chance = {"color": "@muted", "width": 1, "dash": "dot"}
+    line = {"type": "scatter", "mode": "lines", "x": [0, 1], "y": [0, 1], "line": chance, "hoverinfo": "skip", "showlegend": False}
+    xaxis = axis("share of other rows falsely taken", range=[-0.01, 1.01])
+    yaxis = axis("share of its rows found", range=[-0.01, 1.01])
+    return {"data": [*traces, line], "layout": layout(420, xaxis=xaxis, yaxis=yaxis, showlegend=True)}
+
+
+def precision_recall(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Draw precision against recall, the labels with the least area in colour."""
+    traces = _by_label(curves, "recall", "precision", "area", "found %{x:.3f}, of those given right %{y:.3f}")
+    xaxis = axis("share of its rows found", range=[-0.01, 1.01])
+    yaxis = axis("share of the rows given it that are right", range=[-0.01, 1.03])
+    return {"data": traces, "layout": layout(420, xaxis=xaxis, yaxis=yaxis, showlegend=True)}
+
+
+def _by_label(curves: Mapping[str, Mapping[str, Any]], x: str, y: str, size: str, hover: str) -> list[dict[str, Any]]:
+    ranked = sorted(curves, key=lambda label: plain_number(curves[label].get(size)) or 0.0)
     shown = set(ranked[:MAX_CURVES])
     traces: list[dict[str, Any]] = []
     for label in sorted(curves, key=lambda name: name in shown):
         curve, lit = curves[label], label in shown
-        area = plain_number(curve.get("auc"))
+        area = plain_number(curve.get(size))
         name = f"{short(label)} ({decimal(area)})" if area is not None else short(label)
         color = f"@series{ranked.index(label)}" if lit else "@grid"
-        line = {"color": color, "width": 2 if lit else 1}
-        xy = {"x": list(curve.get("fpr", [])), "y": list(curve.get("tpr", []))}
-        hover = "found %{y:.3f}, falsely %{x:.3f}"
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": name,
-                **xy,
-                "line": line,
-                "showlegend": lit,
-                "hovertemplate": hover,
-            }
-        )
-    chance = {"color": "@muted", "width": 1, "dash": "dot"}
-    traces.append(
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "x": [0, 1],
-            "y": [0, 1],
-            "line": chance,
-            "hoverinfo": "skip",
-            "showlegend": False,
-        }
-    )
-    xaxis = axis("share of other rows falsely taken", range=[-0.01, 1.01])
-    yaxis = axis("share of its rows found", range=[-0.01, 1.01])
-    return {"data": traces, "layout": layout(420, xaxis=xaxis, yaxis=yaxis, showlegend=True)}
+        traces.append({
+            "type": "scatter", "mode": "lines", "name": name, "x": list(curve.get(x, [])), "y": list(curve.get(y, [])),
+            "line": {"color": color, "width": 2 if lit else 1}, "showlegend": lit, "hovertemplate": hover,
+        })  # fmt: skip
+    return traces
 
 
 def reliability(bins: Sequence[Mapping[str, Any]]) -> Figure:

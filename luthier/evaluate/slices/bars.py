@@ -10,14 +10,11 @@ from luthier.base.errors import Fault, did_you_mean
 from luthier.base.records import Prediction
 from luthier.evaluate.answered import Answered
 from luthier.evaluate.compare import paired
-from luthier.evaluate.intervals import Interval, evaluate_with_intervals, percentile_interval, resample_weights
-from luthier.evaluate.metrics import LOWER_IS_BETTER, split_name
+from luthier.evaluate.intervals import Interval, evaluate_with_intervals
 from luthier.evaluate.slices import parts_of
 from luthier.evaluate.slices.columns import FEWEST, Columns
+from luthier.evaluate.slices.gaps import NOTHING, over_values
 from luthier.spec.bars import Bar
-
-_RESAMPLES = 500
-_NOTHING: Interval = {"value": None, "low": None, "high": None}
 
 
 def check(bars: Sequence[Bar], columns: Columns) -> list[Fault]:
@@ -60,12 +57,13 @@ def measured(bars: Sequence[Bar], answered: Answered, *, resamples: int) -> dict
         if bar.where is None:
             continue
         if bar.where.column:
-            found[bar.metric] = _over_values(bar, answered)
+            column = answered.columns.of(bar.where.column) or []
+            found[bar.metric] = over_values(answered, column, bar.plain, bar.where.over)
             continue
         part = answered.only(rows_of(bar, answered.columns))
         whole = evaluate_with_intervals(part.objective, part.targets, part.predictions, part.labels, groups=part.groups,
                                         resamples=resamples)  # fmt: skip
-        found[bar.metric] = whole.get(bar.plain, _NOTHING)
+        found[bar.metric] = whole.get(bar.plain, NOTHING)
     return found
 
 
@@ -97,32 +95,3 @@ def sizes(bars: Sequence[Bar], answered: Answered) -> dict[str, int]:
         if part.rows and bar.plain in part.table.names:
             found[bar.metric] = len(np.unique(part.units[part.table.counted(bar.plain)]))
     return found
-
-
-def _over_values(bar: Bar, answered: Answered) -> Interval:
-    """Return what a bar asks of all values of a column: the worst of them with its own interval, or the gap.
-
-    The gap is how far the best value is from the worst, its interval that of the two that are farthest apart on all rows. All
-    values are measured on the same draws.
-    """
-    assert bar.where is not None
-    parts = parts_of(bar.where.column, answered.columns.of(bar.where.column) or [])
-    if len(parts) < 2 or bar.plain not in answered.table.names:
-        return _NOTHING
-    place, masks = answered.table.names.index(bar.plain), [part.rows.astype(float) for part in parts]
-
-    def by_value(weights: np.ndarray) -> np.ndarray:
-        return np.stack([answered.table.measure(weights * mask)[:, place] for mask in masks], 1)
-
-    values = by_value(np.ones((1, answered.table.size)))[0]
-    if np.isnan(values).all():
-        return _NOTHING
-    drawn = np.concatenate([by_value(w) for w in resample_weights(answered.units, resamples=_RESAMPLES, seed=0)])
-    high_, low_ = int(np.nanargmax(values)), int(np.nanargmin(values))
-    if bar.where.over == "worst":
-        worst = high_ if split_name(bar.plain)[0] in LOWER_IS_BETTER else low_
-        low, high = percentile_interval(drawn[:, worst])
-        return {"value": float(values[worst]), "low": low, "high": high}
-    low, high = percentile_interval(drawn[:, high_] - drawn[:, low_])
-    # Two that are alike differ by chance alone, either way: a gap is never below nothing.
-    return {"value": float(values[high_] - values[low_]), "low": None if low is None else max(0.0, low), "high": high}

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from luthier.base.records import Prediction
-from luthier.evaluate.tables import classify, extract, generate, grade, multilabel, prefer, rank, text
+from luthier.evaluate.tables import extract, generate, grade, multilabel, prefer, rank, scoped, text
 from luthier.evaluate.tables.common import Family, Floats, Ints, Table
 
 FAMILIES: dict[str, Family] = {
-    "classify": classify.FAMILY,
+    "classify": scoped.FAMILY,
     "multilabel": multilabel.FAMILY,
     "grade": grade.FAMILY,
     "extract": extract.FAMILY,

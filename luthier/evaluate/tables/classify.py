@@ -28,6 +28,10 @@ PER_LABEL = ("f1", "precision", "recall")
 # Where some answers go to a person.
 REFERRED = ("referred", "answered_accuracy")
 CAUGHT = "caught"
+# Where mistakes have a price.
+COST = "cost"
+# Where a model may say that a row has none of its labels (tables/scoped.py).
+OUT_OF_SCOPE = ("oos_auroc", "oos_recall", "oos_precision", "in_scope_accuracy", "in_scope_kept")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +43,7 @@ class ClassifyTable:
     predicted: Ints
     probabilities: Floats | None
     referred: NDArray[np.bool_] | None = None
+    cost: Floats | None = None
 
     @classmethod
     def of(cls, targets: Sequence[str], predictions: Sequence[Prediction], labels: Sequence[str]) -> ClassifyTable:
@@ -53,6 +58,7 @@ class ClassifyTable:
             np.array([code[g] for g in given], dtype=np.int64),
             np.array([[p.scores.get(u, 0.0) for u in universe] for p in predictions if p.scores]) if scored else None,
             np.array([bool(p.refer) for p in predictions]) if any(p.refer is not None for p in predictions) else None,
+            np.array([p.measured[COST] for p in predictions]) if predictions and all(COST in p.measured for p in predictions) else None,
         )
 
     @property
@@ -63,7 +69,7 @@ class ClassifyTable:
     def names(self) -> tuple[str, ...]:
         ruled = self.referred is not None
         kinds = (*PER_LABEL, CAUGHT) if ruled else PER_LABEL
-        overall = (*OVERALL, *PROBABILISTIC, *(REFERRED if ruled else ()))
+        overall = (*OVERALL, *PROBABILISTIC, *(REFERRED if ruled else ()), *(() if self.cost is None else (COST,)))
         return (*overall, *(f"{kind}[{label}]" for kind in kinds for label in self.labels))
 
     @cached_property
@@ -103,13 +109,14 @@ class ClassifyTable:
                 scores[:, 1] = self._ece(weights)
                 scores[:, 2:4] = weights @ np.stack([self._brier, self._log_loss], 1) / weights.sum(1, keepdims=True)
                 scores[:, 4] = self._aurc(weights)
+            priced = [] if self.cost is None else [(weights @ self.cost / weights.sum(1))[:, None]]
             if self.referred is None:
-                return np.hstack([overall, scores, *per_label])
+                return np.hstack([overall, scores, *priced, *per_label])
             kept = weights * ~self.referred
             answered = np.stack([1 - kept.sum(1) / weights.sum(1), (kept * right).sum(1) / kept.sum(1)], 1)
             safe = right | self.referred
             caught = tally(self.target[safe], weights[:, safe], len(self.labels)) / support
-        return np.hstack([overall, scores, answered, *per_label, caught])
+        return np.hstack([overall, scores, answered, *priced, *per_label, caught])
 
     @cached_property
     def _surest(self) -> tuple[Ints, Ints]:
@@ -219,7 +226,7 @@ def _overall(support: Floats, guessed: Floats, hits: Floats, per_label: tuple[Fl
 FAMILY = Family(
     table=ClassifyTable.of,
     default="macro_f1",
-    overall=(*OVERALL, *PROBABILISTIC, *REFERRED),
+    overall=(*OVERALL, *PROBABILISTIC, *REFERRED, COST, *OUT_OF_SCOPE),
     by_label=(*PER_LABEL, CAUGHT),
     shown=("accuracy", "macro_f1", "roc_auc", "ece"),
     words={
@@ -239,10 +246,16 @@ FAMILY = Family(
         "referred": "share of rows that go to a person",
         "answered_accuracy": "of the rows that do not go to a person, the share that get the right label",
         "caught": "of the rows of this label, the share that are given it or go to a person",
+        "cost": "what a row costs on average, by the table of costs",
+        "oos_auroc": "how well rows of none of the labels are told from the others: 0.5 is chance, 1 is perfect",
+        "oos_recall": "of the rows of none of the labels, the share that the model says so of",
+        "oos_precision": "of the rows that the model says are of none of the labels, the share that are",
+        "in_scope_accuracy": "of the rows that have one of the labels, the share that get it",
+        "in_scope_kept": "of the rows that have one of the labels, the share that get any",
         "f1": "harmonic mean of precision and recall for this label",
         "precision": "of the rows given this label, the share that are right",
         "recall": "of the rows of this label, the share that are found",
     },
-    lower_is_better=frozenset({"ece", "brier", "log_loss", "aurc", "referred"}),
-    unbounded=frozenset({"log_loss", "brier", "mcc"}),
+    lower_is_better=frozenset({"ece", "brier", "log_loss", "aurc", "referred", COST}),
+    unbounded=frozenset({"log_loss", "brier", "mcc", COST}),
 )

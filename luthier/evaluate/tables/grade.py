@@ -14,7 +14,7 @@ from luthier.base.scales import step_of
 from luthier.evaluate.tables.common import Family, Floats, mean_of_defined
 
 # In the order in which a report shows them from the right.
-MEASURES = ("exact", "adjacent", "spearman", "pearson", "mae", "rmse", "qwk")
+MEASURES = ("bias", "exact", "adjacent", "spearman", "pearson", "mae", "rmse", "qwk")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class GradeTable:
 
         A metric of all traits is the mean of the traits' own; for ``rmse`` that is the mean columnwise error (MCRMSE).
         """
-        by_trait = np.stack([self._trait(k, weights, ranks) for k in range(len(self.traits))])  # T, r, 7
+        by_trait = np.stack([self._trait(k, weights, ranks) for k in range(len(self.traits))])  # T, r, 8
         with np.errstate(invalid="ignore"):
             overall = mean_of_defined(by_trait.transpose(1, 2, 0))
         return np.hstack([overall, by_trait.transpose(1, 2, 0).reshape(len(weights), -1)])
@@ -78,13 +78,13 @@ class GradeTable:
             return found
         one, two = self.rounded(trait)
         apart = np.abs(one - two)
-        columns = np.stack([apart == 0, apart <= 1, np.abs(wanted - given), (wanted - given) ** 2], axis=1)
+        columns = np.stack([given - wanted, apart == 0, apart <= 1, np.abs(wanted - given), (wanted - given) ** 2], axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            exact, adjacent, mae, squares = ((drawn @ columns) / drawn.sum(1, keepdims=True)).T
+            bias, exact, adjacent, mae, squares = ((drawn @ columns) / drawn.sum(1, keepdims=True)).T
             spearman = spearman_of(wanted, given, drawn) if ranks else np.full(len(weights), np.nan)
             pearson = _correlation(wanted, given, drawn)
             kappa = quadratic_kappa(one, two, drawn)
-        return np.stack([exact, adjacent, spearman, pearson, mae, np.sqrt(squares), kappa], axis=1)
+        return np.stack([bias, exact, adjacent, spearman, pearson, mae, np.sqrt(squares), kappa], axis=1)
 
     @property
     def rank_cost(self) -> int:
@@ -150,9 +150,11 @@ FAMILY = Family(
         "adjacent": "share of scores at most one step from the human one",
         "rmse": "size of a usual error in points, large ones counting more: 0 is perfect",
         "mae": "mean error in points: 0 is perfect",
+        "bias": "how much too high the scores are on average, in points; below 0 they are too low",
         "pearson": "how straight a line given and human scores make: 1 is perfect",
         "spearman": "whether texts come in the same order as by the human scores: 1 is perfect",
     },
     lower_is_better=frozenset({"rmse", "mae"}),
-    unbounded=frozenset({"rmse", "mae", "qwk", "pearson", "spearman"}),
+    neither_is_better=frozenset({"bias"}),
+    unbounded=frozenset({"rmse", "mae", "bias", "qwk", "pearson", "spearman"}),
 )

@@ -1,0 +1,170 @@
+"""Look into the worst mistakes: embed them and the train rows by the tuned network, find the nearest, and say a likely cause."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from luthier.base.files import write_jsonl
+from luthier.base.records import Example, Prediction
+from luthier.data.prepare import Prepared
+from luthier.evaluate.answered import Answered
+from luthier.evaluate.mistakes import asked, causes, ranked, start_of
+from luthier.evaluate.mistakes.near import Floats, Vectors
+from luthier.evaluate.mistakes.sets import ranked_sets
+from luthier.lifecycle.round import Round
+from luthier.release.predictor import Predictor
+
+FILE = "mistakes.jsonl"
+OBJECTIVES = ("classify", "multilabel")
+NEAR = 5
+_OF_TRAIN = 8
+_PIECE = 512
+# So many rows that are right say how near a row usually is; this share of them is as far as `far`.
+_USUAL, _FAR_SHARE = 500, 0.02
+# As near as this, two texts differ in a few words.
+_CLOSE = 0.9
+_SHOWN = 5
+
+
+def explain(round_: Round, data: Prepared, answered: Answered, found: Mapping[str, Any], predictor: Predictor) -> dict[str, Any]:
+    """Write ``mistakes.jsonl`` into the run's folder and return ``causes`` for the report; nothing where nobody asked or can.
+
+    One pass of the network over the train rows, whose vectors lie on disk.
+    """
+    most, learner = round_.file.task.evaluate.explain, predictor.learner
+    if answered.objective not in OBJECTIVES or not most or not hasattr(learner, "head_features") or not len(data.train):
+        return {}
+    began = time.monotonic()
+    order = ranked if answered.objective == "classify" else ranked_sets
+    worst = order(answered.rows, answered.predictions, answered.labels)[:most]
+    if not worst:
+        return {}
+    right = _right(answered, [place for place, _ in worst])
+    train = Vectors(_vectors(predictor, data.train))
+    targets = [_label(row) for row in data.train]
+    told = list(_vectors(predictor, [answered.rows[i] for i in (*(place for place, _ in worst), *right)]))
+    asked_QD = np.concatenate(told)
+    places, cosines = train.nearest(asked_QD, NEAR)
+    usual = cosines[len(worst) :, 0]
+    counts = Counter(label for target in targets for label in _labels(target))
+    far, middle = (float(q) for q in np.quantile(usual, [_FAR_SHARE, 0.5])) if len(usual) >= 20 else (-1.0, _CLOSE)
+    bounds = causes.Bounds(far, middle, _CLOSE, causes.rare_bound(counts))
+    suspects = {(r["file"], r["line"]): r["suggested"] for r in (data.report.findings.get("label_errors") or {}).get("rows", ())}
+    near = _Near(train, targets, data.train, suspects)
+    slices = [one["slice"] for one in (found.get("slices") or {}).get("worst", ())]
+    seen = [_seen(answered, i, near, places[k], cosines[k], counts, predictor, slices) for k, (i, _) in enumerate(worst)]
+    rows = []
+    for (_, mistake), one, names in zip(worst, seen, causes.causes(seen, bounds), strict=True):
+        rows.append({**mistake, "cause": names[0], "also": names[1:], "near": [near.shown(n) for n in one.near]})
+    write_jsonl(round_.folder / FILE, rows)
+    round_.timed("explain", began)
+    shown = min(_SHOWN, round_.file.task.evaluate.worst)
+    return {"causes": {"looked_at": len(rows), "train_rows": len(train), "file": FILE, "groups": causes.grouped(rows, shown)}}
+
+
+def _right(answered: Answered, wrong: Sequence[int]) -> list[int]:
+    """Return the places of some rows that are right, evenly spread."""
+    gone = set(wrong)
+    pairs = [(i, answered.rows[i].target, p) for i, p in enumerate(answered.predictions) if i not in gone]
+    fine = [i for i, target, p in pairs if p.nearest is None and (p.label == target if p.label is not None else set(p.labels or ()) == set(target))]
+    return fine[:: max(1, -(-len(fine) // _USUAL))]
+
+
+def _vectors(predictor: Predictor, rows: Sequence[Example]) -> Iterator[Floats]:
+    """Yield what the network's head reads of rows, some at a time and in their order."""
+    from luthier.objectives.cut import gathered
+
+    learner: Any = predictor.learner
+    learner.eval()
+    for start in range(0, len(rows), _PIECE):
+        encoded = [learner.encode_input(row.inputs, room=0) for row in rows[start : start + _PIECE]]
+        yield gathered(encoded, learner.head_features).numpy()
+
+
+class _Near:
+    """Train rows by number: their labels, and whether these look wrong beside the labels of their own neighbours."""
+
+    def __init__(
+        self, vectors: Vectors, targets: Sequence[Any], rows: Sequence[Example], suspects: Mapping[tuple[str, int], str]
+    ) -> None:
+        self.vectors, self.targets, self.rows, self._suspects = vectors, targets, rows, suspects
+        self._odd: dict[int, Any] = {}
+
+    def odd(self, place: int) -> Any:
+        """Return what a label should be where it looks wrong, to the row's neighbours or to predictions by the other rows
+        (data/labels); else None."""
+        if place not in self._odd:
+            at = np.array([place], dtype=np.int64)
+            around, _ = self.vectors.nearest(self.vectors.of(at), _OF_TRAIN, without=at)
+            source = self.rows[place].source
+            told = causes.odd(self.targets[place], [self.targets[int(i)] for i in around[0]])
+            self._odd[place] = self._suspects.get((source.file, source.line)) if told is None else told
+        return self._odd[place]
+
+    def shown(self, near: causes.Near) -> dict[str, Any]:
+        row = self.rows[near.row]
+        return {
+            "text": start_of(asked(row)), "label": _said(self.targets[near.row]), "cosine": round(near.cosine, 4), "looks_wrong": near.odd,
+            "file": row.source.file, "line": row.source.line,
+        }  # fmt: skip
+
+
+def _seen(
+    answered: Answered, place: int, near: _Near, places: Sequence[int], cosines: Sequence[float], counts: Mapping[str, int],
+    predictor: Predictor, slices: Sequence[str],
+) -> causes.Seen:  # fmt: skip
+    row, prediction = answered.rows[place], answered.predictions[place]
+    wanted, given = _label(row), prediction.label if prediction.label is not None else tuple(sorted(prediction.labels or ()))
+    found = [
+        causes.Near(int(i), float(c), _side(near.targets[int(i)], wanted, given, prediction), (should := near.odd(int(i))) is not None,
+                    should is not None and _side(should, wanted, given, prediction) == "label")
+        for i, c in zip(places, cosines, strict=True)
+    ]
+    learner: Any = predictor.learner
+    return causes.Seen(
+        _said(wanted), _said(given), _confidence(prediction, wanted), found,
+        min((counts.get(label, 0) for label in _labels(wanted)), default=len(near.rows)),
+        outside=prediction.unlike is not None and wanted not in answered.labels, declined=prediction.nearest is not None,
+        cut=not learner.windows and len(learner.encode_input(row.inputs, room=0).ids) >= learner.max_tokens,
+        slices=[name for name in slices if _inside(answered, place, name)],
+    )  # fmt: skip
+
+
+def _side(target: Any, wanted: Any, given: Any, prediction: Prediction) -> str | None:
+    """Return whose side a train row's label takes; of sets, in the decision that is most surely wrong."""
+    if isinstance(wanted, str):
+        return "model" if target == given else "label" if target == wanted else None
+    scores = prediction.scores or {}
+    wrong = set(wanted) ^ set(given)
+    label = max(sorted(wrong), key=lambda name: scores.get(name, 0.0) if name in given else 1 - scores.get(name, 0.0))
+    return "model" if (label in target) == (label in given) else "label"
+
+
+def _confidence(prediction: Prediction, wanted: Any) -> float:
+    scores = prediction.scores or {}
+    if prediction.label is not None:
+        return scores.get(prediction.nearest or prediction.label, 0.0)
+    given = set(prediction.labels or ())
+    return max((scores.get(x, 0.0) if x in given else 1 - scores.get(x, 0.0) for x in set(wanted) ^ given), default=0.0)
+
+
+def _inside(answered: Answered, place: int, name: str) -> bool:
+    parts = [part.partition("=") for part in name.split(", ")]
+    return all((column := answered.columns.of(key)) is not None and column[place] == value for key, _, value in parts if key != "label")
+
+
+def _label(row: Example) -> Any:
+    return row.target if isinstance(row.target, str) else tuple(row.target or ())
+
+
+def _labels(target: Any) -> tuple[str, ...]:
+    return (target,) if isinstance(target, str) else tuple(target)
+
+
+def _said(target: Any) -> str:
+    return target if isinstance(target, str) else ", ".join(target) or "(none)"
