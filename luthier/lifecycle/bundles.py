@@ -18,7 +18,7 @@ from luthier.evaluate.answered import Answered
 from luthier.evaluate.report.page import write_report
 from luthier.evaluate.written import schema
 from luthier.lifecycle import writing
-from luthier.lifecycle.judging import assess
+from luthier.lifecycle.judging import assess, targets
 from luthier.lifecycle.reference import compared
 from luthier.release.predictor import Predictor, load_predictor
 from luthier.spec.bars import Bar, parse_bars
