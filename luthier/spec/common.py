@@ -18,4 +18,5 @@ def _word(value: Any) -> Any:
 
 
 # YAML 1.1 reads a bare on or off as true or false, and nobody writes the quotes.
-Switch = Annotated[Literal["auto", "on", "off"], BeforeValidator(_word)]
+Word = BeforeValidator(_word)
+Switch = Annotated[Literal["auto", "on", "off"], Word]

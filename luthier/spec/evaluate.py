@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from luthier.spec.common import Section, Switch
+from luthier.spec.common import Section, Switch, Word
 from luthier.spec.judge import Judge
 
 Cost = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -56,7 +56,7 @@ class EvaluateSection(Section):
     """Measurement on the test split."""
 
     bootstrap: int = Field(1000, ge=100, description="Resamples of the test rows for the 95 % intervals.")
-    slices: Literal["auto", "off"] | list[str] = Field(
+    slices: Annotated[Literal["auto", "off"] | list[str], Word] = Field(
         "auto",
         description="Columns by whose values the test rows are measured apart. `auto` takes every column with a few values, and"
         " the text's length, language and topic, the label, and dates by month.",

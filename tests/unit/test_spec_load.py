@@ -55,6 +55,8 @@ def test_overrides_are_typed_and_win(tmp_path: Path) -> None:
     assert (task.train.epochs, task.train.lora.rank) == (2, 4)
     assert task.accept == {"recall[a.b]": ">= 0.9"}
     assert task.data.columns == {"text": "body"}
+    off = load_task(path, ["evaluate.slices=off", "evaluate.robust=off"]).task.evaluate  # to YAML 1.1 a bare off is false
+    assert (off.slices, off.robust) == ("off", "off")
     assert faults(tmp_path, LEAST, "train.epochs=many") == [
         "--set train.epochs: \"train.epochs\" is 'many': it should be a valid number. Passes over the training rows; parts of a pass are allowed."
     ]
