@@ -10,6 +10,7 @@ from luthier.base.records import Prediction
 from luthier.base.seeds import derive_seed
 from luthier.evaluate.metrics import UNBOUNDED, split_name
 from luthier.evaluate.tables import Floats, Ints, Table, tabulate
+from luthier.evaluate.tables.common import by_ranks
 
 Interval = dict[str, float | None]
 
@@ -51,10 +52,10 @@ def evaluate_with_intervals(
 
 
 def interval_of(table: Table, metric: str, units: Ints, *, resamples: int, seed: int = 0) -> Interval:
-    """Return one metric of a table with its interval, by draws of ``units`` [n]; areas under curves are drawn only if asked for."""
+    """Return one metric of a table with its interval, by draws of ``units`` [n]; what rests on ranks is drawn only if asked for."""
     if table.size == 0 or metric not in table.names:
         return {"value": None, "low": None, "high": None}
-    column, ranked = table.names.index(metric), "auc" in metric
+    column, ranked = table.names.index(metric), by_ranks(metric)
     value = table.measure(np.ones((1, table.size)), ranks=ranked)[0, column]
     drawn = [table.measure(w, ranks=ranked)[:, column] for w in resample_weights(units, resamples=resamples, seed=seed)]
     return _interval(table, metric, value, np.concatenate(drawn), units)

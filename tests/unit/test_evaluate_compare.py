@@ -7,7 +7,8 @@ import pytest
 from test_evaluate_metrics import LABELS, rows, scored
 
 from luthier.base.records import Prediction
-from luthier.evaluate.compare import mcnemar, paired, smallest_difference
+from luthier.evaluate.compare import mcnemar, paired, smallest_difference, swapped
+from luthier.evaluate.tables import tabulate
 
 
 def answers(right: np.ndarray) -> list[Prediction]:
@@ -111,3 +112,27 @@ def test_smallest_difference_is_found_four_times_out_of_five() -> None:
         found += p < 0.05
     assert 0.70 < found / 400 < 0.88
     assert smallest_difference(5, 1.0) > 0.5 and smallest_difference(0, 0.5) == 1.0
+
+
+def test_answers_that_change_sides_give_the_sign_tests_p() -> None:
+    rng = np.random.default_rng(8)
+    for gain in (0.02, 0.08):
+        first = rng.random(120) < 0.7
+        second = np.where(rng.random(120) < 0.25, rng.random(120) < 0.7 + 4 * gain, first)
+        both = tabulate("classify", ["a"] * 240, [*answers(first), *answers(second)], ("a", "b"))
+        found = swapped(both, np.arange(120), ["accuracy"], resamples=20_000, seed=0)["accuracy"]
+        assert found == pytest.approx(mcnemar(first, second), abs=0.012)
+
+
+def test_a_claim_of_the_bootstrap_alone_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    claims = {0: 0, 10**9: 0}
+    for most in claims:
+        monkeypatch.setattr("luthier.evaluate.compare._SWAPPED", most)
+        for trial in range(40):
+            targets = rng.choice(LABELS, 60, p=(0.6, 0.2, 0.1, 0.1)).tolist()
+            one, two = scored(rng, targets, LABELS, 1.0), scored(rng, targets, LABELS, 1.0)
+            row = paired("classify", targets, one, two, LABELS, resamples=200, seed=trial, metrics=["macro_f1"])["macro_f1"]
+            claims[most] += row["better"] != "cannot tell"
+            assert row["p"] is not None and (row["better"] == "cannot tell" or row["p"] <= 0.05 or most == 0)
+    assert claims[10**9] <= 6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from luthier.evaluate.answered import Answered
 from luthier.evaluate.slices import bars as bars_on_slices
 from luthier.evaluate.slices import columns as slice_columns
 from luthier.evaluate.slices.columns import Columns
+from luthier.evaluate.tables import tabulate
+from luthier.evaluate.tables.common import some_rows
 from luthier.spec.bars import Bar, Where, parse_bars, split_slice
 
 LABELS = ("no", "yes")
@@ -174,3 +177,24 @@ def test_bars_on_rows_that_are_not_there(metric: str, bar: str, said: str) -> No
 @pytest.mark.parametrize("metric", ["accuracy{channel}", "accuracy{channel=}", "accuracy{channel:best}", "accuracy{channel=email"])
 def test_parts_that_cannot_be_read(metric: str) -> None:
     assert len(parse_bars({metric: ">= 0.5"})[1]) == 1
+
+
+def test_a_part_of_a_table_is_the_table_of_the_part() -> None:
+    rng = np.random.default_rng(3)
+    labels = ("a", "b", "c")
+    targets = [labels[i] for i in rng.integers(0, 3, 60)]
+    shares = rng.dirichlet(np.ones(3), 60).tolist()
+    predictions = [Prediction(label=labels[int(np.argmax(row))], scores=dict(zip(labels, row, strict=True))) for row in shares]
+    sets = [tuple(label for label in labels if rng.random() < 0.4) for _ in range(60)]
+    kept = rng.permutation(60)[:25]
+    for objective, wanted, given in (
+        ("classify", targets, predictions),
+        ("multilabel", [list(s) for s in sets], [replace(p, label=None, labels=s) for p, s in zip(predictions, sets[::-1], strict=True)]),
+        ("generate", ["x"] * 60, [Prediction(measured={"nll_sum": float(i), "token_count": 3.0}) for i in range(60)]),
+    ):
+        whole = tabulate(objective, wanted, given, labels)
+        part = some_rows(whole, kept)
+        alone = tabulate(objective, [wanted[i] for i in kept], [given[i] for i in kept], labels)
+        ones = np.ones((1, 25))
+        assert part is not None and part.names == alone.names
+        np.testing.assert_allclose(part.measure(ones), alone.measure(ones), rtol=1e-12)

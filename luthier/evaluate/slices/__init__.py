@@ -20,6 +20,7 @@ from luthier.base.records import Example, Prediction
 from luthier.evaluate.intervals import interval_of
 from luthier.evaluate.rowwise import rowwise
 from luthier.evaluate.slices.columns import FEWEST, Column
+from luthier.evaluate.tables.common import some_rows
 
 if TYPE_CHECKING:
     # It imports the columns beside this.
@@ -151,7 +152,10 @@ def _pairs(
 
 
 def _measured(answered: Answered, part: Mask, metric: str, seed: int) -> dict[str, float | None]:
-    some = answered.only(np.flatnonzero(part).tolist())
+    places = np.flatnonzero(part)
     # Of many rows a few draws tell the width as well, and every part of every column is drawn.
-    resamples = int(np.clip(_WORK // max(1, len(some.rows)), 100, _RESAMPLES))
-    return dict(interval_of(some.table, metric, some.units, resamples=resamples, seed=seed))
+    resamples = int(np.clip(_WORK // max(1, len(places)), 100, _RESAMPLES))
+    table = some_rows(answered.table, places)
+    units = np.unique(answered.units[places], return_inverse=True)[1]
+    return dict(interval_of(answered.only(places.tolist()).table if table is None else table, metric, units,
+                            resamples=resamples, seed=seed))  # fmt: skip

@@ -95,7 +95,7 @@ class ClassifyTable:
         return np.asarray(scale * squares, dtype=np.float64)
 
     def measure(self, weights: Floats, *, ranks: bool = True) -> Floats:
-        """Return the metrics [r, len(names)] for row weights [r, n]; NaN where undefined, ROC-AUC without ``ranks``."""
+        """Return the metrics [r, len(names)] for row weights [r, n]; NaN where undefined, and what rests on ranks without ``ranks``."""
         with np.errstate(divide="ignore", invalid="ignore"):
             support = tally(self.target, weights, len(self.labels))
             guessed = tally(self.predicted, weights, len(self.labels))
@@ -108,7 +108,7 @@ class ClassifyTable:
                 scores[:, 0] = self._roc_auc(weights, support) if ranks else np.nan
                 scores[:, 1] = self._ece(weights)
                 scores[:, 2:4] = weights @ np.stack([self._brier, self._log_loss], 1) / weights.sum(1, keepdims=True)
-                scores[:, 4] = self._aurc(weights)
+                scores[:, 4] = self._aurc(weights) if ranks else np.nan
             priced = [] if self.cost is None else [(weights @ self.cost / weights.sum(1))[:, None]]
             if self.referred is None:
                 return np.hstack([overall, scores, *priced, *per_label])

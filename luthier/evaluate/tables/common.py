@@ -7,7 +7,7 @@ times each row was drawn. So a value and its interval can never come from two di
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -70,6 +70,25 @@ class Family:
     def names(self, labels: Sequence[str]) -> list[str]:
         """Return the names of all metrics, those of each label last."""
         return [*self.overall, *(f"{kind}[{label}]" for kind in self.by_label for label in labels)]
+
+
+# What a metric's name holds if its value rests on the order of all rows: computed where asked for, and on fewer resamples.
+_RANKED = ("auc", "aurc", "auroc", "spearman")
+
+
+def by_ranks(metric: str) -> bool:
+    """Whether a metric is one of those that :meth:`Table.measure` leaves out without ``ranks``."""
+    return any(word in metric for word in _RANKED)
+
+
+def some_rows(table: Any, places: Ints) -> Any | None:
+    """Return the table of some rows, made of the arrays of ``table``; None where its fields are not one entry a row."""
+    values = {field.name: getattr(table, field.name) for field in fields(table)} if is_dataclass(table) else {}
+    arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+    plain = all(value is None or isinstance(value, np.ndarray | tuple | int) for value in values.values())
+    if not arrays or not plain or any(len(value) != table.size for value in arrays.values()):
+        return None
+    return replace(table, **{name: value[places] for name, value in arrays.items()})
 
 
 def tally(codes: NDArray[np.integer], weights: Floats, size: int) -> Floats:
