@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,10 +17,16 @@ from luthier.evaluate.tables import Floats, Ints, Table, tabulate
 from luthier.evaluate.tables.common import by_ranks
 
 Interval = dict[str, float | None]
+T = TypeVar("T")
+R = TypeVar("R")
 
 LEVEL = 0.95
+_Z = 1.959964
 MIN_DEFINED = 20
-MIN_RANK_RESAMPLES = 200
+MIN_RANK_RESAMPLES = 100
+# Fewer draws than this tell the spread, not the tails: of so many rows the metric is as good as normal.
+_TAILS = 200
+_MANY = 20_000  # rows from which a second thread is worth its start
 _CHUNK = 1_500_000  # weights in memory at once: 12 MB, and a few arrays of that size beside them
 _RANK_BUDGET = 1_000_000_000  # elements that all resamples of ROC-AUC may walk: some three seconds
 
@@ -36,8 +46,8 @@ def evaluate_with_intervals(
     Percentile bootstrap (Efron & Tibshirani 1993, ch. 13): by row, or by whole groups where ``groups`` says which
     rows come from one customer or document, because such rows are not independent (a None is a group of its own).
     Where every row agrees the bootstrap cannot vary and would claim certainty; there the exact bound of Clopper &
-    Pearson (1934) for 0 of n or n of n stands instead. ROC-AUC of large tables uses fewer resamples, never fewer than
-    200.
+    Pearson (1934) for 0 of n or n of n stands instead. What rests on ranks uses fewer resamples of large tables, never fewer
+    than 100; where that is too few for the tails, the interval is the normal one of their spread.
     """
     table = tabulate(objective, targets, predictions, labels)
     units = unit_codes(groups, table.size)
@@ -65,6 +75,9 @@ def _interval(table: Table, name: str, value: float, drawn: Floats, units: Ints)
     if np.isnan(value):
         return {"value": None, "low": None, "high": None}
     low, high = percentile_interval(drawn)
+    if low is not None and np.sum(~np.isnan(drawn)) < _TAILS and table.size >= _MANY:
+        reach = _Z * float(np.nanstd(drawn, ddof=1))
+        low, high = float(value) - reach, min(float(value) + reach, 1.0)  # areas and correlations end at 1
     if value in (0.0, 1.0) and split_name(name)[0] not in (*UNBOUNDED, "ece"):
         count = len(np.unique(units[table.counted(name)]))
         reach = ((1 - LEVEL) / 2) ** (1 / count) if count else 0.0
@@ -83,13 +96,35 @@ def percentile_interval(drawn: Floats) -> tuple[float | None, float | None]:
 
 def bootstrap(tables: Sequence[Table], units: Ints, *, resamples: int, seed: int) -> list[Floats]:
     """Return for each table its metrics [resamples, len(names)], all on the same draws: two can be compared."""
-    drawn: list[list[Floats]] = [[] for _ in tables]
     ranked, done = rank_resamples(tables, resamples), 0
-    for weights in resample_weights(units, resamples=resamples, seed=seed, cut=ranked):
-        for table, parts in zip(tables, drawn, strict=True):
-            parts.append(table.measure(weights, ranks=done < ranked))
-        done += len(weights)
-    return [np.concatenate(parts) for parts in drawn]
+
+    def tasks() -> Iterator[tuple[Floats, bool]]:
+        nonlocal done
+        for weights in resample_weights(units, resamples=resamples, seed=seed, cut=ranked):
+            yield weights, done < ranked
+            done += len(weights)
+
+    found = side_by_side(lambda task: [table.measure(task[0], ranks=task[1]) for table in tables], tasks(), size=len(units))
+    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+
+
+def side_by_side(act: Callable[[T], R], tasks: Iterable[T], *, size: int) -> list[R]:
+    """Return what ``act`` gives for each task, in their order: a thread a core where rows are many, for numpy lets threads run.
+
+    No more tasks are made at a time than there are threads, so that memory does not grow with their number.
+    """
+    threads = min(4, os.cpu_count() or 1) if size >= _MANY else 1
+    if threads == 1:
+        return [act(task) for task in tasks]
+    found: list[R] = []
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[R]] = deque()
+        for task in tasks:
+            waiting.append(pool.submit(act, task))
+            if len(waiting) > threads:
+                found.append(waiting.popleft().result())
+        found += [one.result() for one in waiting]
+    return found
 
 
 def rank_resamples(tables: Sequence[Table], resamples: int) -> int:

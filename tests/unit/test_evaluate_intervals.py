@@ -189,6 +189,28 @@ def test_roc_auc_of_large_tables_uses_fewer_resamples() -> None:
     class Large:
         rank_cost = 10**10
 
-    assert intervals.rank_resamples([Large()], 1000) == 200  # type: ignore[list-item]
+    assert intervals.rank_resamples([Large()], 1000) == intervals.MIN_RANK_RESAMPLES  # type: ignore[list-item]
     drawn = bootstrap([table], unit_codes(None, 60), resamples=500, seed=0)[0]
     assert drawn.shape == (500, len(table.names))
+
+
+def test_threads_change_no_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    targets, predictions = rows(5, 400)
+    table = tabulate("classify", targets, predictions, LABELS)
+    monkeypatch.setattr(intervals, "_CHUNK", 400 * 7)
+    alone = bootstrap([table], unit_codes(None, 400), resamples=60, seed=1)[0]
+    monkeypatch.setattr(intervals, "_MANY", 1)
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    again = bootstrap([table], unit_codes(None, 400), resamples=60, seed=1)[0]
+    assert np.array_equal(alone, again, equal_nan=True)
+
+
+def test_few_draws_of_many_rows_give_the_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    targets, predictions = rows(6, 2000)
+    many = evaluate_with_intervals("classify", targets, predictions, LABELS, resamples=1000)["roc_auc"]
+    monkeypatch.setattr(intervals, "_MANY", 1)
+    monkeypatch.setattr(intervals, "_RANK_BUDGET", 1)
+    few = evaluate_with_intervals("classify", targets, predictions, LABELS, resamples=1000)["roc_auc"]
+    assert few["value"] == many["value"] and few["low"] != many["low"]
+    wide = many["high"] - many["low"]
+    assert abs(few["low"] - many["low"]) < 0.25 * wide and abs(few["high"] - many["high"]) < 0.25 * wide

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.base.records import Example, Prediction
-from luthier.evaluate.intervals import interval_of
+from luthier.evaluate.intervals import interval_of, side_by_side
 from luthier.evaluate.rowwise import rowwise
 from luthier.evaluate.slices.columns import FEWEST, Column
 from luthier.evaluate.tables.common import some_rows
@@ -60,10 +60,11 @@ def measure(answered: Answered, *, metric: str, columns: str | Sequence[str], se
     looked_at = [*parts, *_pairs(told, parts, losses)]
     chances = [_chance(part.rows, losses, answered.units) for part in looked_at]
     sure = benjamini_hochberg([p if p is not None else 1.0 for p, _ in chances])
+    measured = side_by_side(lambda part: _measured(answered, part.rows, metric, seed), looked_at, size=len(answered.rows))
     found: list[dict[str, Any]] = []
-    for part, (_, more), adjusted in zip(looked_at, chances, sure, strict=True):
+    for part, (_, more), adjusted, figures in zip(looked_at, chances, sure, measured, strict=True):
         found.append({
-            "slice": part.name, "rows": int(part.rows.sum()), **_measured(answered, part.rows, metric, seed), "loss_more": more,
+            "slice": part.name, "rows": int(part.rows.sum()), **figures, "loss_more": more,
             "p": round(adjusted, 5), "worse": bool(more is not None and more > 0 and adjusted <= _ALARMS),
         })  # fmt: skip
     worst = sorted((f for f in found if f["worse"]), key=lambda f: -f["loss_more"] * f["rows"] ** 0.5)[:_WORST]
