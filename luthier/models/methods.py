@@ -13,6 +13,7 @@ from peft.utils import ModulesToSaveWrapper
 from torch import nn
 
 from luthier.base.errors import ModelError
+from luthier.base.files import read_json, write_json
 from luthier.models import adapters, freeze, low_rank, quantised, tuners, virtual
 from luthier.spec.train import TrainSection
 
@@ -125,6 +126,7 @@ def save(network: nn.Module, folder: Path) -> tuple[nn.Module, str | None]:
     if isinstance(network, PeftModel):
         _forget_place(network)
         network.save_pretrained(str(folder / "adapter"), safe_serialization=True)
+        _in_order(folder / "adapter" / "adapter_config.json")
         kind = "peft" if virtual.learns_input(network) else None
         network = merge(network)
     elif is_adapted(network):
@@ -133,6 +135,15 @@ def save(network: nn.Module, folder: Path) -> tuple[nn.Module, str | None]:
     bare: Any = plain(network)
     bare.save_pretrained(folder / "network", state_dict=adapters.bare_state(bare))
     return network, kind
+
+
+def _in_order(path: Path) -> None:
+    """Write the names of modules in order: peft holds them as a set, whose order differs from process to process."""
+    values = read_json(path)
+    for key in ("target_modules", "exclude_modules", "modules_to_save", "feedforward_modules"):
+        if isinstance(values.get(key), list):
+            values[key] = sorted(values[key])
+    write_json(path, values)
 
 
 def _forget_place(network: PeftModel) -> None:

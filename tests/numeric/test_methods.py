@@ -224,6 +224,17 @@ def bundle(learner: Learner, examples: list[Any], settings: Any, tmp_path: Path)
     return tmp_path / "bundle", before
 
 
+@pytest.mark.parametrize("method", ["lora", "ia3"])
+def test_names_in_an_adapter_stand_in_order(method: str, tiny_llama: Path, tmp_path: Path) -> None:
+    """peft holds them as a set, whose order, and with it the bundle's id, would differ from process to process."""
+    learner = make(tiny_llama, "generate")
+    learner.prepare_training(section("generate", 16, method=method))
+    methods.save(learner.network, tmp_path)
+    named = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    lists = [named[key] for key in ("target_modules", "feedforward_modules") if isinstance(named.get(key), list)]
+    assert lists and all(names == sorted(names) and len(names) > 1 for names in lists)
+
+
 @pytest.mark.parametrize("method", ["prompt", "prefix"])
 @pytest.mark.parametrize("model", ["tiny_llama", "tiny_gpt2"])
 def test_a_learnt_input_loads_in_plain_peft(model, method, request, tmp_path: Path) -> None:
