@@ -53,6 +53,6 @@ def test_the_verdict_is_what_the_run_was_made_for(intended, settings, rows, nois
 
 @pytest.mark.slow
 def test_a_run_that_learns_wrong_labels_by_heart_is_noisy_and_overfits(tiny_bert, tmp_path: Path) -> None:
-    settings = "rate: 0.01, epochs: 60, schedule: constant, weight_decay: 0, embeddings: train"
+    settings = "method: full, rate: 0.01, epochs: 60, schedule: constant, weight_decay: 0, embeddings: train"
     found = train(write(tmp_path, tiny_bert, settings, rows=150, noise=0.3), tmp_path / "run")
     assert {found["diagnosis"]["verdict"], *found["diagnosis"]["also"]} >= {"noisy", "overfits"}, found["diagnosis"]
