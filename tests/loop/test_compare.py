@@ -13,6 +13,7 @@ from luthier.lifecycle.circle import run
 from luthier.lifecycle.comparing import compare
 
 
+@pytest.mark.slow
 def test_runs_are_compared_on_the_test_rows_they_share(project: Path) -> None:
     task = project / "task.yaml"
     header, *lines = (project / "messages.csv").read_text().splitlines()

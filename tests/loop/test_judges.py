@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import random
 import shutil
 import signal
 from pathlib import Path
@@ -110,9 +111,13 @@ def test_a_bundle_that_luthier_serves_is_a_judge(chat_project: Path, tiny_llama:
     """A model taught to call every pair a tie judges another one: half is won, and nothing flips."""
     with judge_service() as service:
         asked = Asker(Judge(url=service.url, model="m", criteria="Is it long?", mode="pairwise"), chat_project / "asked")
-        asked.opinions([Item(f"{i} + {i * i}", "x" * (i % 7), f"{i} y") for i in range(30)])
+        # What untrained models write is anything at all, so anything at all is learnt to be a tie.
+        rng = random.Random(0)
+        said = ["".join(rng.choices("abcxyz +1^(X", k=rng.randint(0, 60))) for _ in range(80)]
+        asked.opinions([Item(f"{i} + {i * i} please", one, other) for i, (one, other) in enumerate(zip(said[::2], said[1::2], strict=True))])
     tie = {"role": "assistant", "content": '{"better": "tie"}'}
-    rows = [{"messages": [*body["messages"], tie]} for body in service.bodies]
+    # They were asked several at a time: the order of the rows must not depend on who came first.
+    rows = [{"messages": [*body["messages"], tie]} for body in sorted(service.bodies, key=json.dumps)]
     folder = chat_project / "judge"
     # Many templates know no system's turn; this one leaves it out, so that the tiny model reads what it can learn in a few steps.
     base = shutil.copytree(tiny_llama, folder / "base")
