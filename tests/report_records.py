@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from luthier.base.records import Example, Prediction, Source
-from luthier.evaluate import baselines, curves, mistakes
+from luthier.evaluate import baselines, curves, mistakes, several
 from luthier.evaluate.compare import paired
 from luthier.evaluate.intervals import evaluate_with_intervals
 from luthier.evaluate.verdict import judge
@@ -168,3 +168,30 @@ def generate_record(*, seed: int = 0) -> dict[str, Any]:
         "samples": mistakes.samples(tested, tuned, 4),
         "seconds": {"train": 340.0},
     }
+
+
+def comparison_record(rows: int = 120) -> dict[str, Any]:
+    """Return what `luthier compare` writes of two runs, the second of which is worse."""
+    rng = np.random.default_rng(0)
+    labels = ("account", "billing", "delivery")
+    targets = rng.choice(labels, rows).tolist()
+    test = [Example(str(i), {"text": f"text {i}"}, target, Source("test.csv", i + 2), None, {"channel": ("mail", "phone")[i % 2]})
+            for i, target in enumerate(targets)]  # fmt: skip
+
+    def answers(right: float) -> list[Prediction]:
+        found = []
+        for target in targets:
+            shares = rng.dirichlet(np.where(np.array(labels) == (target if rng.random() < right else rng.choice(labels)), 8.0, 1.0))
+            found.append(Prediction(label=labels[int(shares.argmax())], scores=dict(zip(labels, shares.tolist(), strict=True))))
+        return found
+
+    given = {"<b>first</b>": answers(0.9), "second": answers(0.5)}
+    run: dict[str, Any] = dict.fromkeys(
+        ("base", "method", "created", "luthier", "fingerprint", "train_rows", "parameters", "trained", "steps", "seconds", "train_seconds",
+         "peak_memory_mb", "verdict"))  # fmt: skip
+    return {
+        "objective": "classify", "rows": rows, "source": None, "notes": [],
+        **several.compare("classify", test, given, labels, main="accuracy"),
+        "runs": [{**run, "name": name, "path": name, "bundle": name, "reasons": [], "bytes": 10} for name in given],
+        "settings": several.settings_apart({"<b>first</b>": {"train": {"rate": 0.1}}, "second": {}}),
+    }  # fmt: skip

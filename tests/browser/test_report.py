@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_records import classify_record, generate_record
+from report_records import classify_record, comparison_record, generate_record
 
+from luthier.evaluate.report.comparison import write_comparison
 from luthier.evaluate.report.page import write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright for Python is not installed")
@@ -32,7 +33,8 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("reports")
     labels = ("account", "billing", EVIL)
     records = {"classify": classify_record(), "generate": generate_record(), "evil": classify_record(120, labels)}
-    return {name: write_report(record, folder / f"{name}.html") for name, record in records.items()}
+    pages = {name: write_report(record, folder / f"{name}.html") for name, record in records.items()}
+    return pages | {"comparison": write_comparison(comparison_record(), folder / "compare.html")}
 
 
 class Visit:
@@ -87,8 +89,23 @@ def test_labels_that_look_like_marks_are_shown_as_written(browser: Any, reports:
 
 @pytest.mark.parametrize("width", [360, 400, 768, 1200])
 def test_the_page_never_scrolls_sideways(browser: Any, reports: dict[str, Path], width: int) -> None:
-    with Visit(browser, reports["classify"], width=width) as visit:
-        assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+    for name in ("classify", "comparison"):
+        with Visit(browser, reports[name], width=width) as visit:
+            assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_runs_side_by_side_are_drawn_sorted_and_fetch_nothing(browser: Any, reports: dict[str, Path], scheme: str) -> None:
+    with Visit(browser, reports["comparison"], scheme=scheme) as visit:
+        drawn = visit.page.locator("[data-plot] svg.main-svg .trace").count()
+        assert drawn >= visit.page.locator("[data-plot]").count() >= 1
+        assert visit.page.evaluate("window.pwned") is None
+        table = visit.page.locator("table", has=visit.page.get_by_text("Differences on all rows"))
+        before = table.locator("tbody tr").first.inner_text()
+        for way in ("ascending", "descending"):
+            table.locator("thead button").first.click()
+            visit.wait_until(f"document.querySelector('th[aria-sort={way}]') !== null")
+        assert table.locator("tbody tr").first.inner_text() != before
 
 
 def test_headers_sort_by_number_and_back_with_the_keyboard(browser: Any, reports: dict[str, Path]) -> None:
