@@ -28,6 +28,7 @@ from luthier.evaluate.report.html import (
 from luthier.evaluate.report.owner import in_words
 from luthier.evaluate.report.page import document
 from luthier.evaluate.report.plots import Figure, axis, layout, short
+from luthier.evaluate.several import chance_of
 
 _SHOWN_LABELS = 200
 _LANE = 34
@@ -118,7 +119,8 @@ def _metrics(record: Mapping[str, Any], names: Sequence[str]) -> list[Html]:
 def _differences(record: Mapping[str, Any]) -> list[Html]:
     said = (
         f"Each pair on the same {record['draws']:,} draws of the rows (paired bootstrap). The p values are corrected for how many comparisons "
-        "are looked at together (Holm): all pairs in the main metric; all pairs in all other metrics. A model is called better at 5 %."
+        "are looked at together (Holm): all pairs in the main metric; all pairs in all other metrics. Where no draw lies beyond zero, p is the tail of a "
+        "normal distribution as wide as the interval. A model is called better at 5 %."
     )
     columns = [Column("Metric"), Column("First"), Column("Second"), Column("First", True), Column("Second", True), Column("Difference", True),
                Column("95 % interval", True), Column("p", True), Column("corrected", True), Column("Better")]  # fmt: skip
@@ -131,7 +133,7 @@ def _differences(record: Mapping[str, Any]) -> list[Html]:
 
 
 def _figures(one: Mapping[str, Any]) -> list[object]:
-    return [number(one["first"]), number(one["second"]), number(one["difference"]), interval(one), number(one["p"], 4), number(one["adjusted"], 4)]
+    return [number(one["first"]), number(one["second"]), number(one["difference"]), interval(one), number(chance_of(one), 4), number(one["adjusted"], 4)]
 
 
 def _better(one: Mapping[str, Any], pair: Mapping[str, Any]) -> Cell:
