@@ -59,11 +59,7 @@ def made(objective: str, many: int, rows: int, rng: np.random.Generator) -> Made
     labels = tuple(f"label {i}" for i in range(many))
     if objective == "classify":
         codes = np.minimum(rng.geometric(2 / (many + 1), rows) - 1, many - 1)
-        logits = rng.normal(size=(rows, many)) + 2.0 * (codes[:, None] == np.arange(many))
-        shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-        answers = [Prediction(label=labels[i], scores=dict(zip(labels, row, strict=True)))
-                   for i, row in zip(shares.argmax(1), shares.tolist(), strict=True)]  # fmt: skip
-        return [labels[i] for i in codes], answers, labels
+        return [labels[i] for i in codes], guesses(codes, labels, rng), labels
     if objective == "multilabel":
         truth = rng.random((rows, many)) < 0.15
         shares = 1 / (1 + np.exp(2.0 - 3.5 * truth - rng.normal(size=truth.shape)))
@@ -81,6 +77,16 @@ def made(objective: str, many: int, rows: int, rng: np.random.Generator) -> Made
     nats = tokens * rng.gamma(4, 0.5, rows)
     return (["x"] * rows, [Prediction(measured={"nll_sum": s, "token_count": float(t)}) for s, t in zip(nats, tokens, strict=True)],
             ())  # fmt: skip
+
+
+def guesses(codes: np.ndarray, labels: Sequence[str], rng: np.random.Generator) -> list[Any]:
+    """Return what a model that is right more often than not says of rows with these labels, by their numbers."""
+    from luthier.base.records import Prediction
+
+    logits = rng.normal(size=(len(codes), len(labels))) + 2.0 * (codes[:, None] == np.arange(len(labels)))
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    return [Prediction(label=labels[i], scores=dict(zip(labels, row, strict=True)))
+            for i, row in zip(shares.argmax(1), shares.tolist(), strict=True)]  # fmt: skip
 
 
 def answered_rows(objective: str, many: int, rows: int) -> Any:
@@ -167,22 +173,11 @@ def _alarms(trials: int) -> dict[str, float]:
     rows = {"accuracy": 0, "macro_f1": 0, "log_loss": 0}
     for trial in range(trials):
         targets, first, labels = made("classify", 4, TEST_ROWS, rng)
-        second = _again(targets, labels, rng)
+        second = guesses(np.array([labels.index(t) for t in targets]), labels, rng)
         found = paired("classify", targets, first, second, labels, resamples=RESAMPLES, seed=trial)
         for metric in rows:
             rows[metric] += found[metric]["better"] != CANNOT_TELL
     return {name: count / trials for name, count in rows.items()}
-
-
-def _again(targets: Sequence[str], labels: Sequence[str], rng: np.random.Generator) -> list[Any]:
-    """Return what another model of the same quality says of the same rows."""
-    from luthier.base.records import Prediction
-
-    codes = np.array([labels.index(t) for t in targets])
-    logits = rng.normal(size=(len(codes), len(labels))) + 2.0 * (codes[:, None] == np.arange(len(labels)))
-    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    return [Prediction(label=labels[i], scores=dict(zip(labels, row, strict=True)))
-            for i, row in zip(shares.argmax(1), shares.tolist(), strict=True)]  # fmt: skip
 
 
 PARTS: dict[str, Part] = {"cost": cost_part, "coverage": coverage_part}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from luthier.base.records import Prediction
 from luthier.base.seeds import derive_seed
-from luthier.evaluate.intervals import bootstrap, percentile_interval, unit_codes
+from luthier.evaluate.intervals import Z_95, bootstrap, percentile_interval, unit_codes
 from luthier.evaluate.metrics import LOWER_IS_BETTER, NEITHER_IS_BETTER
 from luthier.evaluate.tables import Floats, Ints, Table, tabulate
 from luthier.evaluate.tables.classify import PROBABILISTIC
@@ -23,7 +23,7 @@ _EXACT_BELOW = 1000
 _LEVEL = 0.05
 _SWAPPED = 20_000  # of more rows the bootstrap keeps its level by itself
 _WORK = 1_000_000
-_Z_95, _Z_80 = 1.959964, 0.841621
+_Z_80 = 0.841621
 
 
 def paired(
@@ -162,4 +162,4 @@ def smallest_difference(n: int, accuracy: float) -> float:
     if n <= 0:
         return 1.0
     mean = (accuracy * n + 1) / (n + 2)
-    return min(1.0, (_Z_95 + _Z_80) * math.sqrt(2 * mean * (1 - mean) / n))
+    return min(1.0, (Z_95 + _Z_80) * math.sqrt(2 * mean * (1 - mean) / n))

@@ -21,7 +21,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 LEVEL = 0.95
-_Z = 1.959964
+Z_95 = 1.959964
 MIN_DEFINED = 20
 MIN_RANK_RESAMPLES = 100
 # Fewer draws than this tell the spread, not the tails: of so many rows the metric is as good as normal.
@@ -76,13 +76,40 @@ def _interval(table: Table, name: str, value: float, drawn: Floats, units: Ints)
         return {"value": None, "low": None, "high": None}
     low, high = percentile_interval(drawn)
     if low is not None and np.sum(~np.isnan(drawn)) < _TAILS and table.size >= _MANY:
-        reach = _Z * float(np.nanstd(drawn, ddof=1))
+        reach = Z_95 * float(np.nanstd(drawn, ddof=1))
         low, high = float(value) - reach, min(float(value) + reach, 1.0)  # areas and correlations end at 1
     if value in (0.0, 1.0) and split_name(name)[0] not in (*UNBOUNDED, "ece"):
-        count = len(np.unique(units[table.counted(name)]))
-        reach = ((1 - LEVEL) / 2) ** (1 / count) if count else 0.0
-        low, high = (reach, 1.0) if value == 1.0 else (0.0, 1.0 - reach)
+        low, high = _all_alike(value, len(np.unique(units[table.counted(name)])))
     return {"value": float(value), "low": low, "high": high}
+
+
+def _all_alike(share: float, count: int) -> tuple[float, float]:
+    """Return the bound of Clopper & Pearson for 0 of ``count`` or all of them: draws of what is all alike would claim certainty."""
+    reach = ((1 - LEVEL) / 2) ** (1 / count) if count else 0.0
+    return (reach, 1.0) if share == 1.0 else (0.0, 1.0 - reach)
+
+
+def mean_of(values: Sequence[float], groups: Sequence[str | None] | None, *, share: bool = False, resamples: int = 1000) -> Interval:
+    """Return the mean of one number a row with its 95 % interval, drawn by groups; of a ``share`` that is 0 or 1 throughout, its bound."""
+    if not len(values):
+        return {"value": None, "low": None, "high": None}
+    column, units = np.asarray(values, dtype=np.float64), unit_codes(groups, len(values))
+    mean = float(column.mean())
+    if share and mean in (0.0, 1.0):
+        low, high = _all_alike(mean, len(np.unique(units)))
+        return {"value": mean, "low": low, "high": high}
+    drawn = np.concatenate([w @ column / w.sum(1) for w in resample_weights(units, resamples=resamples, seed=0)])
+    return dict(zip(("value", "low", "high"), (mean, *percentile_interval(drawn)), strict=True))
+
+
+def share_of(true: Sequence[bool], groups: Sequence[str | None]) -> Interval:
+    """Return the share of what is true with its 95 % interval: Wilson's over rows, drawn over groups where rows come in groups."""
+    if not len(true) or len(np.unique(unit_codes(groups, len(true)))) < len(true):
+        return mean_of(np.asarray(true, dtype=np.float64).tolist(), groups, share=True)
+    from scipy.stats import binomtest
+
+    span = binomtest(int(np.sum(true)), len(true)).proportion_ci(method="wilson")
+    return {"value": float(np.mean(true)), "low": float(span.low), "high": float(span.high)}
 
 
 def percentile_interval(drawn: Floats) -> tuple[float | None, float | None]:

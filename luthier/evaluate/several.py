@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from luthier.base.records import Example, Prediction
 from luthier.evaluate.answered import Answered
 from luthier.evaluate.compare import CANNOT_TELL, paired
-from luthier.evaluate.intervals import evaluate_with_intervals
+from luthier.evaluate.intervals import Z_95, evaluate_with_intervals
 from luthier.evaluate.metrics import split_name
 from luthier.evaluate.mistakes import asked, start_of
 from luthier.evaluate.robust.look import told
@@ -24,7 +24,6 @@ from luthier.evaluate.slices import parts_of
 ALARM = 0.05
 SHOWN_ROWS = 50
 DRAWS = 1000
-_Z_95 = 1.959964
 Answers = Mapping[str, Sequence[Prediction]]
 
 
@@ -79,7 +78,7 @@ def chance_of(difference: Mapping[str, Any]) -> float | None:
     p, low, high = (difference[key] for key in ("p", "low", "high"))
     if p is None or low is None or p > 2 / (DRAWS + 1) or high <= low:
         return None if p is None else float(p)
-    z = abs(difference["difference"]) * 2 * _Z_95 / (high - low)
+    z = abs(difference["difference"]) * 2 * Z_95 / (high - low)
     return min(float(p), math.erfc(z / math.sqrt(2)))
 
 

@@ -15,7 +15,7 @@ import luthier.lifecycle.pricing as pricing
 import luthier.lifecycle.writing as writing
 from luthier.base.records import Example, Prediction
 from luthier.data.prepare import Prepared
-from luthier.evaluate import cases, compare, costs, curves, intervals, mistakes, predict, slices, verdict
+from luthier.evaluate import compare, costs, curves, intervals, mistakes, passes, predict, slices, verdict
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.answered import Answered
 from luthier.evaluate.judges.named import is_metric as judge_metric
@@ -213,7 +213,7 @@ def of_cases(file: TaskFile, predictor: Predictor) -> tuple[dict[str, Any], dict
         return {}, {}
     asked = file.task.evaluate
     answers = predictor.predict([one.inputs for one in tests], max_new_tokens=asked.max_new_tokens)
-    return cases.judged(tests, answers, asked.cases)
+    return passes.judged(tests, answers, asked.cases)
 
 
 def _data_notes(found: Mapping[str, Any], record: Mapping[str, Any], objective: str) -> list[str]:

@@ -13,7 +13,6 @@ from peft.utils import ModulesToSaveWrapper
 from torch import nn
 
 from luthier.base.errors import ModelError
-from luthier.base.files import read_json, write_json
 from luthier.models import adapters, freeze, low_rank, quantised, tuners, virtual
 from luthier.spec.train import TrainSection
 
@@ -125,8 +124,8 @@ def save(network: nn.Module, folder: Path) -> tuple[nn.Module, str | None]:
     kind = None
     if isinstance(network, PeftModel):
         _forget_place(network)
+        _in_order(network)
         network.save_pretrained(str(folder / "adapter"), safe_serialization=True)
-        _in_order(folder / "adapter" / "adapter_config.json")
         kind = "peft" if virtual.learns_input(network) else None
         network = merge(network)
     elif is_adapted(network):
@@ -137,13 +136,12 @@ def save(network: nn.Module, folder: Path) -> tuple[nn.Module, str | None]:
     return network, kind
 
 
-def _in_order(path: Path) -> None:
-    """Write the names of modules in order: peft holds them as a set, whose order differs from process to process."""
-    values = read_json(path)
-    for key in ("target_modules", "exclude_modules", "modules_to_save", "feedforward_modules"):
-        if isinstance(values.get(key), list):
-            values[key] = sorted(values[key])
-    write_json(path, values)
+def _in_order(network: PeftModel) -> None:
+    """Put the names of modules in order: peft holds them as a set, whose order differs from process to process."""
+    for config in network.peft_config.values():
+        for key in ("target_modules", "exclude_modules", "modules_to_save", "feedforward_modules"):
+            if isinstance(named := getattr(config, key, None), set):
+                setattr(config, key, sorted(named))
 
 
 def _forget_place(network: PeftModel) -> None:

@@ -6,13 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from luthier.base.endpoint import Unanswered
 from luthier.base.errors import LuthierError
 from luthier.base.records import Example, Prediction
 from luthier.data.report import input_text
-from luthier.evaluate.intervals import LEVEL, Interval, percentile_interval, resample_weights, unit_codes
+from luthier.evaluate.intervals import mean_of
 from luthier.evaluate.judges import agreement
 from luthier.evaluate.judges.ask import FIRST, TIE, Asker, Choice, Item, Mark, Opinion
 from luthier.evaluate.judges.named import REFERENCE, metric_of
@@ -66,7 +64,7 @@ def measured(settings: Judge, items: Sequence[Item], opinions: Mapping[str, Sequ
         metric = metric_of(settings, name)
         there = [i for i, one in enumerate(said) if not isinstance(one, Unanswered)]
         values = [_value(said[i]) for i in there]
-        span = _span(values, [items[i].group for i in there], share=settings.mode == "pairwise", resamples=resamples)
+        span = mean_of(values, [items[i].group for i in there], share=settings.mode == "pairwise", resamples=resamples)
         one: dict[str, Any] = {
             "criterion": name, "text": settings.named()[name], "metric": metric, **span, "rows": len(there), "asked": len(said),
             "unanswered": dict(Counter(str(one) for one in said if isinstance(one, Unanswered))),
@@ -80,20 +78,6 @@ def _value(opinion: Opinion | Unanswered) -> float:
         return opinion.score
     assert isinstance(opinion, Choice)
     return 0.5 if opinion.better == TIE else float(opinion.better == FIRST)
-
-
-def _span(values: Sequence[float], groups: Sequence[str | None], *, share: bool, resamples: int) -> Interval:
-    """Return the mean with its 95 % interval, drawn by groups; Clopper & Pearson's bound where a share is 0 or 1 throughout."""
-    if not values:
-        return {"value": None, "low": None, "high": None}
-    column, units = np.array(values), unit_codes(groups if any(groups) else None, len(values))
-    mean = float(column.mean())
-    if share and mean in (0.0, 1.0):
-        reach = ((1 - LEVEL) / 2) ** (1 / len(np.unique(units)))
-        return {"value": mean, "low": reach if mean else 0.0, "high": 1.0 if mean else 1 - reach}
-    drawn = np.concatenate([w @ column / w.sum(1) for w in resample_weights(units, resamples=resamples, seed=0)])
-    low, high = percentile_interval(drawn)
-    return {"value": mean, "low": low, "high": high}
 
 
 def _of_choices(choices: Sequence[Choice]) -> dict[str, Any]:

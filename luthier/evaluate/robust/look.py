@@ -12,7 +12,7 @@ from luthier.base.inputs import text_name, with_text
 from luthier.base.records import Example, Prediction
 from luthier.base.seeds import derive_seed
 from luthier.evaluate.answered import Answered
-from luthier.evaluate.intervals import LEVEL, Interval, interval_of, unit_codes
+from luthier.evaluate.intervals import Interval, interval_of, share_of
 from luthier.evaluate.robust.changes import CHANGES, injected
 from luthier.evaluate.robust.identities import swaps
 from luthier.evaluate.robust.named import INJECTION
@@ -86,24 +86,8 @@ def _alike(old: Prediction, new: Prediction) -> bool:
 
 
 def share(same: Sequence[bool], rows: Sequence[Example]) -> Interval:
-    """Return the share of what is true with its 95 % interval: Wilson's over rows, a bootstrap over groups where rows come in groups."""
-    if not same:
-        return {"value": None, "low": None, "high": None}
-    share = float(np.mean(same))
-    units = unit_codes([row.group for row in rows], len(rows))
-    if len(np.unique(units)) == len(units):
-        from scipy.stats import binomtest
-
-        span = binomtest(sum(same), len(same)).proportion_ci(method="wilson")
-        return {"value": share, "low": float(span.low), "high": float(span.high)}
-    if share in (0.0, 1.0):
-        # Draws of rows that all agree would claim certainty: the bound of Clopper & Pearson for so many groups stands instead.
-        reach = ((1 - LEVEL) / 2) ** (1 / len(np.unique(units)))
-        return {"value": share, "low": reach if share else 0.0, "high": 1.0 if share else 1 - reach}
-    sums, sizes = np.bincount(units, np.asarray(same, dtype=float)), np.bincount(units)
-    drawn = np.random.default_rng(0).integers(0, len(sizes), (_RESAMPLES, len(sizes)))
-    shares = sums[drawn].sum(1) / sizes[drawn].sum(1)
-    return {"value": share, "low": float(np.quantile(shares, 0.025)), "high": float(np.quantile(shares, 0.975))}
+    """Return the share of what is true of rows, with its interval."""
+    return share_of(same, [row.group for row in rows])
 
 
 def _value(table: Any, metric: str) -> float | None:
