@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 from luthier.base.files import write_text
 from luthier.evaluate.report.html import Html, count, tag
-from luthier.evaluate.report.script import SCRIPT
-from luthier.evaluate.report.style import style_sheet
+from luthier.evaluate.report.page import document
 from luthier.studio import check_page_parts as parts
 from luthier.studio import check_page_rows as rows
 from luthier.studio.check_page_findings import Finding, Found, amount, findings, part, percent
@@ -45,47 +42,10 @@ def write_check(found: Found, path: Path) -> Path:
 def page(found: Found) -> str:
     """Return the whole page as HTML."""
     told = findings(found)
-    content = [(name, title, make(found)) for name, (title, make) in SECTIONS.items()]
-    there = [(name, title, body) for name, title, body in content if body]
-    sections = [tag("section", tag("h2", title, id=name), body, aria_labelledby=name) for name, title, body in there]
-    links = [tag("li", tag("a", title, href=f"#{name}")) for name, title, _ in there]
-    body = tag(
-        "body",
-        tag("a", "Skip to the details", href=f"#{there[0][0]}", class_="skip") if there else None,
-        tag(
-            "main",
-            _masthead(found, told),
-            _findings(told),
-            tag("nav", tag("p", "In detail"), tag("ul", links), aria_label="Sections in detail") if links else None,
-            sections,
-        ),
-        tag(
-            "footer",
-            "Written by luthier check. It opens without a network and can be archived as it is; it holds texts of the data.",
-        ),
-        Html(
-            '<script type="application/json" id="plots">{}</script><script type="application/json" id="palettes">{}</script>'
-        ),
-        Html(f"<script>{SCRIPT}</script>"),
-    )
-    html = Html("<!doctype html>\n") + tag("html", _head(found, told), body, lang="en")
-    return html.encode("utf-8", "replace").decode("utf-8") + "\n"
-
-
-def _head(found: Found, told: list[Finding]) -> Html:
-    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
-    # Only this very script runs: even markup that got past the escaping could do nothing.
-    policy = f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:"
-    return tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=f"{policy}; base-uri 'none'; form-action 'none'"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="referrer", content="no-referrer"),
-        tag("title", f"{_task(found).get('name') or 'data'}: {'would not run' if _stopped(told) else 'ready to run'}"),
-        tag("link", rel="icon", href="data:,"),
-        Html(f"<style>{style_sheet()}{SHEET}</style>"),
-    )
+    title = f"{_task(found).get('name') or 'data'}: {'would not run' if _stopped(told) else 'ready to run'}"
+    content = [(name, title_, make(found)) for name, (title_, make) in SECTIONS.items()]
+    return document(title, [_masthead(found, told), _findings(told)], content, {}, source="luthier check",
+                    holds="; it holds texts of the data", sheet=SHEET)  # fmt: skip
 
 
 def _task(found: Found) -> dict[str, str]:

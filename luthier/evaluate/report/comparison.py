@@ -48,7 +48,7 @@ def write_comparison(record: Mapping[str, Any], path: Path) -> Path:
         ("cost", "What they cost", _cost(record)),
     ]
     top: list[Html | None] = [_masthead(record, names), _main(record, names, plots)]
-    return write_text(path, document(f"{' and '.join(names)} compared", top, parts, plots, source="compare.json"))
+    return write_text(path, document(f"{' and '.join(names)} compared", top, parts, plots, source="Luthier from compare.json"))
 
 
 def _masthead(record: Mapping[str, Any], names: Sequence[str]) -> Html:

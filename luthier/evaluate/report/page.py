@@ -95,9 +95,15 @@ def page(record: Mapping[str, Any]) -> str:
 
 def document(
     title: str, top: list[Html | None], parts: list[tuple[str, str, list[Html]]], plots: dict[str, Figure], *,
-    source: str = "report.json",
+    source: str = "Luthier from report.json", holds: str = "", sheet: str = "",
 ) -> str:  # fmt: skip
-    """Return a whole page: ``top`` first, then the ``parts`` (name, title, content) that have content. ``source`` is its file."""
+    """Return a whole page: ``top`` first, then the ``parts`` (name, title, content) that have content.
+
+    Args:
+        source: by whom it was written, and from what.
+        holds: what to know before it is passed on.
+        sheet: more CSS.
+    """
     there = [(name, title, content) for name, title, content in parts if content]
     sections = [
         tag("section", tag("h2", title, id=name), content, aria_labelledby=name) for name, title, content in there
@@ -109,18 +115,18 @@ def document(
         "body",
         tag("a", "Skip to the details", href=f"#{there[0][0]}", class_="skip") if there else None,
         tag("main", top, contents, sections),
-        tag("footer", f"Written by Luthier from {source}. It opens without a network and can be archived as it is."),
+        tag("footer", f"Written by {source}. It opens without a network and can be archived as it is{holds}."),
         tag("noscript", tag("p", "Plots and sorting need JavaScript; every figure stands in the tables.")),
         _json("plots", plots),
         _json("palettes", {"light": LIGHT, "dark": DARK}),
         [_script(text) for text in scripts if text],
     )
-    html = Html("<!doctype html>\n") + tag("html", _head(title, scripts), body, lang="en")
+    html = Html("<!doctype html>\n") + tag("html", _head(title, scripts, sheet), body, lang="en")
     # A lone surrogate from a broken file cannot be written as UTF-8, and a report must be written all the same.
     return html.encode("utf-8", "replace").decode("utf-8") + "\n"
 
 
-def _head(title: str, scripts: list[str]) -> Html:
+def _head(title: str, scripts: list[str], sheet: str) -> Html:
     hashes = " ".join(f"'sha256-{_digest(text)}'" for text in scripts if text)
     # Only these very scripts run: even markup that got past the escaping could do nothing. Plotly writes styles.
     policy = f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
@@ -132,7 +138,7 @@ def _head(title: str, scripts: list[str]) -> Html:
         tag("meta", name="referrer", content="no-referrer"),
         tag("title", title),
         tag("link", rel="icon", href="data:,"),
-        Html(f"<style>{style_sheet()}</style>"),
+        Html(f"<style>{style_sheet()}{sheet}</style>"),
     )
 
 
