@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+
+from chat_service import chat_service
 
 Answer = Callable[[dict[str, Any]], Any]
 
@@ -40,42 +41,12 @@ def judge_service(answer: Answer = by_length) -> Iterator[JudgeService]:
     """Serve on a free port of the loopback address until the block ends."""
     state = JudgeService(answer)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            with state.lock:
-                state.bodies.append(body)
-                state.headers.append(dict(self.headers))
-                said = state.answer(json.loads(body["messages"][1]["content"]))
-            if isinstance(said, float):
-                threading.Event().wait(said)
-                said = "too late"
-            status, sent = 200, b""
-            if isinstance(said, int):
-                status = said
-            elif isinstance(said, bytes):
-                sent = said
-            else:
-                text = said if isinstance(said, str) else json.dumps(said)
-                choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-                sent = json.dumps({"choices": [choice], "usage": {"total_tokens": 10}}).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(sent)))
-            self.end_headers()
-            self.wfile.write(sent)
+    def reply(body: dict[str, Any], path: str, headers: Mapping[str, str]) -> Any:
+        with state.lock:
+            state.bodies.append(body)
+            state.headers.append(dict(headers))
+            said = state.answer(json.loads(body["messages"][1]["content"]))
+        return json.dumps(said) if isinstance(said, dict) else said
 
-        def log_message(self, *args: Any) -> None:
-            pass
-
-        def handle(self) -> None:
-            with suppress(OSError):  # the client may have gone away first
-                super().handle()
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    state.url = f"http://127.0.0.1:{server.server_port}/v1"
-    try:
+    with chat_service(reply) as state.url:
         yield state
-    finally:
-        server.shutdown()
-        server.server_close()

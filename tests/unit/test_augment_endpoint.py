@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from chat_service import chat_service, completion
 
 from luthier.base.errors import DataError, TaskError
 from luthier.base.records import Example, Source
@@ -44,58 +43,29 @@ class Service:
         return f"well, {text}"
 
 
-def completion(text: Any, finish: str = "stop", **more: Any) -> dict[str, Any]:
-    return {"choices": [{"message": {"role": "assistant", "content": text, **more}, "finish_reason": finish}],
-            "usage": {"total_tokens": 7}}  # fmt: skip
-
-
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Service, str]]:
     state = Service()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            with state.lock:
-                state.at_once += 1
-                state.most_at_once = max(state.most_at_once, state.at_once)
-                state.asked.append(body)
-                state.headers.append(dict(self.headers))
-                state.paths[self.path] += 1
-                answer = state.answer(body)
-            if isinstance(answer, float):
-                threading.Event().wait(answer)
-                answer = "too late"
-            status, sent, headers = 200, b"", {}
-            if isinstance(answer, int):
-                status = answer
-                headers = {"Retry-After": "7"} if answer == 429 else {"Location": "/elsewhere"} if answer == 307 else {}
-            elif isinstance(answer, bytes):
-                sent = answer
-            else:
-                sent = json.dumps(answer if isinstance(answer, dict) else completion(answer)).encode()
-            with state.lock:
-                state.at_once -= 1
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(sent))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(sent)
+    def reply(body: dict[str, Any], path: str, headers: Mapping[str, str]) -> Any:
+        with state.lock:
+            state.at_once += 1
+            state.most_at_once = max(state.most_at_once, state.at_once)
+            state.asked.append(body)
+            state.headers.append(dict(headers))
+            state.paths[path] += 1
+            answer = state.answer(body)
+        if isinstance(answer, float):  # the others are asked meanwhile
+            threading.Event().wait(answer)
+            answer = "too late"
+        with state.lock:
+            state.at_once -= 1
+        return answer
 
-        def log_message(self, *args: Any) -> None:
-            pass
-
-        def handle(self) -> None:
-            with suppress(OSError):  # the client may have gone away first
-                super().handle()
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv(KEY, "secret")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    yield state, f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    server.server_close()
+    with chat_service(reply) as url:
+        yield state, url
 
 
 def rows(*texts: str) -> list[Example]:
