@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -40,3 +40,14 @@ def answered_rows(examples: Sequence[Example], count: int) -> list[int]:
     """Return which rows are answered in full: by a hash of their ids, so that every model answers the same ones."""
     order = sorted(range(len(examples)), key=lambda i: (stable_fraction(examples[i].id, seed=0), i))
     return sorted(order[:count])
+
+
+def answered_alike(
+    rivals: Mapping[str, Sequence[Prediction]], examples: Sequence[Example], count: int
+) -> dict[str, list[Prediction]]:
+    """Return rivals' answers to the rows alone that a model answers in full: what is compared is the same rows."""
+    chosen = set(answered_rows(examples, count))
+    return {
+        name: [p if i in chosen else replace(p, text=None, finish=None) for i, p in enumerate(found)]
+        for name, found in rivals.items()
+    }

@@ -213,9 +213,9 @@ def embedder(task: Task, base_folder: Path) -> Embed:
             from luthier.models.embed import MAX_TOKENS, Embedder
             from luthier.models.load import open_base
 
-            found = catalogue.find(task.model.base, folder=base_folder, revision=task.model.revision)
+            found = catalogue.find(task.base, folder=base_folder, revision=task.model.revision)
             base = open_base(found)
-            is_embedded = task.model.base == catalogue.EMBEDDED or base.decodes
+            is_embedded = task.base == catalogue.EMBEDDED or base.decodes
             name = catalogue.EMBEDDED if is_embedded else str(found.folder.resolve())
             opened.append(Embedder(name, max_tokens=min(MAX_TOKENS, base.max_tokens)))
         vectors: NDArray[np.float32] = opened[0].embed(texts)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from luthier.base.errors import Fault, ModelError, TaskError, did_you_mean
+from luthier.base.errors import Fault, TaskError, did_you_mean
 from luthier.data.prepare import Prepared
 from luthier.lifecycle.round import Round
 from luthier.models import catalogue
@@ -30,29 +30,13 @@ def open_model(round_: Round, data: Prepared) -> Model:
     if task.train.threads:
         torch.set_num_threads(task.train.threads)
     torch.manual_seed(task.train.seed)
-    check_base(round_.file)
-    found = catalogue.find(task.model.base, folder=round_.file.folder, revision=task.model.revision)
+    found = catalogue.find(task.base, folder=round_.file.folder, revision=task.model.revision)
     base = open_base(found, max_tokens=task.model.max_tokens)
     learner = make_learner(round_.file, data, base)
     round_.emit(
         "model", base=found.name, architecture=base.config.model_type, max_tokens=base.max_tokens, device=str(device())
     )
     return Model(base, learner)
-
-
-def check_base(file: TaskFile) -> None:
-    """Refuse the embedded model where something is to be written.
-
-    Raises:
-        ModelError: it only reads.
-    """
-    task = file.task
-    if OBJECTIVES[task.task.objective].writes and task.model.base == catalogue.EMBEDDED:
-        raise ModelError(
-            f"the embedded model reads text but does not write it, and `{task.task.objective}` needs a decoder",
-            where=f"{file.path}: model.base",
-            mend="Give the folder or hub name of a decoder such as Llama, Qwen or GPT-2.",
-        )
 
 
 def make_learner(file: TaskFile, data: Prepared, base: Base) -> Learner:

@@ -104,11 +104,10 @@ def _one(file: TaskFile, where: Machine | None, watch: Watch) -> dict[str, Any]:
 def _open(file: TaskFile, data: Prepared) -> Opened:
     """Open the model with its weights, or, where they are large or not here, two networks of few layers without."""
     task = file.task
-    opening.check_base(file)
     if task.train.threads:
         torch.set_num_threads(task.train.threads)
     torch.manual_seed(task.train.seed)
-    found = tokens.place(task.model.base, file.folder, task.model.revision)
+    found = tokens.place(task.base, file.folder, task.model.revision)
     base = open_base(found, max_tokens=task.model.max_tokens)
     weights = sum(path.stat().st_size for path in found.folder.glob("*.safetensors"))
     room = memory.free_bytes(torch.device("cpu"))
@@ -196,7 +195,7 @@ def found_of(
     work, section = subject.work, subject.section
     return {
         "objective": subject.learner.objective,
-        "model": {"base": subject.task.model.base, "parameters": counted_[0], "trained": counted_[1]},
+        "model": {"base": subject.task.base, "parameters": counted_[0], "trained": counted_[1]},
         "method": {"name": section.method, "batch": section.batch, "micro_tokens": section.micro_tokens,
                    "precision": section.precision},
         "work": {

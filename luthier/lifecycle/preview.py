@@ -16,7 +16,6 @@ from luthier.data.prepare import Prepared
 from luthier.data.profile.counts import Spread, scatter
 from luthier.data.report import input_text
 from luthier.data.split import SIDES
-from luthier.models import catalogue
 from luthier.models.tokens import Tokens, open_tokens
 from luthier.prompts.preview import IN_WINDOWS, WHOLE, Encode, encoder, joined, label_encoder, pieces
 from luthier.spec.load import TaskFile
@@ -28,7 +27,7 @@ MAX_CHATS = 5_000
 # Of long texts fewer rows are enough, and a check must stay quick.
 MAX_CHARS = 6_000_000
 _PROBED = 200
-WRITING = ("generate", "prefer")
+_ANSWERS = frozenset({"generate", "prefer"})
 
 
 def preview(file: TaskFile, data: Prepared, *, rows: int = 5) -> dict[str, Any]:
@@ -41,13 +40,10 @@ def preview(file: TaskFile, data: Prepared, *, rows: int = 5) -> dict[str, Any]:
     task = file.task
     objective = task.task.objective
     try:
-        if objective in WRITING and task.model.base == catalogue.EMBEDDED:
-            raise ModelError("the embedded model reads text but does not write it", where="model.base",
-                             mend=f"`{objective}` needs a decoder: name its folder or hub name.")  # fmt: skip
         tokens = open_tokens(
-            task.model.base, folder=file.folder, revision=task.model.revision, max_tokens=task.model.max_tokens
+            task.base, folder=file.folder, revision=task.model.revision, max_tokens=task.model.max_tokens
         )
-        if objective in WRITING and not (tokens.decodes or (objective == "generate" and tokens.reads == "seq2seq")):
+        if objective in _ANSWERS and not (tokens.decodes or (objective == "generate" and tokens.reads == "seq2seq")):
             raise ModelError(f"{tokens.name} reads text but does not write it", where="model.base",
                              mend=f"`{objective}` needs a decoder such as Llama, Qwen or GPT-2.")  # fmt: skip
         encode, whole = (_encoder(task, data, tokens, limit) for limit in (tokens.max_tokens, WHOLE))

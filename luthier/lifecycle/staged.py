@@ -9,8 +9,10 @@ from luthier.base.errors import Fault
 from luthier.data import dedupe
 from luthier.data.prepare import Prepared
 from luthier.evaluate import forgetting
+from luthier.models.catalogue import EMBEDDED, EMBEDDED_NAME
 from luthier.spec.bars import Bar, parse_bars
 from luthier.spec.load import TaskFile
+from luthier.spec.objective import WRITING
 from luthier.spec.stages import Keep
 from luthier.spec.task import Task
 
@@ -24,6 +26,9 @@ _SHARE = 0.05
 def stage_files(file: TaskFile) -> list[TaskFile]:
     """Return each stage as a task file of its own, with the bars that are on it."""
     task, files = file.task, []
+    # One body learns them all: it is the embedded model that writes only where every stage is about writing.
+    objectives = {stage.objective or task.task.objective for stage in task.stages}
+    base = task.base if objectives <= WRITING or task.model.base != EMBEDDED else EMBEDDED_NAME
     for place, stage in enumerate(task.stages):
         last = place == len(task.stages) - 1
         train = stage.train
@@ -33,6 +38,7 @@ def stage_files(file: TaskFile) -> list[TaskFile]:
             "task": task.task.model_copy(update={"objective": stage.objective or task.task.objective}),
             "data": stage.data, "train": train, "stages": [],
             "accept": bars_of(task.accept, stage.name, last=last),
+            "model": task.model.model_copy(update={"base": base}),
             "evaluate": task.evaluate if last else task.evaluate.model_copy(update={"against": None}),
         })  # fmt: skip
         files.append(replace(file, task=one))

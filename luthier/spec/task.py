@@ -11,7 +11,7 @@ from luthier.spec.common import Section
 from luthier.spec.data import DataSection
 from luthier.spec.evaluate import EvaluateSection
 from luthier.spec.model import ModelSection
-from luthier.spec.objective import ObjectiveName
+from luthier.spec.objective import WRITING, ObjectiveName
 from luthier.spec.serve import ServeSection
 from luthier.spec.stages import Keep, Stage, with_defaults
 from luthier.spec.track import TrackSection
@@ -48,6 +48,12 @@ class Task(Section):
     track: TrackSection = Field(
         default_factory=TrackSection, description="Which experiment trackers are told; `events.jsonl` is always written."
     )
+
+    @property
+    def base(self) -> str:
+        """The base model's name, with `embedded` said plainly where it is the one that writes."""
+        writes = self.task.objective in WRITING
+        return "luthier-base" if self.model.base == "embedded" and writes else self.model.base
 
     @model_validator(mode="before")
     @classmethod

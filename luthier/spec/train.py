@@ -99,7 +99,13 @@ class TrainSection(Section):
         "auto",
         description="Most tokens, padding included, in one forward pass; a step's batch is cut into such pieces.",
     )
-    rate: float | Auto = Field("auto", description="Peak learning rate of AdamW.")
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw",
+        description="`muon` updates the matrices of the blocks along all their directions alike (Jordan et al. 2024, "
+        "https://kellerjordan.github.io/posts/muon/), and all else by AdamW: for pre-training with `text`, from "
+        "few weights or far from what the base knows.",
+    )
+    rate: float | Auto = Field("auto", description="Peak learning rate.")
     schedule: Literal["linear", "cosine", "constant"] = Field(
         "linear", description="How the rate falls after the warm-up."
     )

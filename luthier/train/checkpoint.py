@@ -24,7 +24,8 @@ _FORMAT = 2
 KEPT = 2
 # Progress, manifest and the folders' own blocks, besides the tensors.
 _BESIDE = 1 << 18
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+# Of AdamW two for each weight that learns, of Muon one.
+_MOMENTS = ("exp_avg", "exp_avg_sq", "momentum")
 
 
 @dataclass(slots=True)
@@ -129,7 +130,7 @@ def _tensors(
     for name, parameter in named.items():
         state = optimizer.state.get(parameter)
         if state:
-            tensors |= {f"{moment}/{name}": state[moment].detach().cpu().contiguous() for moment in _MOMENTS}
+            tensors |= {f"{moment}/{name}": state[moment].detach().cpu().contiguous() for moment in _MOMENTS if moment in state}
             tensors[f"updates/{name}"] = state["step"].detach().cpu().reshape(1)
     tensors |= {f"best/{name}": value.detach().cpu().contiguous() for name, value in (best or {}).items()}
     tensors["random/cpu"] = torch.get_rng_state()
@@ -189,7 +190,7 @@ def _apply(
     load_trained_state(learner, groups["weight"])
     for name, parameter in learner.named_parameters():
         if name in groups.get("updates", {}):
-            state = {moment: groups[moment][name].to(parameter.device) for moment in _MOMENTS}
+            state = {m: groups[m][name].to(parameter.device) for m in _MOMENTS if name in groups.get(m, {})}
             state["step"] = groups["updates"][name].reshape(()).to(parameter.device if parameter.is_cuda else "cpu")
             optimizer.state[parameter] = state
     torch.set_rng_state(groups["random"]["cpu"])

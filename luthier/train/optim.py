@@ -1,4 +1,4 @@
-"""AdamW, its learning-rate schedule, and rates that differ from layer to layer."""
+"""The optimiser, its learning-rate schedule, and rates that differ from layer to layer."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from luthier.models import freeze, methods
+from luthier.train.muon import Muon
 
 
 def make_optimizer(
-    module: nn.Module, *, rate: float, weight_decay: float, layer_decay: float = 1.0
+    module: nn.Module, *, rate: float, weight_decay: float, layer_decay: float = 1.0, kind: str = "adamw"
 ) -> torch.optim.AdamW:
     """Return fused AdamW (Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101); only matrices decay.
 
@@ -21,17 +22,28 @@ def make_optimizer(
     Args:
         layer_decay: factor of the rate from each layer to the one below (discriminative fine-tuning, Howard & Ruder 2018,
             https://arxiv.org/abs/1801.06146); ``module.network`` says which layer a parameter is in.
+        kind: ``muon`` updates the matrices of the blocks by :class:`Muon` and all else by AdamW.
     """
     learning = [p for p in module.parameters() if p.requires_grad]
     scales = _scales(module, layer_decay)
-    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    turned = _matrices(module) if kind == "muon" else frozenset()
+    groups: dict[tuple[float, bool, bool], list[nn.Parameter]] = {}
     for parameter in sorted(learning, key=lambda p: p.dim() < 2):
-        groups.setdefault((scales.get(id(parameter), 1.0), parameter.dim() >= 2), []).append(parameter)
+        key = (scales.get(id(parameter), 1.0), parameter.dim() >= 2, id(parameter) in turned)
+        groups.setdefault(key, []).append(parameter)
     settings = [
-        {"params": found, "weight_decay": weight_decay if decays else 0.0, "scale": scale, "lr": rate * scale}
-        for (scale, decays), found in groups.items()
-    ]
-    return torch.optim.AdamW(settings, lr=rate, betas=(0.9, 0.999), eps=1e-8, fused=True)
+        {"params": found, "weight_decay": weight_decay if decays else 0.0, "scale": scale, "lr": rate * scale,
+         **({"turned": is_turned} if turned else {})}
+        for (scale, decays, is_turned), found in groups.items()
+    ]  # fmt: skip
+    make = Muon if turned else torch.optim.AdamW
+    return make(settings, lr=rate, betas=(0.9, 0.999), eps=1e-8, fused=True)
+
+
+def _matrices(module: Any) -> frozenset[int]:
+    """Return the ids of the matrices inside the network's blocks: not its embeddings, output layer or head."""
+    depths, top = freeze.depths(methods.plain(module.network))
+    return frozenset(id(p) for p in module.parameters() if p.dim() == 2 and 0 < depths.get(id(p), 0) < top)
 
 
 def _scales(module: Any, layer_decay: float) -> dict[int, float]:

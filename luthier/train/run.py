@@ -91,7 +91,7 @@ def fit(
     if plan.gradual:
         freeze.check_stages(freeze.stages(learner), plan.steps)
     optimizer = make_optimizer(learner, rate=plan.rate, weight_decay=section.weight_decay,
-                               layer_decay=float(section.layer_decay))  # fmt: skip
+                               layer_decay=float(section.layer_decay), kind=section.optimizer)  # fmt: skip
     settings = stable_hash([identity, section.model_dump(mode="json", exclude={*_NOT_LEARNT_FROM, *ASIDE}),
                             *([balance.as_dict()] if balance else [])])  # fmt: skip
     if folder is not None:

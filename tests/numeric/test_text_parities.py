@@ -138,10 +138,10 @@ def test_micro_batches_equal_one_big_batch(model, request) -> None:
         torch.testing.assert_close(a, b, rtol=2e-4, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
 
 
-@pytest.mark.parametrize("model", ["tiny_llama", "tiny_roberta_mlm"])
-def test_resume_equals_uninterrupted_bit_for_bit(model, request, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("model", "optimizer"), [("tiny_llama", "adamw"), ("tiny_llama", "muon"), ("tiny_roberta_mlm", "adamw")])
+def test_resume_equals_uninterrupted_bit_for_bit(model, optimizer, request, tmp_path: Path) -> None:
     folder = request.getfixturevalue(model)
-    whole, reference = run(folder, tmp_path / "whole")
+    whole, reference = run(folder, tmp_path / "whole", optimizer=optimizer)
     stopper = Stopper()
 
     def stop(kind: str, /, **facts) -> None:
@@ -149,8 +149,8 @@ def test_resume_equals_uninterrupted_bit_for_bit(model, request, tmp_path: Path)
             stopper.handle(signal.SIGTERM, None)
 
     with pytest.raises(Interrupted):
-        run(folder, tmp_path / "cut", stopper, stop)
-    resumed, outcome = run(folder, tmp_path / "cut")
+        run(folder, tmp_path / "cut", stopper, stop, optimizer=optimizer)
+    resumed, outcome = run(folder, tmp_path / "cut", optimizer=optimizer)
     assert outcome.losses == reference.losses
     for (name, a), (_, b) in zip(whole.named_parameters(), resumed.named_parameters(), strict=True):
         assert torch.equal(a, b), name

@@ -12,6 +12,7 @@ import numpy as np
 
 from luthier.base.errors import Fault, did_you_mean
 from luthier.base.records import Example, Prediction
+from luthier.evaluate.baselines import answers
 from luthier.evaluate.baselines.rank import rank_rivals
 from luthier.evaluate.baselines.scores import for_scores
 from luthier.evaluate.baselines.sentences import LEADS, for_documents
@@ -126,6 +127,7 @@ RIVALS: dict[str, Rivals] = {
     "rank": rank_rivals,
     "text": for_text,
     "prefer": by_length,
+    "generate": answers.for_answers,
 }
 
 # What a bar may be held against, by the names that the functions above give; `frozen_linear` and
@@ -138,7 +140,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "rank": ("popularity", "item_knn", "bm25", "untuned"),
     "text": ("byte_5gram", "untuned"),
     "prefer": ("longer", "shorter", "untuned", "untuned_sum"),
-    "generate": ("untuned",),
+    "generate": (*(f"lead_{n}" for n in answers.LEADS), "nearest_answer", "untuned"),
 }
 
 

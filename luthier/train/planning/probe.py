@@ -192,7 +192,7 @@ def _head(learner: Learner, rows: Sequence[Encoded], section: TrainSection, whol
 def _step(learner: Learner, section: TrainSection, traces: dict[str, Trace], fixed: frozenset[int]) -> Clock:
     """Record the optimiser's first step, which makes its moments, and time its second."""
     optimizer = make_optimizer(learner, rate=float(section.rate), weight_decay=section.weight_decay,
-                               layer_decay=float(section.layer_decay))  # fmt: skip
+                               layer_decay=float(section.layer_decay), kind=section.optimizer)  # fmt: skip
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
     def run() -> None:

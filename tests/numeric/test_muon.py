@@ -1,0 +1,91 @@
+"""Muon: its turning against a decomposition, its update against torch's own, and what it leaves to AdamW."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from luthier.train.muon import MOMENTUM, Muon, orthogonal
+from luthier.train.optim import make_optimizer
+
+
+@pytest.mark.parametrize("shape", [(16, 48), (48, 16), (24, 24)])
+def test_singular_values_end_near_one_and_their_directions_stay(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    matrix = torch.randn(*shape)
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    turned = orthogonal(matrix)
+    values = torch.linalg.svdvals(turned)
+    assert turned.shape == matrix.shape
+    assert 0.6 < float(values.min()) and float(values.max()) < 1.25
+    # In the base of the matrix's own directions nothing stands beside the diagonal.
+    inside = left.T @ turned @ right.T
+    assert torch.allclose(inside, torch.diag(inside.diagonal()), atol=2e-5)
+
+
+def test_updates_equal_those_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch turns in bfloat16; in float32 both must be the same to rounding."""
+    from torch.optim import _muon
+
+    monkeypatch.setattr(torch.Tensor, "bfloat16", lambda self: self.clone())
+    torch.manual_seed(0)
+    mine, theirs = nn.Parameter(torch.randn(12, 30)), nn.Parameter(torch.zeros(12, 30))
+    with torch.no_grad():
+        theirs.copy_(mine)
+    ours = Muon([{"params": [mine], "turned": True, "lr": 0.02, "weight_decay": 0.1}], lr=0.02)
+    other = _muon.Muon([theirs], lr=0.02, weight_decay=0.1, momentum=MOMENTUM, adjust_lr_fn="match_rms_adamw")
+    for step in range(4):
+        gradient = torch.randn(12, 30) * (step + 1)
+        mine.grad, theirs.grad = gradient.clone(), gradient.clone()
+        ours.step()
+        other.step()
+        assert torch.allclose(mine, theirs, atol=1e-6), step
+
+
+class Tiny(nn.Module):
+    """What the optimiser looks at: a network with embeddings, blocks and a head, tied or not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        torch.manual_seed(0)
+        self.network = LlamaForCausalLM(LlamaConfig(
+            vocab_size=32, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, tie_word_embeddings=False,
+        ))  # fmt: skip
+
+
+def test_only_the_matrices_of_the_blocks_are_turned() -> None:
+    module = Tiny()
+    optimizer = make_optimizer(module, rate=0.01, weight_decay=0.01, kind="muon")
+    names = {id(p): name for name, p in module.named_parameters()}
+    turned = {names[id(p)] for group in optimizer.param_groups if group["turned"] for p in group["params"]}
+    assert turned == {n for n in names.values() if "layers." in n and n.endswith("proj.weight")}
+    assert len({id(p) for g in optimizer.param_groups for p in g["params"]}) == len(names)
+
+
+def test_a_step_that_is_not_finite_moves_nothing() -> None:
+    module = Tiny()
+    optimizer = make_optimizer(module, rate=0.01, weight_decay=0.01, kind="muon")
+    before = [p.detach().clone() for p in module.parameters()]
+    for p in module.parameters():
+        p.grad = torch.full_like(p, float("nan"))
+    optimizer.found_inf = torch.ones(())
+    optimizer.step()
+    assert all(np.array_equal(a.numpy(), b.detach().numpy()) for a, b in zip(before, module.parameters(), strict=True))
+
+
+def test_the_rest_learns_as_adamw_does() -> None:
+    ours, theirs = Tiny(), Tiny()
+    first = make_optimizer(ours, rate=0.01, weight_decay=0.01, kind="muon")
+    second = make_optimizer(theirs, rate=0.01, weight_decay=0.01)
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        p.grad = torch.ones_like(p) * 0.3
+        q.grad = torch.ones_like(q) * 0.3
+    first.step()
+    second.step()
+    assert torch.equal(ours.network.lm_head.weight, theirs.network.lm_head.weight)
+    assert torch.equal(ours.network.model.embed_tokens.weight, theirs.network.model.embed_tokens.weight)
+    assert not torch.equal(ours.network.model.layers[0].mlp.up_proj.weight, theirs.network.model.layers[0].mlp.up_proj.weight)
