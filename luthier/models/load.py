@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -299,6 +300,17 @@ def _attention(model_type: str, family: Any) -> str:
 def device() -> torch.device:
     """Return the device that networks run on here."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@lru_cache(maxsize=4)
+def quick_in_bfloat16(where: torch.device) -> bool:
+    """Whether a device multiplies matrices of bfloat16 faster than of float32: GPUs since Ampere, CPUs with AMX.
+
+    Other CPUs take bfloat16 too, and many times longer.
+    """
+    if where.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return where.type == "cpu" and bool(torch.cpu._is_amx_tile_supported())
 
 
 def moved(tensor: torch.Tensor, where: torch.device) -> torch.Tensor:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from luthier.models.load import quick_in_bfloat16
+
 # Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon/): momentum, and the polynomial that pulls singular values to one.
 MOMENTUM, TURNS = 0.95, 5
 _A, _B, _C = 3.4445, -4.7750, 2.0315
@@ -60,7 +62,7 @@ class Muon(torch.optim.AdamW):
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
     """Return about U V^T for a matrix [m, n] = U S V^T: each singular value ends between 0.7 and 1.2."""
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    turned = wide.to(torch.bfloat16 if matrix.is_cuda else torch.float32)
+    turned = wide.to(torch.bfloat16 if quick_in_bfloat16(matrix.device) else torch.float32)
     turned = turned / turned.norm().clamp(min=1e-7)
     for _ in range(TURNS):
         gram = turned @ turned.T

@@ -7,8 +7,24 @@ import pytest
 import torch
 from torch import nn
 
+from luthier.train import muon
 from luthier.train.muon import MOMENTUM, Muon, orthogonal
 from luthier.train.optim import make_optimizer
+
+
+@pytest.fixture(autouse=True)
+def in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Machines with units for bfloat16 turn in it; what is compared here is compared to more digits than it has."""
+    monkeypatch.setattr(muon, "quick_in_bfloat16", lambda where: False)
+
+
+def test_turning_in_bfloat16_is_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    matrix = torch.randn(24, 60)
+    exact = orthogonal(matrix)
+    monkeypatch.setattr(muon, "quick_in_bfloat16", lambda where: True)
+    rough = orthogonal(matrix).float()
+    assert 0 < float((rough - exact).norm() / exact.norm()) < 0.03
 
 
 @pytest.mark.parametrize("shape", [(16, 48), (48, 16), (24, 24)])
