@@ -127,8 +127,8 @@ def learner_of(
 
 
 def section(objective: str, rows: int, **settings: Any) -> TrainSection:
-    # What `auto` chooses is tested by itself; everything moves in most tests.
-    return resolve(TrainSection(**{"method": "full", **settings}), objective=objective, rows=rows)
+    # What `auto` chooses is tested by itself; everything moves in most tests, in float32 on every machine.
+    return resolve(TrainSection(**{"method": "full", "precision": "float32", **settings}), objective=objective, rows=rows)
 
 
 LABELS = tuple(sorted(TOPICS))

@@ -38,6 +38,8 @@ class Generator(Learner):
     writes = True
     measures = True
     turns_kind: ClassVar[type[Turns]] = Turns
+    # No run of so many tokens stands twice in an answer; 0 forbids nothing.
+    never_repeat = 0
 
     @classmethod
     def inputs_of(cls, item: str | Mapping[str, Any]) -> Mapping[str, Any]:
@@ -62,7 +64,9 @@ class Generator(Learner):
         cls, base: Base, *, labels: tuple[str, ...] = (), model: ModelSection, known: Mapping[str, Any] | None = None
     ) -> Learner:
         turns = cls.turns_kind(base.tokenizer, style_for(base.tokenizer, model.template), base.max_tokens)
-        return cls(cls._open(base), turns=turns)
+        learner = cls(cls._open(base), turns=turns)
+        learner.never_repeat = model.never_repeat
+        return learner
 
     @staticmethod
     def _open(base: Base) -> Any:
@@ -197,8 +201,9 @@ class Generator(Learner):
     def answer(self, encoded: Sequence[Encoded], *, max_new_tokens: int) -> list[Prediction]:
         ends = self.turns.end_ids
         made = generate(
-            self.network, [e.ids for e in encoded], ends=ends, pad=self.pad_id, max_new_tokens=max_new_tokens
-        )
+            self.network, [e.ids for e in encoded], ends=ends, pad=self.pad_id, max_new_tokens=max_new_tokens,
+            never_repeat=self.never_repeat,
+        )  # fmt: skip
         answers = [answer_text(self.tokenizer, ids, ends) for ids in made]
         return [
             Prediction(
@@ -210,13 +215,16 @@ class Generator(Learner):
     def save(self, folder: Path) -> dict[str, Any]:
         self.network, adapter = methods.save(self.network, folder)
         self.tokenizer.save_pretrained(folder / "network")
-        return {"style": self.turns.style, "max_tokens": self.max_tokens, "labels": [], "adapter": adapter}
+        told: dict[str, Any] = {"style": self.turns.style, "max_tokens": self.max_tokens, "labels": [], "adapter": adapter}
+        return {**told, **({"never_repeat": self.never_repeat} if self.never_repeat else {})}
 
     @classmethod
     def restore(cls, folder: Path, facts: Mapping[str, Any]) -> Learner:
         base = open_base(Found(folder.name, folder / "network", ""), max_tokens=facts["max_tokens"])
         network = methods.reopen(cls._open(base), folder, facts.get("adapter"))
-        return cls(network, turns=cls.turns_kind(base.tokenizer, facts["style"], base.max_tokens))
+        learner = cls(network, turns=cls.turns_kind(base.tokenizer, facts["style"], base.max_tokens))
+        learner.never_repeat = int(facts.get("never_repeat", 0))
+        return learner
 
     @torch.inference_mode()
     def _splits(self) -> bool:

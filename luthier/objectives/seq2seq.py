@@ -84,8 +84,9 @@ class Seq2Seq(Generator):
         mask_BT = torch.ones_like(batch.ids_BT) if batch.mask_BT is None else batch.mask_BT
         ends = (self.turns.end_id,)
         made = generate_seq2seq(
-            self.network, batch.ids_BT, mask_BT, ends=ends, pad=self.pad_id, max_new_tokens=max_new_tokens
-        )
+            self.network, batch.ids_BT, mask_BT, ends=ends, pad=self.pad_id, max_new_tokens=max_new_tokens,
+            never_repeat=self.never_repeat,
+        )  # fmt: skip
         return [
             Prediction(
                 text=text, finish=finish, measured={"prompt_tokens": float(len(e.ids)), "made_tokens": float(len(ids))}

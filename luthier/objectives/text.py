@@ -50,7 +50,9 @@ class Text(Generator):
     ) -> Learner:
         if not base.decodes:
             return MaskedText.create(base, labels=labels, model=model, known=known)
-        return cls(cls._open(base), turns=Turns(base.tokenizer, "plain", base.max_tokens))
+        learner = cls(cls._open(base), turns=Turns(base.tokenizer, "plain", base.max_tokens))
+        learner.never_repeat = model.never_repeat
+        return learner
 
     @classmethod
     def restore(cls, folder: Path, facts: Mapping[str, Any]) -> Learner:
@@ -58,7 +60,9 @@ class Text(Generator):
             return MaskedText.restore(folder, facts)
         base = open_base(Found(folder.name, folder / "network", ""), max_tokens=facts["max_tokens"])
         network = methods.reopen(cls._open(base), folder, facts.get("adapter"))
-        return cls(network, turns=Turns(base.tokenizer, "plain", base.max_tokens))
+        learner = cls(network, turns=Turns(base.tokenizer, "plain", base.max_tokens))
+        learner.never_repeat = int(facts.get("never_repeat", 0))
+        return learner
 
     def encode(self, example: Example) -> Encoded:
         """Encode a whole document, however long; ``values`` is its size in UTF-8 bytes."""

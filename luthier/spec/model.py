@@ -35,6 +35,12 @@ class ModelSection(Section):
         description="For `label-scoring`: what a decoder is asked, with `{text}` where the text stands and `{labels}` for the "
         "names of all labels.",
     )
+    never_repeat: int = Field(
+        0,
+        ge=0,
+        description="For generate, prefer and text: no run of so many tokens stands twice in an answer. 0 allows it; small models go "
+        "in circles without it, and 4 helps them. What stands in the question may be repeated.",
+    )
     sentences: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto",
         description="How many sentences are taken of a document (extract); `auto` chooses on the validation rows.",

@@ -7,6 +7,7 @@ import math
 import torch
 
 from luthier.base.errors import ModelError, TrainError
+from luthier.models.load import device, quick_in_bfloat16
 from luthier.spec.train import TrainSection
 from luthier.train.loop import Plan
 
@@ -88,9 +89,16 @@ def resolve(train: TrainSection, *, objective: str, rows: int, rates: str | None
         "label_smoothing": _SMOOTHING,
         "embeddings": "freeze" if _family(objective) == "reads" else "train",
         "micro_tokens": micro_tokens(train, objective),
-        "precision": "bfloat16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float32",
+        "precision": _precision(objective),
     }
     return train.model_copy(update={key: value for key, value in chosen.items() if getattr(train, key) == "auto"})
+
+
+def _precision(objective: str) -> str:
+    """A network that writes spends its time in large products; one that reads short rows spends more on turning numbers about."""
+    where = device()
+    worth = where.type == "cuda" or _family(objective) == "writes"
+    return "bfloat16" if worth and quick_in_bfloat16(where) else "float32"
 
 
 def _family(objective: str) -> str:
