@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from luthier.base.errors import Fault, did_you_mean
-from luthier.evaluate.metrics import LOWER_IS_BETTER, check_bars
+from luthier.evaluate.metrics import LOWER_IS_BETTER, PER_LABEL, check_bars, check_metric, names, split_name
+from luthier.evaluate.written.extras import EXTRAS
 from luthier.spec.bars import Bar
 
 Matrix = Sequence[Sequence[float | None]]
@@ -25,6 +26,8 @@ WORDS = {
     "backward_transfer": "mean change of the earlier stages' scores since they were learnt: below 0 is loss",
 }
 _OF_STAGE = re.compile(r"^forgetting\[(.+)\]$")
+# Written answers are chosen by perplexity; what people read is told beside it, stage by stage.
+BESIDE = {"generate": ("rougeL", "chrf")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,19 @@ def best_stage(matrix: Matrix, tasks: Sequence[Task], j: int) -> int:
     return max(known)[1] if known else j
 
 
+def beside(bars: Sequence[Bar], tasks: Sequence[Task]) -> list[str]:
+    """Return the metrics that are followed from stage to stage beside each task's own: those of written answers, and those of bars."""
+    found = [metric for task in tasks for metric in BESIDE.get(task.objective, ())]
+    found += [metric for bar in bars if (of := _OF_STAGE.match(bar.metric)) and (metric := _parts(of[1])[0])]
+    return list(dict.fromkeys(found))
+
+
+def _parts(inside: str) -> tuple[str, str]:
+    """Return ("rougeL", "general") for ``rougeL@general``; without a metric the first is empty."""
+    metric, _, stage = inside.rpartition("@")
+    return metric, stage
+
+
 def is_bar(metric: str) -> bool:
     """Whether a bar is on what a sequence forgot, or on one of its stages by name."""
     return metric in NAMES or _OF_STAGE.match(metric) is not None or "@" in metric
@@ -81,16 +97,20 @@ def is_bar(metric: str) -> bool:
 def check(bars: Sequence[Bar], tasks: Sequence[Task]) -> list[Fault]:
     """Return a fault for each bar of a sequence that means nothing: no such stage, no such metric, nothing to forget.
 
-    A plain name is a metric of the last task; ``metric@stage`` one of that stage's task at the end.
+    A plain name is a metric of the last task; ``metric@stage`` one of that stage's task at the end, and
+    ``forgetting[metric@stage]`` what it lost of that.
     """
     faults: list[Fault] = []
-    names = [task.name for task in tasks]
+    stages = [task.name for task in tasks]
     for bar in bars:
         where = f"accept.{bar.metric}"
         of = _OF_STAGE.match(bar.metric)
-        if of is not None and of[1] not in names[:-1]:
-            why = "the last stage has nothing to forget" if of[1] == names[-1] else f'there is no stage "{of[1]}"'
-            faults.append(Fault(f'"{bar.metric}": {why}', where, _earlier(of[1], names)))
+        followed, of_stage = _parts(of[1]) if of is not None else ("", "")
+        if of is not None and of_stage not in stages[:-1]:
+            why = "the last stage has nothing to forget" if of_stage == stages[-1] else f'there is no stage "{of_stage}"'
+            faults.append(Fault(f'"{bar.metric}": {why}', where, _earlier(of_stage, stages)))
+        elif followed:
+            faults += _followed(followed, tasks[stages.index(of_stage)], where)
         elif bar.metric in NAMES or of is not None:
             if len(tasks) < 2:
                 what = f'"{bar.metric}" is measured over stages, and this task has one'
@@ -99,11 +119,19 @@ def check(bars: Sequence[Bar], tasks: Sequence[Task]) -> list[Fault]:
             metric, at, stage = bar.plain.rpartition("@")
             task = tasks[-1] if not at else next((t for t in tasks if t.name == stage), None)
             if task is None:
-                faults.append(Fault(f'"{bar.metric}": there is no stage "{stage}"', where, _earlier(stage, names)))
+                faults.append(Fault(f'"{bar.metric}": there is no stage "{stage}"', where, _earlier(stage, stages)))
                 continue
             plain = replace(bar, metric=metric if at else bar.plain)
             faults += [Fault(f.what, where, f.mend) for f in check_bars([plain], task.objective, task.labels)]
     return faults
+
+
+def _followed(metric: str, task: Task, where: str) -> list[Fault]:
+    """Return what is wrong with a metric that is to be followed from stage to stage: only what the answers alone tell can be."""
+    fault = check_metric(metric, task.objective, task.labels, where=where)
+    if fault is None and (metric in EXTRAS or split_name(metric)[0] not in (*names(task.objective), *PER_LABEL)):
+        fault = Fault(f"{metric} is measured at the end and not after each stage", where, f'Put a bar on "{metric}@{task.name}" instead.')
+    return [fault] if fault else []
 
 
 def _earlier(word: str, names: Sequence[str]) -> str:
@@ -119,30 +147,48 @@ def measured(
         spans: the 95 % interval of each task's loss. The largest loss has that of the task which lost most.
     """
 
-    def figure(value: float | None, span: tuple[float, float] | None = None) -> dict[str, float | None]:
-        return {"value": value, "low": span[0] if span else None, "high": span[1] if span else None}
-
     lost = {name: value for name, value in found["by_stage"].items() if value is not None}
     worst = max(lost, key=lambda name: lost[name]) if lost else None
     return {
-        "forgetting": figure(found["forgetting"], spans.get(worst) if worst else None),
-        "mean_forgetting": figure(found["mean_forgetting"]),
-        "backward_transfer": figure(found["backward_transfer"]),
-        **{f"forgetting[{name}]": figure(value, spans.get(name)) for name, value in found["by_stage"].items()},
+        "forgetting": _figure(found["forgetting"], spans.get(worst) if worst else None),
+        "mean_forgetting": _figure(found["mean_forgetting"]),
+        "backward_transfer": _figure(found["backward_transfer"]),
+        **{f"forgetting[{name}]": _figure(value, spans.get(name)) for name, value in found["by_stage"].items()},
     }
 
 
+def measured_beside(found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """Return what stages lost of further metrics, as bars name it: ``{"forgetting[rougeL@general]": {"value", "low", "high"}}``."""
+    return {
+        f"forgetting[{metric}@{name}]": _figure(value, one["intervals"].get(name))
+        for metric, one in found.items() for name, value in one["by_stage"].items()
+    }  # fmt: skip
+
+
+def _figure(value: float | None, span: Sequence[float] | None = None) -> dict[str, float | None]:
+    return {"value": value, "low": span[0] if span else None, "high": span[1] if span else None}
+
+
 def matrix_in_words(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Return the matrix as a head and rows of text."""
-    names, on_test = found["stages"], bool(found.get("test"))
-    matrix = found["test"] if on_test else found["valid"]
+    """Return the matrix as a head and rows of text, with those of further metrics beside it."""
+    stages, on_test = found["stages"], bool(found.get("test"))
     head = [f"on the {'test' if on_test else 'validation'} rows"]
-    head += [f"{name} ({metric})" for name, metric in zip(names, found["metrics"], strict=True)]
+    head += [f"{name} ({metric})" for name, metric in zip(stages, found["metrics"], strict=True)]
+    matrices = [(found["test"] if on_test else found["valid"], range(len(stages)))]
+    for metric, one in (found.get("beside") or {}).items():
+        known = columns_of(one["test"], found["metrics"], metric)
+        matrices.append((one["test"], known))
+        head += [f"{stages[j]} ({metric})" for j in known]
     rows = []
-    for name, scores in zip(names, matrix, strict=True):
-        cells = ["" if score is None else f"{score:.3f}" for score in scores]
-        rows.append([f"after {name}", *cells, *[""] * (len(names) - len(cells))])
+    for i, name in enumerate(stages[: len(matrices[0][0])]):
+        cells = [matrix[i][j] if j < len(matrix[i]) else None for matrix, places in matrices for j in places]
+        rows.append([f"after {name}", *("" if score is None else f"{score:.3f}" for score in cells)])
     return head, rows
+
+
+def columns_of(matrix: Matrix, metrics: Sequence[str], metric: str) -> list[int]:
+    """Return the places of the stages that have a further metric, and not as their own."""
+    return [j for j in range(len(metrics)) if metrics[j] != metric and any(row[j] is not None for row in matrix)]
 
 
 def in_words(record: Mapping[str, Any]) -> list[str]:

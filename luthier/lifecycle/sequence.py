@@ -229,16 +229,19 @@ class Walk:
             return None
         return self.predictions(stage, rows)[1].get(stage.metric)
 
-    def predictions(self, stage: Stage, rows: Any, *, after: int = -1) -> tuple[list[Any], dict[str, float | None]]:
+    def predictions(
+        self, stage: Stage, rows: Any, *, after: int = -1, whole: bool = False
+    ) -> tuple[list[Any], dict[str, float | None]]:
         """Return the predictions on rows of a stage by the model as it stands, and their metrics.
 
         Args:
             after: the stage whose state has been loaded, where that is not the latest.
+            whole: write answers too, where the stage's own metric needs none.
         """
         assert stage.resolved is not None
         learner = self.trail.answering(stage.place, after=after)
         predictor = Predictor(learner)
-        if predictor.measures and stage.metric in measures.MEASURED:
+        if predictor.measures and stage.metric in measures.MEASURED and not whole:
             found = predictor.measure(rows)
         else:
             found = predict_rows(predictor, rows, stage.resolved)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -123,42 +124,57 @@ class Judge:
     def judge(self) -> dict[str, Any]:
         found = [self._stage(stage, bundle) for stage, bundle in zip(self.walk.stages, self.bundles, strict=True)]
         began = time.monotonic()
-        matrix, answers = self._matrix()
+        scores, answers = self._answers()
         tasks = [forgetting.Task(s.name, s.metric, s.objective, self.walk.data_of(s).labels) for s in self.walk.stages]
+        matrix = self._matrix(scores, tasks)
         lost = forgetting.figures(matrix, tasks)
         spans = {tasks[j].name: self._span(j, matrix, answers, tasks) for j in range(len(tasks) - 1)}
-        measured = {**found[-1]["metrics"]["test"], **forgetting.measured(lost, spans)}
+        beside = self._beside(scores, answers, tasks)
+        measured = {**found[-1]["metrics"]["test"], **forgetting.measured(lost, spans), **forgetting.measured_beside(beside)}
         for stage, one in zip(self.walk.stages, found, strict=True):
             measured |= {f"{name}@{stage.name}": value for name, value in one["metrics"]["test"].items()}
         self.walk.round_.timed("evaluate", began)
-        return self._verdict(found, measured, matrix, lost, spans)
+        return self._verdict(found, measured, self._sequence(matrix, lost, spans) | ({"beside": beside} if beside else {}))
 
     def _stage(self, stage: Stage, bundle: Path) -> dict[str, Any]:
         """Judge one stage by its own bundle, and write its report into its folder."""
         assert stage.facts is not None and stage.model is not None
         bars, _ = parse_bars(dict(stage.round_.file.task.accept))
         data = _with_labels(stage, self.walk)
-        rivals = steps.baselines(stage.round_, data, stage.model)
+        # The stage's own model stands on the tuned body by now: rivals need the base as it came.
+        rivals = steps.baselines(stage.round_, data, steps.open_model(stage.round_, data))
         found = judging.judge(stage.round_, data, stage.facts, bundle, rivals, bars)
         record = {**stage.facts, **found, "created": datetime.now(UTC).isoformat(timespec="seconds")}
         write_json(stage.round_.folder / "report.json", record)
         steps.page(record, stage.round_.folder)
         return found
 
-    def _matrix(self) -> tuple[list[list[float | None]], dict[tuple[int, int], list[Prediction]]]:
-        """Return the test score of each stage after each, and the predictions behind them."""
-        walk, matrix, answers = self.walk, [], {}
+    def _answers(self) -> tuple[dict[tuple[int, int], dict[str, float | None]], dict[tuple[int, int], list[Prediction]]]:
+        """Return by (stage after which, stage asked) every metric of the test rows, and the predictions behind them."""
+        walk, scores, answers = self.walk, {}, {}
         for i, after in enumerate(walk.stages):
             stages.load(after.trained, walk.trail)
-            row: list[float | None] = []
-            for j, stage in enumerate(walk.stages):
-                if j > i or not len(stage.data.test):
-                    row.append(None)
-                    continue
-                answers[i, j], values = walk.predictions(stage, stage.data.test, after=i)
-                row.append(values.get(stage.metric))
-            matrix.append(row)
-        return matrix, answers
+            for j, stage in enumerate(walk.stages[: i + 1]):
+                if len(stage.data.test):
+                    whole = stage.objective in forgetting.BESIDE
+                    answers[i, j], scores[i, j] = walk.predictions(stage, stage.data.test, after=i, whole=whole)
+        return scores, answers
+
+    def _matrix(self, scores: Any, tasks: Sequence[forgetting.Task]) -> list[list[float | None]]:
+        """Return the test score of each stage after each, None where there is none."""
+        places = range(len(tasks))
+        return [[scores.get((i, j), {}).get(tasks[j].metric) for j in places] for i in places]
+
+    def _beside(self, scores: Any, answers: Any, tasks: Sequence[forgetting.Task]) -> dict[str, Any]:
+        """Return by metric what the stages that have it scored after each, beside their own metric, and what each lost of it."""
+        found = {}
+        for metric in forgetting.beside(self.bars, tasks):
+            scored = [replace(task, metric=metric) for task in tasks]
+            matrix = self._matrix(scores, scored)
+            lost = {name: value for name, value in forgetting.figures(matrix, scored)["by_stage"].items() if value is not None}
+            spans = {t.name: self._span(j, matrix, answers, scored) for j, t in enumerate(scored) if t.name in lost}
+            found[metric] = {"test": matrix, "by_stage": lost, "intervals": {n: list(s) if s else None for n, s in spans.items()}}
+        return found
 
     def _span(self, j: int, matrix: Any, answers: Any, tasks: Any) -> tuple[float, float] | None:
         """Return the 95 % interval of what a stage lost, by a paired bootstrap of its best predictions and its last."""
@@ -170,14 +186,14 @@ class Judge:
         groups = [e.group for e in rows] if any(e.group for e in rows) else None
         found = compare.paired(
             stage.objective, judging.targets(rows), answers[last, j], answers[best, j], tasks[j].labels, groups=groups,
-            resamples=self.walk.round_.file.task.evaluate.bootstrap, metrics=[stage.metric],
-        ).get(stage.metric)  # fmt: skip
+            resamples=self.walk.round_.file.task.evaluate.bootstrap, metrics=[tasks[j].metric],
+        ).get(tasks[j].metric)  # fmt: skip
         if not found or found["low"] is None:
             return None
         low, high = sorted((tasks[j].sign * found["low"], tasks[j].sign * found["high"]))
         return low, high
 
-    def _verdict(self, found: Any, measured: Any, matrix: Any, lost: Any, spans: Any) -> dict[str, Any]:
+    def _verdict(self, found: Any, measured: Any, sequence: dict[str, Any]) -> dict[str, Any]:
         rivals, sizes, doubts = self._held(found)
         whole = verdict.judge(self.bars, measured, rivals=rivals, sizes=sizes, doubts=doubts).as_dict()
         own = verdict.judge(staged.own_bars(self.bars), found[-1]["metrics"]["test"]).notes
@@ -186,13 +202,12 @@ class Judge:
         keys = {*found[-1]["metrics"]["test"], *forgetting.NAMES, *(n for n in measured if n.startswith("forgetting["))}
         keys |= {f"{s.metric}@{s.name}" for s in self.walk.stages[:-1]} | {bar.metric for bar in self.bars}
         test = {name: value for name, value in measured.items() if name in keys}
-        sequence = self._sequence(matrix, lost, spans)
         per_stage = [
             {**_stage_facts(stage), "verdict": one["verdict"], "test": one["metrics"]["test"].get(stage.metric),
              "baselines": {n: v.get(stage.metric) for n, v in one["baselines"].items()}}
             for stage, one in zip(self.walk.stages, found, strict=True)
         ]  # fmt: skip
-        self.walk.round_.emit("stages_judged", test=matrix, forgetting=sequence["forgetting"])
+        self.walk.round_.emit("stages_judged", test=sequence["test"], forgetting=sequence["forgetting"])
         return {**last, **whole, "notes": [*whole["notes"], *notes], "metrics": {"test": test}, "sequence": sequence,
                 "stages": per_stage}  # fmt: skip
 
@@ -218,7 +233,5 @@ class Judge:
 
 def _with_labels(stage: Stage, walk: Walk) -> Any:
     """Return a stage's open data, with the labels that its answering learner knows."""
-    from dataclasses import replace
-
     labels = walk.trail.answering(stage.place).labels
     return replace(stage.data, labels=labels) if labels else stage.data

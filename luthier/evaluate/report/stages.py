@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from luthier.evaluate.forgetting import columns_of
 from luthier.evaluate.report.html import Cell, Column, Html, count, definitions, number, plain_number, plot, table, tag
 from luthier.evaluate.report.plots import Figure, axis, layout, literal
 from luthier.evaluate.report.training import duration
@@ -31,24 +32,37 @@ def _stages(found: Mapping[str, Any], facts: Sequence[Mapping[str, Any]], plots:
         for name, scores in zip(names, matrix, strict=False)
     ]
     said = f"One row for the model as it stood after each stage, one column for each stage's {side} rows."
-    parts = [tag("p", said), table(f"Scores on the {side} rows", columns, rows, hide_caption=True), *_lost(found)]
+    parts = [tag("p", said), table(f"Scores on the {side} rows", columns, rows, hide_caption=True), *_beside(found, names, metrics), *_lost(found)]
     if len(names) > 1 and matrix:
         plots["stages"] = _lines(names, matrix)
         parts.append(plot("stages", _in_words(names, matrix), height=plots["stages"]["layout"]["height"]))
     return [*parts, *_facts(facts), *_blends(found.get("blends") or {}, plots)]
 
 
-def _lost(found: Mapping[str, Any]) -> list[Html]:
-    by_stage = found.get("by_stage") or {}
-    if not by_stage:
+def _beside(found: Mapping[str, Any], names: Sequence[str], metrics: Sequence[str]) -> list[Html]:
+    """Return the same of further metrics: of written answers how like the wanted ones they are, and what bars ask for."""
+    columns, places = [Column("After")], []
+    for metric, one in (found.get("beside") or {}).items():
+        for j in columns_of(one["test"], metrics, metric):
+            columns.append(Column(f"{names[j]} ({metric})", True))
+            places.append((one["test"], j))
+    if not places:
         return []
-    spans = found.get("intervals") or {}
+    rows = [[Cell(name), *(number(matrix[i][j]) for matrix, j in places)] for i, name in enumerate(names)]
+    return [table("By further metrics", columns, rows)]
+
+
+def _lost(found: Mapping[str, Any]) -> list[Html]:
+    if not found.get("by_stage"):
+        return []
+    own = dict(zip(found["stages"], found.get("metrics") or [], strict=False))
     rows = []
-    for name, value in by_stage.items():
-        span = spans.get(name)
-        told = f"{span[0]:.3f} to {span[1]:.3f}" if span else ""
-        rows.append([Cell(name), number(value), Cell(told)])
-    columns = [Column("Stage"), Column("Forgotten", True), Column("95 % interval", True)]
+    for metric, one in {"": found, **(found.get("beside") or {})}.items():
+        for name, value in one["by_stage"].items():
+            span = (one.get("intervals") or {}).get(name)
+            told = f"{span[0]:.3f} to {span[1]:.3f}" if span else ""
+            rows.append([Cell(name), Cell(metric or own.get(name, "")), number(value), Cell(told)])
+    columns = [Column("Stage"), Column("Metric"), Column("Forgotten", True), Column("95 % interval", True)]
     transfer = plain_number(found.get("backward_transfer"))
     return [
         table("What each earlier stage lost from its best score to the end", columns, rows),

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 LONG = 40
 _PIECE = re.compile(r"\d+(?:[.,]\d+)*(?:st|nd|rd|th)?(?![^\W_])|[^\W_]+(?:['’-][^\W_]+)*")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*(?:st|nd|rd|th)?\Z")
+# An order, an article, a version: LK-4821, WS-200, E4.
+_CODE = re.compile(r"[^\W\d_][^\W_]*(?:-[^\W_]+)*\Z")
 _SENTENCE_END = re.compile(r"[.!?:\n\"“”(\[*•-]\s*\Z")
 
 
@@ -87,7 +89,8 @@ class Source:
 def pieces(answer: str, source: Source) -> Iterator[Piece]:
     """Yield what can be looked up in an answer, in its order.
 
-    A number (in digits, or an English number word from two on) is supported where the source has the same number; a name (a word with
+    A number (in digits, or an English number word from two on) is supported where the source has the same number, and a code of letters
+    and digits (LK-4821), which counts as a number, where it has that very code; a name (a word with
     a capital that begins no sentence) where the source has that very word; another word of four letters or more that is no English
     function word where the source has it or a form that shares two thirds of it from the start.
     """
@@ -96,6 +99,8 @@ def pieces(answer: str, source: Source) -> Iterator[Piece]:
         number = _number(word)
         if number is not None:
             yield Piece("number", match.start(), match.end(), number in source.numbers)
+        elif _is_code(word):
+            yield Piece("number", match.start(), match.end(), word in source.words)
         elif _is_name(text, answer[: match.start()]):
             yield Piece("name", match.start(), match.end(), all(p in source.words for p in re.split(r"-", _bare(word))))
         elif len(word) >= _FEWEST and word not in _FUNCTION and "'" not in word and "’" not in word:
@@ -125,6 +130,10 @@ def _number(word: str) -> str | None:
     whole, dot, rest = digits.partition(".")
     rest = rest.rstrip("0") if "." not in rest else rest
     return (whole.lstrip("0") or "0") + (f".{rest}" if dot and rest else "")
+
+
+def _is_code(word: str) -> bool:
+    return any(c.isdigit() for c in word) and _CODE.match(word) is not None
 
 
 def _is_name(text: str, before: str) -> bool:
