@@ -204,6 +204,8 @@ def verdict(record: Mapping[str, Any], *, names: Sequence[str]) -> None:
 
     if "sequence" in record:
         table(*forgetting.matrix_in_words(record["sequence"]))
+        if more := forgetting.beside_in_words(record["sequence"]):
+            table(*more)
     for line in [*forgetting.in_words(record), *(f"note: {line}" for line in record.get("notes", []))]:
         say(line)
     for line in record.get("reasons", []):

@@ -170,20 +170,28 @@ def _figure(value: float | None, span: Sequence[float] | None = None) -> dict[st
 
 
 def matrix_in_words(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Return the matrix as a head and rows of text, with those of further metrics beside it."""
+    """Return the matrix as a head and rows of text."""
     stages, on_test = found["stages"], bool(found.get("test"))
+    matrix = found["test"] if on_test else found["valid"]
     head = [f"on the {'test' if on_test else 'validation'} rows"]
     head += [f"{name} ({metric})" for name, metric in zip(stages, found["metrics"], strict=True)]
-    matrices = [(found["test"] if on_test else found["valid"], range(len(stages)))]
+    return head, [_line(name, [*scores, *[None] * (len(stages) - len(scores))]) for name, scores in zip(stages, matrix, strict=True)]
+
+
+def beside_in_words(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]] | None:
+    """Return the matrices of further metrics side by side, as a head and rows of text; None without any."""
+    stages, head = found["stages"], ["by further metrics"]
+    columns = []
     for metric, one in (found.get("beside") or {}).items():
         known = columns_of(one["test"], found["metrics"], metric)
-        matrices.append((one["test"], known))
         head += [f"{stages[j]} ({metric})" for j in known]
-    rows = []
-    for i, name in enumerate(stages[: len(matrices[0][0])]):
-        cells = [matrix[i][j] if j < len(matrix[i]) else None for matrix, places in matrices for j in places]
-        rows.append([f"after {name}", *("" if score is None else f"{score:.3f}" for score in cells)])
-    return head, rows
+        columns += [[row[j] for row in one["test"]] for j in known]
+    rows = [_line(name, [column[i] for column in columns]) for i, name in enumerate(stages)]
+    return (head, rows) if columns else None
+
+
+def _line(name: str, scores: Sequence[float | None]) -> list[str]:
+    return [f"after {name}", *("" if score is None else f"{score:.3f}" for score in scores)]
 
 
 def columns_of(matrix: Matrix, metrics: Sequence[str], metric: str) -> list[int]:

@@ -200,7 +200,8 @@ class Judge:
         notes = [note for note in found[-1]["notes"] if note not in own]
         last = {name: value for name, value in found[-1].items() if name not in whole}
         keys = {*found[-1]["metrics"]["test"], *forgetting.NAMES, *(n for n in measured if n.startswith("forgetting["))}
-        keys |= {f"{s.metric}@{s.name}" for s in self.walk.stages[:-1]} | {bar.metric for bar in self.bars}
+        keys |= {f"{name}@{s.name}" for s in self.walk.stages[:-1] for name in (s.metric, *sequence.get("beside", ()))}
+        keys |= {bar.metric for bar in self.bars}
         test = {name: value for name, value in measured.items() if name in keys}
         per_stage = [
             {**_stage_facts(stage), "verdict": one["verdict"], "test": one["metrics"]["test"].get(stage.metric),

@@ -296,6 +296,11 @@ def test_a_sequence_shows_its_matrix_its_losses_and_its_curve() -> None:
     drawn = json.loads(re.search(r'id="plots">(.*?)</script>', text, re.DOTALL)[1])
     assert [trace["y"] for trace in drawn["stages"]["data"]] == [[0.91234, 0.61234], [0.87]]
     assert drawn["blend-0"]["layout"]["shapes"][0]["x0"] == 0.4
+    further = {"chrf": {"test": [[0.4321, None], [0.2222, None]], "by_stage": {"general": 0.2099}, "intervals": {"general": [0.111, 0.333]}}}
+    shown = plain(page({**classify_record(), "sequence": {**SEQUENCE, "beside": further}, "stages": [stage, later]}))
+    for words in ("By further metrics", "general (chrf)", "0.432", "0.222", "0.210", "0.111 to 0.333"):
+        assert words in shown, words
+    assert "(chrf)" not in text and "<b>new</b> (chrf)" not in shown
     alone = page({**classify_record(), "probe": PROBE})
     assert "General ability before and after tuning" in alone
     assert "blend-0" not in alone

@@ -337,3 +337,35 @@ def test_rank_as_a_stage_is_refused_before_its_rows_are_read(tmp_path: Path) -> 
     file = load_task(tmp_path)
     found = faults(file.task, stage_files(file))
     assert [(f.where, "cannot be a stage" in f.what) for f in found] == [("stages.1.objective", True)]
+
+
+def test_written_answers_are_followed_by_what_people_read() -> None:
+    tasks = [forgetting.Task("text", "perplexity", "text"), forgetting.Task("a", "perplexity", "generate"), forgetting.Task("b", "rougeL", "generate")]
+    bars = parse_bars({"forgetting[token_f1@a]": "<= 0.1", "forgetting[a]": "<= 2", "rougeL@a": ">= 0.1"})[0]
+    assert forgetting.check(bars, tasks) == []
+    assert forgetting.beside(bars, tasks) == ["rougeL", "chrf", "token_f1"]
+    assert forgetting.beside([], TASKS) == []
+    matrix = [[None] * 3, [None, 0.5, None], [None, 0.3, 0.4]]
+    found = {"stages": ["text", "a", "b"], "metrics": [t.metric for t in tasks], "test": matrix,
+             "beside": {"rougeL": {"test": matrix, "by_stage": {"a": 0.2}, "intervals": {"a": [0.1, 0.3]}}}}  # fmt: skip
+    # A stage's own metric stands in the first matrix already, and the text stage has none of this.
+    assert forgetting.beside_in_words(found) == (["by further metrics", "a (rougeL)"], [["after text", ""], ["after a", "0.500"], ["after b", "0.300"]])
+    assert forgetting.measured_beside(found["beside"]) == {"forgetting[rougeL@a]": {"value": 0.2, "low": 0.1, "high": 0.3}}
+    assert forgetting.beside_in_words({**found, "beside": {}}) is None
+
+
+@pytest.mark.parametrize(
+    ("bar", "words"),
+    [
+        ("forgetting[rougeL@b]", ["nothing to forget"]),
+        ("forgetting[rougeL@d]", ["no stage", "Stages: a, b"]),
+        ("forgetting[rougel@a]", ["rougel", 'Did you mean "rougeL"?']),
+        ("forgetting[accuracy@a]", ["classify", "generate"]),
+        ("forgetting[grounded@a]", ["at the end", '"grounded@a"']),
+        ("forgetting[refusal_rate@a]", ["at the end"]),
+    ],
+)
+def test_a_metric_that_cannot_be_followed_is_told(bar: str, words: list[str]) -> None:
+    tasks = [forgetting.Task(name, "perplexity", "generate") for name in ("a", "b")]
+    (fault,) = forgetting.check(parse_bars({bar: "<= 0.5"})[0], tasks)
+    assert all(word in str(fault) for word in words), fault

@@ -52,6 +52,14 @@ def test_what_the_input_lacks_is_found(answer: str, lacking: list[tuple[str, str
     assert wrong(answer) == lacking
 
 
+def test_a_code_counts_as_a_number_and_must_be_that_very_code() -> None:
+    source = grounded.Source.of("hello, where is lk-4821? It is a WS-300 and shows E4")
+    assert grounded.figures("LK-4821 shows E4 on the WS-300.", source)["grounded_numbers"] == (3.0, 3.0)
+    assert grounded.figures("We sent LK-4822 and LK-48 with a WS-3.", source) == {"grounded": (0.0, 1.0), "grounded_numbers": (0.0, 3.0)}
+    # A word with a hyphen and no digit is none.
+    assert "grounded_numbers" not in grounded.figures("It is well-known.", source)
+
+
 def test_groundedness_is_of_answers_and_numbers_are_pooled() -> None:
     source = grounded.Source.of(CLAUSE)
     assert source.long and not grounded.Source.of("How many ducks has Janet?").long
