@@ -12,7 +12,6 @@ from luthier.models.generate import _NeverTwice, generate
 from luthier.release.bundle import write_bundle
 from luthier.release.predictor import load_predictor
 
-
 FACTS = {"task": {"name": "t", "objective": "generate", "goal": ""}, "name": "t", "base": {"name": "tiny", "sha256": "x"}}
 
 
