@@ -26,7 +26,7 @@ _LIBRARIES = (
 
 def examine() -> list[Finding]:
     """Return findings with ``what, found, state, mend``; state is good, note or bad."""
-    return [_python(), *_libraries(), _device(), _threads(), _embedded(), _disk(), _writable(), _network()]
+    return [_python(), *_libraries(), _device(), _threads(), _embedded(), _generator(), _disk(), _writable(), _network()]
 
 
 def _finding(what: str, found: str, state: str = "good", mend: str = "") -> Finding:
@@ -78,6 +78,16 @@ def _embedded() -> Finding:
     except LuthierError as error:
         return _finding("embedded model", str(error.faults[0].what), "bad", error.faults[0].mend)
     return _finding("embedded model", f"{found.name}, weights verified ({found.sha256[:12]}…)")
+
+
+def _generator() -> Finding:
+    from luthier.models.catalogue import GENERATOR, find
+
+    try:
+        found = find(GENERATOR)
+    except LuthierError as error:
+        return _finding("embedded generator", str(error.faults[0].what), "bad", error.faults[0].mend)
+    return _finding("embedded generator", f"{found.name}, weights verified ({found.sha256[:12]}…)")
 
 
 def _disk() -> Finding:

