@@ -68,7 +68,7 @@ def tasks(data: Path, folder: Path, *, quick: bool) -> dict[str, list[str]]:
                                     *common, *epochs]),
         "word problems": ("math-word-problems", [f"data.source={sums / 'train.jsonl'}", f"data.test={sums / 'test.jsonl'}",
                                                  *common, *epochs]),
-        "plain language": ("legal-plain-language", [f"data.source={clauses / 'pairs.jsonl'}", *common]),
+        "plain language": ("legal-plain-language", [f"data.source={clauses / 'pairs.jsonl'}", "data.split.seed=0", *common]),
         "labels, own head": ("support-triage", [*labels, "model.pooling=own"]),
         "labels, weighed": ("support-triage", [*labels, "model.pooling=label-scoring"]),
     }  # fmt: skip
