@@ -60,7 +60,7 @@ def test_rows_of_our_own(name: str, base: Path, tmp_path: Path) -> None:
     record = figures(name, base, tmp_path, "data.semantic=off")
     measured = record["metrics"]["test"]
     assert measured["perplexity"]["value"] < record["baselines"]["untuned"]["perplexity"]
-    # Every bar of the task file has a value to be held against, and so has the rival that it names.
+    # Every bar of the task file can be measured on these rows.
     told = {bar["metric"]: bar for bar in record["bars"]}
     assert set(told) == set(load_task(EXAMPLES / name).task.accept)
     assert all(bar["value"] is not None for bar in told.values())
