@@ -197,7 +197,7 @@ def _go_round(round_: Round, identity: str, judge: bool) -> Run:
     resolved = steps.resolve(round_, closed, model)
     write_text(folder / "resolved.yaml", dump_task(resolved))
     emit("resolved", settings=resolved.model_dump(mode="json"))
-    rivals = steps.baselines(round_, data, model) if judge else {}
+    rivals = steps.rivals(round_, data, model, identity) if judge else {}
     before = steps.probe(round_, model)
     extended = steps.extend(round_, closed, clashes(data))
     expected = forecast.forecast(round_, replace(closed, train=extended.train), model.learner, resolved)

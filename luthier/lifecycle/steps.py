@@ -32,7 +32,7 @@ from luthier.evaluate import baselines as rivals_
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.predict import answered_alike
 from luthier.evaluate.report.page import write_report
-from luthier.lifecycle import frozen_rivals, settling, writing
+from luthier.lifecycle import frozen_rivals, kept_rivals, settling, writing
 from luthier.lifecycle.augmenting import extend as extend_rows
 from luthier.lifecycle.gauges import Gauge, without_rows
 from luthier.lifecycle.judging import figures, predict_rows
@@ -106,6 +106,14 @@ def _chosen(round_: Round) -> dict[str, Any]:
     kept = read_json(round_.folder / "choice.json")
     held = kept["facts"].get("contest")
     return {"why": kept["why"], **({"contest": held} if held else {})}
+
+
+def rivals(round_: Round, data: Prepared, model: Model, identity: str) -> dict[str, list[Prediction]]:
+    """Return what :func:`baselines` does; where the untuned model has to write for it, a run that goes on finds it kept."""
+    if not (model.learner.writes or model.learner.measures):
+        return baselines(round_, data, model)
+    key = stable_hash([identity, data.report.fingerprint, model.base.found.sha256])
+    return kept_rivals.kept(round_.folder / "prepared", key, lambda: baselines(round_, data, model))
 
 
 def baselines(round_: Round, data: Prepared, model: Model) -> dict[str, list[Prediction]]:
