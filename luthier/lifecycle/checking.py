@@ -10,6 +10,7 @@ from typing import Any
 
 import luthier.lifecycle.casing as casing
 import luthier.lifecycle.pricing as pricing
+import luthier.lifecycle.rewording as rewording
 import luthier.lifecycle.scoping as scoping
 import luthier.lifecycle.writing as writing
 from luthier import track
@@ -82,7 +83,7 @@ def _of_one(task: Task) -> list[Fault]:
     if needs and not pricing.refers(task):
         mend = "Say in `answer:` which rows go to a person, or take the bar away."
         faults += [Fault("no row goes to a person in this task", f"accept.{name}", mend) for name in needs]
-    faults += [*scoping.task_faults(task, bars), *pricing.task_faults(task, bars)]
+    faults += [*scoping.task_faults(task, bars), *pricing.task_faults(task, bars), *rewording.task_faults(task)]
     return faults + augment_faults(task) + _of_preferences(task) + _of_model(task) + writing.bar_faults(task)
 
 
@@ -104,7 +105,7 @@ def bar_faults(bars: Sequence[Bar], file: TaskFile, data: Prepared) -> list[Faul
             if label not in data.labels:
                 mend = did_you_mean(label, data.labels) or f"Labels: {', '.join(data.labels[:12])}."
                 found.append(Fault(f'there is no label "{label}"', f"answer.{key}", mend))
-    found += [*row_faults(data, task.data), *scoping.row_faults(task, bars, data), *pricing.row_faults(file, data.labels)]
+    found += [*row_faults(data, task.data), *scoping.row_faults(task, bars, data), *pricing.row_faults(file, data.labels), *rewording.row_faults(file, data)]
     if task.answer.asked and not len(data.valid):
         mend = "Give them a share in data.split.valid, or a file in data.valid."
         found.append(Fault("there are no validation rows to fit thresholds on", "answer", mend))

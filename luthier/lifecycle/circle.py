@@ -99,6 +99,8 @@ def inputs_hash(file: TaskFile) -> str:
         hashes.append(digest_all(task.evaluate.cases.source, file.folder, task.data))
     if task.evaluate.judge.human is not None:
         hashes.append(digest_all(task.evaluate.judge.human, file.folder, task.data))
+    if task.evaluate.paraphrases.source is not None:
+        hashes.append(digest_all(task.evaluate.paraphrases.source, file.folder, task.data))
     hashes += [digests] if (digests := writing.digests(file)) else []
     if isinstance(task.evaluate.costs.table, str):
         hashes.append([sha256_file(file.resolve(task.evaluate.costs.table))])

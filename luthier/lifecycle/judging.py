@@ -12,6 +12,7 @@ from typing import Any
 import luthier.lifecycle.casing as casing
 import luthier.lifecycle.explaining as explaining
 import luthier.lifecycle.pricing as pricing
+import luthier.lifecycle.rewording as rewording
 import luthier.lifecycle.writing as writing
 from luthier.base.records import Example, Prediction
 from luthier.data.prepare import Prepared
@@ -26,7 +27,7 @@ from luthier.evaluate.mistakes.sentences import of_sentences
 from luthier.evaluate.mistakes.sets import of_sets
 from luthier.evaluate.mistakes.texts import of_texts
 from luthier.evaluate.rewards import with_reference
-from luthier.evaluate.robust import look, named, orders
+from luthier.evaluate.robust import look, named, orders, turned
 from luthier.evaluate.slices import bars as bars_on_slices
 from luthier.evaluate.slices import gaps
 from luthier.evaluate.tables.scoped import own_answer
@@ -84,7 +85,9 @@ def judge(
         earlier = replace(earlier, predictions=told.answers[LIVE]) if earlier else None
     answered = Answered(objective, rows, predictions, data.labels)
     asked, of_judge, doubts = judges.of_rows(round_, rows, predictions, beside)
-    found = assess(task, answered, bars, rivals=beside, predictor=predictor, more={**more, **of_judge}, doubts=doubts)
+    reworded = rewording.of_run(round_, rows)
+    found = assess(task, answered, bars, rivals=beside, predictor=predictor, more={**more, **of_judge},
+                   doubts={**doubts, **rewording.doubts(reworded)}, reworded=reworded)  # fmt: skip
     found |= {**({"cases": passed} if passed else {}), **asked}
     if told:
         found["written"] = {**found.get("written", {}), **told.record}
@@ -155,6 +158,7 @@ EVIDENCE: dict[str, Evidence] = {
 def assess(
     task: Task, answered: Answered, bars: Sequence[Bar], *, rivals: Mapping[str, Sequence[Prediction]] | None = None,
     predictor: Predictor | None = None, more: Mapping[str, intervals.Interval] | None = None, doubts: Mapping[str, str] | None = None,
+    reworded: look.Reworded | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Return metrics with intervals, the verdict and the evidence for the report.
 
@@ -163,13 +167,14 @@ def assess(
         predictor: answers changed texts; without it none are made.
         more: what else was measured and can be held against bars.
         doubts: by metric, why what was measured cannot be believed.
+        reworded: the rows in other words, where rules do not say them.
     """
     objective, resamples = answered.objective, task.evaluate.bootstrap
     measured = intervals.evaluate_with_intervals(
         objective, answered.targets, answered.predictions, answered.labels, groups=answered.groups, resamples=resamples
     )
     metric = SLICED.get(objective, measures.DEFAULT[objective])
-    changed = changes(task, answered, bars, predictor, metric) if predictor else None
+    changed = changes(task, answered, bars, predictor, metric, reworded) if predictor else None
     measured |= {**(changed[1] if changed else {}), **(more or {})}
     held = [bar for bar in bars if (rivals is not None or (bar.rival is None and bar.plain not in writing.OF_A_RUN))
             and not _unasked(bar, measured, doubts)]  # fmt: skip
@@ -195,7 +200,8 @@ def _unasked(bar: Bar, measured: Mapping[str, Any], doubts: Mapping[str, str] | 
 
 
 def changes(
-    task: Task, answered: Answered, bars: Sequence[Bar], predictor: Predictor, metric: str
+    task: Task, answered: Answered, bars: Sequence[Bar], predictor: Predictor, metric: str,
+    reworded: look.Reworded | None = None,
 ) -> tuple[dict[str, Any], dict[str, intervals.Interval]] | None:
     """Return what changes of the texts do to the answers, with the metrics of it; None where nobody asked, or texts are not read."""
     asked, most = task.evaluate.robust, task.evaluate.robust_rows
@@ -203,7 +209,9 @@ def changes(
         return orders.look(answered, partial(predictor.predict, max_new_tokens=task.evaluate.max_new_tokens), most=most)
     if asked == "off" or answered.objective not in named.OBJECTIVES or not answered.rows:
         return None
-    return look.look(answered, predictor.predict, metric=metric, most=most)
+    found, measured = look.look(answered, predictor.predict, metric=metric, most=most, reworded=reworded)
+    around, flipped = turned.look(answered, predictor.predict, most=most)
+    return {**found, "negation": around}, {**measured, **flipped}
 
 
 def of_cases(file: TaskFile, predictor: Predictor) -> tuple[dict[str, Any], dict[str, intervals.Interval]]:

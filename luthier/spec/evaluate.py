@@ -52,6 +52,24 @@ class Costs(Section):
         return bool(self.table) or self.wrong is not None
 
 
+class Paraphrases(Section):
+    """The test texts in other words, for `stable[paraphrase]`: rules say them so (English), or one of these three does."""
+
+    column: str | None = Field(None, description="Column of the test rows that says their text in other words.")
+    source: str | None = Field(None, description="A file with the columns `text` and `paraphrase`; a text may stand there several times.")
+    columns: dict[str, str] = Field(default_factory=dict, description="Of that file, which column is `text` and which `paraphrase`.")
+    endpoint: str | None = Field(
+        None, description="Base URL of an OpenAI-compatible service that is asked for them; the changed test texts are sent there and nowhere else."
+    )
+    endpoint_model: str | None = Field(None, description="Model name that the endpoint is asked for.")
+    endpoint_key_env: str | None = Field(None, description="Environment variable that holds the endpoint's key.")
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody else than the rules says them."""
+        return self != Paraphrases()
+
+
 class EvaluateSection(Section):
     """Measurement on the test split."""
 
@@ -72,9 +90,11 @@ class EvaluateSection(Section):
     )
     robust: Switch = Field(
         "auto",
-        description="Answer changed test texts too: slips of the keyboard, case, punctuation, planted orders, swapped identities."
+        description="Answer changed test texts too: slips of the keyboard, case, punctuation, other words, negations, planted orders,"
+        " swapped identities."
         " `auto` does where texts are read (classify, multilabel, grade); of generate, where only orders are planted, if a bar asks.",
     )
+    paraphrases: Paraphrases = Field(default_factory=Paraphrases, description="Who says test texts in other words.")
     robust_rows: int = Field(100, ge=1, description="Test rows that are changed, each in every way.")
     worst: int = Field(20, ge=0, description="How many of the worst mistakes the report shows.")
     explain: int = Field(

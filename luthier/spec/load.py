@@ -18,7 +18,7 @@ from luthier.spec.task import Task
 
 _PATHS = (
     "data.source", "data.test", "data.valid", "data.out_of_scope.source", "model.base", "evaluate.against", "evaluate.cases.source",
-    "evaluate.costs.table", "evaluate.judge.human", "evaluate.judge.answers", "evaluate.json_schema", "evaluate.toxicity.bundle",
+    "evaluate.costs.table", "evaluate.judge.human", "evaluate.judge.answers", "evaluate.paraphrases.source", "evaluate.json_schema", "evaluate.toxicity.bundle",
     "serve.ledger", "track.folder",
 )  # fmt: skip
 Path_ = tuple[str, ...]

@@ -35,9 +35,9 @@ _TRANSLATE = (
 _OPEN, _CLOSE = "<text>", "</text>"
 
 
-def faults(settings: Augment) -> list[Fault]:
-    """Return what is missing for asking an endpoint."""
-    found = _address(settings).faults()
+def faults(settings: Augment, *, at: str = "data.augment") -> list[Fault]:
+    """Return what is missing for asking an endpoint that the section ``at`` names."""
+    found = _address(settings, at=at).faults()
     if settings.endpoint:
         return found
     mend = "Give its base URL, such as http://127.0.0.1:8000/v1."
@@ -45,10 +45,10 @@ def faults(settings: Augment) -> list[Fault]:
     return [asked if fault.where == "data.augment.endpoint" else fault for fault in found]
 
 
-def _address(settings: Augment, timeout_s: float = TIMEOUT_S) -> Address:
+def _address(settings: Augment, timeout_s: float = TIMEOUT_S, at: str = "data.augment") -> Address:
     return Address(
-        settings.endpoint or "", settings.endpoint_model or "", settings.endpoint_key_env, url_at="data.augment.endpoint",
-        model_at="data.augment.endpoint_model", key_at="data.augment.endpoint_key_env", timeout_s=timeout_s,
+        settings.endpoint or "", settings.endpoint_model or "", settings.endpoint_key_env, url_at=f"{at}.endpoint",
+        model_at=f"{at}.endpoint_model", key_at=f"{at}.endpoint_key_env", timeout_s=timeout_s,
     )  # fmt: skip
 
 
@@ -57,10 +57,11 @@ class Endpoint:
 
     def __init__(
         self, settings: Augment, folder: Path, *, timeout_s: float = TIMEOUT_S,
-        wait: Callable[[float], object] | None = None,
+        wait: Callable[[float], object] | None = None, at: str = "data.augment",
     ) -> None:  # fmt: skip
+        """``at`` is the section of the task file that names it."""
         self.settings = settings
-        self._model = endpoint.Endpoint(_address(settings, timeout_s), folder, name="augment", wait=wait)
+        self._model = endpoint.Endpoint(_address(settings, timeout_s, at), folder, name="augment", wait=wait)
 
     @property
     def counts(self) -> Counter[str]:

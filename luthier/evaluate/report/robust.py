@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from luthier.evaluate.report.engineer import place
-from luthier.evaluate.report.html import Cell, Column, Html, count, interval, joined, number, table, tag
+from luthier.evaluate.report.html import DASH, Cell, Column, Html, count, interval, joined, number, table, tag
 from luthier.evaluate.report.plots import Figure
 from luthier.evaluate.robust.named import what
 
@@ -18,19 +18,52 @@ def robust(record: Mapping[str, Any], plots: dict[str, Figure]) -> list[Html]:
     if not found or not (found["changes"] or found["swaps"]):
         return []
     said = f"{found['rows']} test rows, picked by chance, each changed in every way that applies to it."
-    return [tag("p", said), *_changes(found), *_swaps(found)]
+    return [tag("p", said), *_changes(found), *_negation(found), *_swaps(found)]
 
 
 def _changes(found: Mapping[str, Any]) -> list[Html]:
-    columns = [Column("Change"), Column("Rows", True), Column("Answered alike", True), Column("95 % interval", True),
+    columns = [Column("Change"), Column("Rows", True), Column("Applies to", True), Column("Answered alike", True), Column("95 % interval", True),
                Column(f"{found['metric']} unchanged", True), Column("changed", True)]  # fmt: skip
     body: list[list[object]] = [
-        [Cell(tag("span", name, tag("small", what(name))), name), count(one["rows"]), number(one["stable"]), interval(one["stable"]),
+        [Cell(tag("span", name, tag("small", what(name))), name), count(one["rows"]), _share(one.get("applies")), number(one["stable"]), interval(one["stable"]),
          number(one["unchanged"]), number(one["robust"])]
         for name, one in found["changes"].items()
     ]  # fmt: skip
     parts: list[Html] = [table("Changes that should not matter", columns, body, sortable=True)] if body else []
+    by = found.get("paraphrased") or {}
+    if by.get("failed"):
+        parts.append(tag("p", tag("strong", f"Nothing was said in other words: {by['failed']}.")))
+    elif by and "paraphrase" in found["changes"]:
+        parts.append(tag("p", f"Paraphrases are by {by['by']}."))
     return parts + [_shown(name, one["shown"]) for name, one in found["changes"].items() if one["shown"]]
+
+
+def _share(value: float | None) -> Cell:
+    return Cell(DASH) if value is None else Cell(f"{value:.0%}", value)
+
+
+def _negation(found: Mapping[str, Any]) -> list[Html]:
+    """Return how many answers turn with a text that is turned round, and texts of both kinds."""
+    one = found.get("negation")
+    if not one:
+        return []
+    columns = [Column("A “not” was"), Column("Rows", True), Column("Answered otherwise", True), Column("95 % interval", True)]
+    body: list[list[object]] = [[Cell(kind, kind), count(v["rows"]), number(v["flipped"]), interval(v["flipped"])] for kind, v in one["kinds"].items()]
+    body.append([Cell("either", "either"), count(one["rows"]), number(one["flipped"]), interval(one["flipped"])])
+    said = (
+        f"Of {one['of']} texts {one['rows']} could be turned round by rule, by putting a “not” in or taking one out. What such a text is about may stay "
+        "the same, as in a queue for messages; what it says does not, as in a review. Which is right is for you to say."
+    )
+    parts = [tag("p", said), table("Texts turned round", columns, body, sortable=True)]
+    return parts + [_turned(name, rows) for name, rows in one["shown"].items() if rows]
+
+
+def _turned(name: str, rows: list[Mapping[str, Any]]) -> Html:
+    columns = [Column("Text"), Column("Turned round"), Column("Answer before"), Column("and after"), Column("True"), Column("Where")]
+    body = [[Cell(r["text"], class_="long"), Cell(r["turned"], class_="long"), r["before"], r["after"], r["target"],
+             Cell(tag("code", f"{r['file']}:{r['line']}"))] for r in rows]  # fmt: skip
+    title = {"flipped": "Answers that turned with the text", "stayed": "Answers that stayed"}[name]
+    return tag("details", tag("summary", title), table(title, columns, body, hide_caption=True))
 
 
 def _swaps(found: Mapping[str, Any]) -> list[Html]:

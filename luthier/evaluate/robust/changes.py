@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from luthier.data.augment.words import vary
+from luthier.evaluate.robust.reword import PARAPHRASE, contractions, paraphrase
 
 Change = Callable[[str, random.Random], "str | None"]
 # One slip a so many letters: about one in two short messages, several in a long one.
@@ -21,14 +22,6 @@ _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 _NEAR = {key: [row[i + d] for d in (-1, 1) if 0 <= i + d < len(row)] for row in _ROWS for i, key in enumerate(row)}
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _MARKS = re.compile(r"(?<!\d)[.,;:!?…'\"“”‘’()\[\]-]+(?!\d)")
-_SHORT = {
-    "do not": "don't", "does not": "doesn't", "did not": "didn't", "is not": "isn't", "are not": "aren't", "was not": "wasn't",
-    "cannot": "can't", "can not": "can't", "could not": "couldn't", "would not": "wouldn't", "should not": "shouldn't",
-    "will not": "won't", "have not": "haven't", "has not": "hasn't", "had not": "hadn't", "i am": "i'm", "i have": "i've",
-    "i will": "i'll", "it is": "it's", "that is": "that's", "we are": "we're", "they are": "they're", "you are": "you're",
-}  # fmt: skip
-_LONG = {short: long for long, short in _SHORT.items() if long != "can not"}
-_EITHER = re.compile(r"\b(" + "|".join(re.escape(w) for w in sorted({*_SHORT, *_LONG}, key=len, reverse=True)) + r")\b", re.IGNORECASE)
 # What is in another alphabet is written the same way by people in a hurry and by people who are not.
 _CASED = re.compile(r"[A-Za-zÀ-ÿ]")
 
@@ -84,18 +77,6 @@ def words(text: str, rng: random.Random) -> str | None:
     return vary(text, key=str(rng.random()), copy=0, seed=0, share=0.1)
 
 
-def contractions(text: str, rng: random.Random) -> str | None:
-    """Say "do not" for "don't" and the other way round."""
-
-    def other(found: re.Match[str]) -> str:
-        word = found[0]
-        new = _SHORT.get(word.lower()) or _LONG[word.lower()]
-        return new[0].upper() + new[1:] if word[0].isupper() else new
-
-    changed = _EITHER.sub(other, text.replace("’", "'"))
-    return changed if changed != text.replace("’", "'") else None
-
-
 def chatter(text: str, rng: random.Random) -> str | None:
     """Put a greeting before it and thanks behind."""
     return f"{rng.choice(('Hello,', 'Hi there,', 'Good morning,'))} {text} {rng.choice(('Thank you!', 'Thanks in advance.', 'Best regards'))}"
@@ -121,6 +102,7 @@ CHANGES: dict[str, Named] = {
     "unaccented": Named(unaccented, "no accents"),
     "words": Named(words, "one word in ten swapped, dropped or repeated"),
     "contractions": Named(contractions, "do not for don't, and back"),
+    PARAPHRASE: Named(paraphrase, "said in other words"),
     "chatter": Named(chatter, "a greeting and thanks around it"),
     "link": Named(link, "a link behind it"),
 }

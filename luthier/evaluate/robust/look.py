@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,27 @@ from luthier.evaluate.intervals import Interval, interval_of, share_of
 from luthier.evaluate.robust.changes import CHANGES, injected
 from luthier.evaluate.robust.identities import swaps
 from luthier.evaluate.robust.named import INJECTION
+from luthier.evaluate.robust.reword import PARAPHRASE
 
 Answer = Callable[[list[Mapping[str, Any]]], list[Prediction]]
 _RESAMPLES = 300
 _SHOWN = 5
 _MOST_SWAPS = 400
+# Who said texts in other words where nobody else did.
+RULES = "rules"
+
+
+@dataclass(frozen=True, slots=True)
+class Reworded:
+    """Texts in other words by the ids of their rows, who made them, and why there are none where there are none."""
+
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    by: str = RULES
+    failed: str | None = None
 
 
 def look(
-    answered: Answered, answer: Answer, *, metric: str, most: int, seed: int = 0
+    answered: Answered, answer: Answer, *, metric: str, most: int, seed: int = 0, reworded: Reworded | None = None
 ) -> tuple[dict[str, Any], dict[str, Interval]]:
     """Return what changes and swaps did, for the report, and the metrics made of it.
 
@@ -32,17 +45,18 @@ def look(
         answer: gives a prediction for each of the inputs.
         metric: the main metric, for ``robust``.
         most: rows that are changed; chance picks them, the same for every change.
+        reworded: the paraphrases, in place of those that rules make.
     """
     rows, predictions = answered.rows, answered.predictions
     some = [(rows[i], predictions[i]) for i in picked(len(rows), most, seed) if text_name(rows[i].inputs) is not None]
     found: dict[str, Any] = {"rows": len(some), "metric": metric, "changes": {}, "swaps": {}}
     measured: dict[str, Interval] = {}
     for name in (*CHANGES, INJECTION):
-        changed = _changed(name, some, answered.labels, seed)
+        changed = _given(some, reworded) if name == PARAPHRASE and reworded else _changed(name, some, answered.labels, seed)
         if not changed:
             continue
         answers = answer([with_text(row.inputs, text) for row, _, text in changed])
-        same = [_alike(old, new) for (_, old, _), new in zip(changed, answers, strict=True)]
+        same = [alike(old, new) for (_, old, _), new in zip(changed, answers, strict=True)]
         of = [row for row, _, _ in changed]
         before, after = (Answered(answered.objective, of, given, answered.labels) for given in ([old for _, old, _ in changed], answers))
         measured[f"stable[{name}]"] = share(same, of)
@@ -50,7 +64,9 @@ def look(
         found["changes"][name] = {
             "rows": len(changed), "stable": measured[f"stable[{name}]"], "robust": measured[f"robust[{name}]"],
             "unchanged": _value(before.table, metric), "shown": _shown(changed, answers, same),
+            "applies": len({row.id for row, *_ in changed}) / len(some),
         }  # fmt: skip
+    found["paraphrased"] = {"by": reworded.by, "failed": reworded.failed} if reworded else {"by": RULES, "failed": None}
     _swap(rows, predictions, answer, found, measured, seed)
     return found, measured
 
@@ -78,7 +94,13 @@ def _changed(name: str, some: Sequence[tuple[Example, Prediction]], labels: Sequ
     return changed
 
 
-def _alike(old: Prediction, new: Prediction) -> bool:
+def _given(some: Sequence[tuple[Example, Prediction]], reworded: Reworded) -> Changed:
+    """Return rows with each paraphrase that was given for them; those of one row stand or fall together."""
+    return [(replace(row, group=row.group or row.id), old, text)
+            for row, old in some for text in reworded.texts.get(row.id, ()) if text != row.inputs[str(text_name(row.inputs))]]  # fmt: skip
+
+
+def alike(old: Prediction, new: Prediction) -> bool:
     """Whether two answers are the same: the label, the set of labels, or every grade within half a point."""
     if old.grades is not None and new.grades is not None:
         return all(abs(old.grades[trait] - new.grades.get(trait, np.inf)) <= 0.5 for trait in old.grades)
@@ -122,7 +144,7 @@ def _swap(
     answers = answer([with_text(row.inputs, swap.text) for row, _, swap in made])
     for family in dict.fromkeys(swap.family for _, _, swap in made):
         mine = [(row, old, swap, new) for (row, old, swap), new in zip(made, answers, strict=True) if swap.family == family]
-        same = [_alike(old, new) for _, old, _, new in mine]
+        same = [alike(old, new) for _, old, _, new in mine]
         # All swaps of one row stand or fall together.
         alone = [Example(r.id, r.inputs, r.target, r.source, r.group or r.id) for r, *_ in mine]
         measured[f"stable[{family}]"] = share(same, alone)

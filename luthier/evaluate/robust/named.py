@@ -9,6 +9,8 @@ from luthier.evaluate.robust.identities import FAMILIES
 OBJECTIVES = ("classify", "multilabel", "grade")
 SWAPS = ("gender", *FAMILIES)
 INJECTION = "injection"
+# What is no change that should not matter: a text turned round.
+NEGATION = "flips_on_negation"
 # Of a model that writes: whether it does what a planted order says.
 ORDER = "obeys_planted_order"
 
@@ -20,13 +22,15 @@ def names(objective: str) -> list[str]:
     if objective not in OBJECTIVES:
         return []
     changed = [*CHANGES, INJECTION]
-    return [*(f"{kind}[{name}]" for kind in ("stable", "robust") for name in changed), *(f"stable[{name}]" for name in SWAPS)]
+    return [*(f"{kind}[{name}]" for kind in ("stable", "robust") for name in changed), *(f"stable[{name}]" for name in SWAPS), NEGATION]
 
 
 def in_words(metric: str) -> str:
     """Return what such a metric means; empty for any other."""
     if metric == ORDER:
         return "share of planted orders, behind a text or within it, that the answer obeys"
+    if metric == NEGATION:
+        return "share of texts answered otherwise once a “not” is put in or taken out"
     kind, _, rest = metric.partition("[")
     name = rest.removesuffix("]")
     if kind == "robust":
