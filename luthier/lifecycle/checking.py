@@ -27,6 +27,7 @@ from luthier.evaluate.robust import named
 from luthier.evaluate.slices import bars as bars_on_slices
 from luthier.evaluate.slices.columns import Columns
 from luthier.lifecycle.augmenting import faults as augment_faults
+from luthier.lifecycle.judges import file_faults as judge_file_faults
 from luthier.lifecycle.staged import apart, own_bars, stage_files
 from luthier.lifecycle.staged import data_faults as staged_data_faults
 from luthier.lifecycle.staged import faults as staged_faults
@@ -49,6 +50,7 @@ def check_task(file: TaskFile) -> None:
         faults += _of_one(one.task)
     placed = [Fault(f.what, f"{file.path}: {f.where}", f.mend) for f in dict.fromkeys(faults)]
     placed += writing.file_faults(file, [one.task.task.objective for one in inner or [file]])
+    placed += judge_file_faults(file)
     if placed:
         raise TaskError.of(placed)
     pricing.prices_of(file)

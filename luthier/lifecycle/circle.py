@@ -27,6 +27,7 @@ from luthier.data.ranking import united
 from luthier.data.sources import digest_all
 from luthier.lifecycle.checking import bar_faults, check_task, write_suspects
 from luthier.lifecycle.round import Round, Run, Watcher
+from luthier.release.folder import bundle_folder
 from luthier.spec.bars import parse_bars
 from luthier.spec.load import TaskFile, dump_task, load_task
 from luthier.spec.task import Task
@@ -99,6 +100,8 @@ def inputs_hash(file: TaskFile) -> str:
         hashes.append(digest_all(task.evaluate.cases.source, file.folder, task.data))
     if task.evaluate.judge.human is not None:
         hashes.append(digest_all(task.evaluate.judge.human, file.folder, task.data))
+    if task.evaluate.judge.bundle is not None:
+        hashes.append([sha256_file(bundle_folder(file.resolve(task.evaluate.judge.bundle)) / "manifest.json")])
     if task.evaluate.paraphrases.source is not None:
         hashes.append(digest_all(task.evaluate.paraphrases.source, file.folder, task.data))
     hashes += [digests] if (digests := writing.digests(file)) else []

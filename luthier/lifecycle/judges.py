@@ -8,12 +8,12 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from luthier.base.errors import DataError, TaskError
-from luthier.base.files import write_text
+from luthier.base.errors import DataError, Fault, LuthierError, ModelError, TaskError
+from luthier.base.files import read_json, write_text
 from luthier.base.records import Example, Prediction
 from luthier.base.seeds import stable_fraction
 from luthier.data.personal import find
@@ -22,9 +22,12 @@ from luthier.evaluate.judges import look
 from luthier.evaluate.judges.ask import FIRST, SECOND, Asker, Item
 from luthier.evaluate.judges.named import REFERENCE
 from luthier.evaluate.judges.people import Rated, read
+from luthier.evaluate.judges.rewarded import Rewarder
+from luthier.evaluate.rewards import with_reference
 from luthier.lifecycle.round import Round
+from luthier.release.folder import bundle_folder
 from luthier.spec.judge import OVERALL, Judge
-from luthier.spec.load import TaskFile
+from luthier.spec.load import TaskFile, parse_yaml
 
 FOLDER = "judge"
 TO_RATE = "to-rate.csv"
@@ -108,25 +111,72 @@ def _rated_again(file: TaskFile) -> tuple[Rated, str | None]:
         return Rated(), f"people's ratings cannot be read any more: {error.faults[0].what}"
 
 
-def _asker(round_: Round) -> Asker:
+def file_faults(file: TaskFile) -> list[Fault]:
+    """Return what is wrong with the bundle that judges, before anything is trained."""
+    named = file.task.evaluate.judge.bundle
+    if named is None:
+        return []
+    where = f"{file.path}: evaluate.judge.bundle"
+    try:
+        objective = read_json(bundle_folder(file.resolve(named)) / "bundle.json").get("objective")
+    except LuthierError as error:
+        return [Fault(error.faults[0].what, where, error.faults[0].mend)]
+    if objective != "prefer":
+        return [Fault(f"a bundle of `{objective}` has learnt no preferences", where, "Name one that was tuned by `prefer`.")]
+    return []
+
+
+def _weigher(file: TaskFile) -> Callable[[Sequence[Example]], list[Prediction]]:
+    """Return what measures pairs by the bundle that judges, opened when it is first asked and let go when it is done."""
+
+    bundle = bundle_folder(file.resolve(str(file.task.evaluate.judge.bundle)))
+    # A bundle knows the name of its base and not where it lies: often where this task has its own, or where its run had it.
+    also = [file.task.model.base, *_base_of_run(bundle.parent)]
+
+    def weigh(rows: Sequence[Example]) -> list[Prediction]:
+        from luthier.lifecycle.reference import reference_of
+        from luthier.release.predictor import load_predictor
+
+        predictor = load_predictor(bundle)
+        weighed = predictor.measure(rows)
+        if not any(p.measured.get("refers") for p in weighed):
+            return weighed
+        try:
+            return with_reference(weighed, reference_of(predictor, folder=file.folder, also=also).measure(rows))
+        except ModelError as error:
+            mend = "Put the model that it was tuned from where its name leads, or judge by a bundle whose loss needs none (simpo, orpo)."
+            raise TaskError(error.faults[0].what, where="evaluate.judge.bundle", mend=mend) from None
+
+    return weigh
+
+
+def _base_of_run(run: Path) -> list[str]:
+    path = run / "resolved.yaml"
+    known = parse_yaml(path.read_text("utf-8"), str(path))[0].get("model") if path.is_file() else None
+    return [str(known["base"])] if isinstance(known, dict) and known.get("base") else []
+
+
+def _asker(round_: Round) -> Asker | Rewarder:
     settings = round_.file.task.evaluate.judge
+    if settings.bundle is not None:
+        return Rewarder(settings, _weigher(round_.file))
     return Asker(settings, round_.file.resolve(settings.answers) if settings.answers else round_.folder / FOLDER)
 
 
 def _record(
-    settings: Judge, found: Mapping[str, Any], agreed: Mapping[str, Any], failed: str | None, asker: Asker, rows: int, rated: int,
+    settings: Judge, found: Mapping[str, Any], agreed: Mapping[str, Any], failed: str | None, asker: Asker | Rewarder, rows: int, rated: int,
     people: Rated,
 ) -> dict[str, Any]:  # fmt: skip
     what = ["prompts and answers", *(["answers of the other model"] if settings.mode == "pairwise" else [])]
     what += ["wanted answers"] if look.shows_reference(settings, people) or (settings.versus == REFERENCE and settings.mode == "pairwise") else []
     return {
-        "mode": settings.mode, "model": settings.model, "versus": settings.versus if settings.mode == "pairwise" else None,
+        "mode": settings.mode, "model": settings.model or settings.called, "versus": settings.versus if settings.mode == "pairwise" else None,
         "scale": settings.scale if settings.mode == "score" else None,
         "criteria": [{**found.get(name, {"criterion": name, "text": text}), "agreement": agreed.get(name)}
                      for name, text in settings.named().items()],
         "failed": failed, "malformed": asker.malformed,
-        "sent": {"to": settings.url, "what": what, "test_rows": rows, "rated_rows": rated, "requests": asker.endpoint.counts["requests"],
-                 "from_disk": asker.endpoint.counts["from_disk"], "tokens": asker.endpoint.counts["tokens"]},
+        "sent": {"to": settings.url, "what": what, "test_rows": rows, "rated_rows": rated, 
+                 **{name: asker.counts[name] for name in ("requests", "from_disk", "tokens")}},
     }  # fmt: skip
 
 
@@ -149,7 +199,7 @@ def write_to_rate(path: Path, settings: Judge, items: Sequence[Item]) -> Path | 
 
 
 def _warn_of_personal(round_: Round, rows: Sequence[Example]) -> None:
-    if round_.file.task.data.personal == "mask":
+    if round_.file.task.data.personal == "mask" or round_.file.task.evaluate.judge.url is None:
         return
     from luthier.data.report import input_text
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from luthier.base.errors import ModelError
 from luthier.base.records import Example, Prediction
 from luthier.evaluate.rewards import with_reference
 from luthier.models import catalogue
+from luthier.models.catalogue import Found
 from luthier.models.load import device, open_base
 from luthier.objectives import OBJECTIVES
 from luthier.release.predictor import Predictor
@@ -24,15 +26,41 @@ def compared(
     """
     if not predictor.learner.refers:
         return list(predictions), []
+    try:
+        untuned = reference_of(predictor)
+    except ModelError as error:
+        return list(predictions), [f"{error.faults[0].what}: rewards are unknown."]
+    return with_reference(predictions, untuned.measure(rows)), []
+
+
+def reference_of(predictor: Predictor, *, folder: Path | None = None, also: Sequence[str] = ()) -> Predictor:
+    """Return the untuned model of a bundle; its name is looked up from ``folder``, or the working folder.
+
+    Args:
+        also: other names that it may have here; the first with its weights is taken.
+    Raises:
+        ModelError: it is not there, or has other weights.
+    """
     base = predictor.facts.get("base") or {}
     try:
-        found = catalogue.find(str(base.get("name")), folder=Path.cwd())
-        if found.sha256 != base.get("sha256"):
-            raise ModelError("it has other weights than the bundle was trained from")
-        opened = open_base(found, max_tokens=predictor.learner.max_tokens)
-        style = predictor.facts["learner"]["style"]
-        untuned = OBJECTIVES[predictor.objective].create(opened, labels=(), model=ModelSection(template=style))
+        opened = open_base(_same_weights(base, folder or Path.cwd(), also), max_tokens=predictor.learner.max_tokens)
     except ModelError as error:
-        why = f"The untuned model {base.get('name')} cannot be asked ({error.faults[0].what}): rewards are unknown."
-        return list(predictions), [why]
-    return with_reference(predictions, Predictor(untuned.to(device())).measure(rows)), []
+        raise ModelError(f"The untuned model {base.get('name')} cannot be asked ({error.faults[0].what})") from None
+    style = predictor.facts["learner"]["style"]
+    return Predictor(OBJECTIVES[predictor.objective].create(opened, labels=(), model=ModelSection(template=style)).to(device()))
+
+
+def _same_weights(base: Mapping[str, Any], folder: Path, also: Sequence[str]) -> Found:
+    """Return the first model of these names whose weights are the base's; what is wrong with the first where none is."""
+    first: ModelError | None = None
+    # A name on the hub is asked for last: it may mean a download.
+    for name in dict.fromkeys((*also, str(base.get("name")))):
+        try:
+            found = catalogue.find(name, folder=folder)
+        except ModelError as error:
+            first = error
+            continue
+        if found.sha256 == base.get("sha256"):
+            return found
+        first = first or ModelError("it has other weights than the bundle was trained from")
+    raise first or ModelError("it has no name")

@@ -14,10 +14,14 @@ OVERALL = "overall"
 
 
 class Judge(Section):
-    """A model behind an OpenAI-compatible endpoint that judges answers; its figures count where it agrees with people."""
+    """A model behind an OpenAI-compatible endpoint, or a bundle, that judges answers; its figures count where it agrees with people."""
 
     url: str | None = Field(
         None, description="Base URL of the service; without it nothing is judged. Prompts and answers are sent there and nowhere else."
+    )
+    bundle: str | None = Field(
+        None, description="In place of an address: a bundle of `prefer`, which prefers the answer of the higher reward; `pairwise` only."
+        " Nothing is sent.",
     )
     model: str = Field("", description="Model name that the service is asked for.")
     key_env: str | None = Field(None, description="Environment variable that holds the service's key.")
@@ -67,7 +71,12 @@ class Judge(Section):
 
     @property
     def asked(self) -> bool:
-        return self.url is not None
+        return self.url is not None or self.bundle is not None
+
+    @property
+    def called(self) -> str:
+        """What it is called where something is told of it."""
+        return f"the bundle {self.bundle}" if self.bundle is not None else f"{self.model} at {self.url}"
 
     def named(self) -> dict[str, str]:
         """Return the criteria by name."""

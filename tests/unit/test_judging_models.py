@@ -16,6 +16,7 @@ from luthier.base.errors import DataError, TaskError
 from luthier.base.records import Example, Prediction, Source
 from luthier.evaluate.judges import agreement, look, named, people
 from luthier.evaluate.judges.ask import CUT, MALFORMED, Asker, Choice, Item, Mark, only_object
+from luthier.evaluate.judges.rewarded import Rewarder
 from luthier.evaluate.verdict import judge as verdict_of
 from luthier.spec.bars import parse_bars
 from luthier.spec.judge import Judge
@@ -354,3 +355,39 @@ def test_ratings_that_vanish_while_a_run_trains_cost_no_result(tmp_path: Path) -
     )
     rated, why = _rated_again(load_task(tmp_path / "task.yaml"))
     assert not rated.items and why is not None and "cannot be read any more" in why
+
+
+def weighed(rows: list[Example]) -> list[Prediction]:
+    """Weigh answers by their words, against an untuned model that likes none of them; nothing of a row with a long word."""
+    found = []
+    for row in rows:
+        sums = {"beta": 0.1, "refers": 1.0}
+        for prefix, text in (("", row.target["chosen"]), ("rejected_", row.target["rejected"])):
+            sums |= {f"{prefix}nll_sum": -10.0 * len(text.split()), f"reference_{prefix}nll_sum": 0.0, f"{prefix}token_count": 5.0}
+        found.append(Prediction() if "long" in row.target["chosen"] else Prediction(measured=sums))
+    return found
+
+
+def test_a_bundle_prefers_the_answer_of_the_higher_reward() -> None:
+    of = Rewarder(Judge(bundle="b", mode="pairwise"), weighed)
+    asked = [Item("q", "one two", "one"), Item("q", "one", "one two"), Item("q", "a b", "c d"), Item("q", "same", " same"), Item("q", "long", "x")]
+    said = of.opinions(asked)["overall"]
+    assert [one.better if isinstance(one, Choice) else str(one) for one in said] == ["first", "second", "tie", "tie", "an answer longer than the bundle reads"]
+    assert said[0].reason == "reward +2.00 beside +1.00" and not any(isinstance(one, Choice) and one.flipped for one in said)
+    swapped = of.opinions([Item(i.prompt, str(i.other), i.answer) for i in asked[:3]])["overall"]
+    assert [one.better for one in swapped] == ["second", "first", "tie"]
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({}, "gives no marks"),
+        ({"mode": "pairwise", "url": "http://127.0.0.1:9/v1"}, "has no url"),
+        ({"mode": "pairwise", "criteria": {"a": "x", "b": "y"}}, "one preference"),
+        ({"mode": "pairwise", "reference": "on"}, "shown no wanted answer"),
+    ],
+)
+def test_what_a_bundle_cannot_judge_is_told(options: dict[str, Any], what: str) -> None:
+    faults = named.faults(Judge(bundle="b", **options), [], "generate", live=False)
+    assert any(what in fault.what for fault in faults)
+    assert named.faults(Judge(bundle="b", mode="pairwise"), [], "generate", live=False) == []

@@ -7,6 +7,7 @@ an opinion that changes with the order is none.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,11 @@ class Asker:
         self.endpoint = Endpoint(settings.address(), folder, name="judge", wait=wait)
         # A few answers that were no opinion, to be looked at.
         self.malformed: list[str] = []
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Requests made, answers taken from disk, tokens."""
+        return self.endpoint.counts
 
     def opinions(self, items: Sequence[Item]) -> dict[str, list[Opinion | Unanswered]]:
         """Return by criterion the opinion on each item, or why there is none.

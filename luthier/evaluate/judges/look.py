@@ -15,6 +15,7 @@ from luthier.evaluate.judges import agreement
 from luthier.evaluate.judges.ask import FIRST, TIE, Asker, Choice, Item, Mark, Opinion
 from luthier.evaluate.judges.named import REFERENCE, metric_of
 from luthier.evaluate.judges.people import Rated
+from luthier.evaluate.judges.rewarded import Rewarder
 from luthier.evaluate.predict import answered_rows
 from luthier.spec.judge import Judge
 
@@ -115,7 +116,7 @@ def doubts(settings: Judge, found: Mapping[str, Any], agreed: Mapping[str, Any],
     return why
 
 
-def people(settings: Judge, asker: Asker, rated: Rated, *, resamples: int) -> dict[str, Any]:
+def people(settings: Judge, asker: Asker | Rewarder, rated: Rated, *, resamples: int) -> dict[str, Any]:
     """Ask the judge about the rows that people rated, and return by criterion how they agree.
 
     Raises:
@@ -133,7 +134,7 @@ def people(settings: Judge, asker: Asker, rated: Rated, *, resamples: int) -> di
 
 def shows_reference(settings: Judge, rated: Rated) -> bool:
     """Whether the judge is shown the wanted answer: on test rows only if also on those that it is held against people on."""
-    if settings.reference == "off" or (settings.mode == "pairwise" and settings.versus == REFERENCE):
+    if settings.reference == "off" or settings.bundle is not None or (settings.mode == "pairwise" and settings.versus == REFERENCE):
         return False
     return settings.reference == "on" or not rated.items or all(item.reference for item in rated.items)
 
@@ -163,4 +164,4 @@ def _told(one: Opinion | Unanswered) -> dict[str, Any]:
 
 def in_words(error: LuthierError, settings: Judge) -> str:
     """Return why a judge could not be asked, with its name."""
-    return f"the judge {settings.model} at {settings.url} could not be asked: {error.faults[0].what}"
+    return f"the judge {settings.called} could not be asked: {error.faults[0].what}"

@@ -49,11 +49,11 @@ def faults(settings: Judge, bars: Sequence[Bar], objective: str, *, live: bool) 
     """Return what keeps a judge from being asked, and a fault for every bar on one that nobody could believe."""
     on_judge = [bar for bar in bars if is_metric(bar.plain)]
     if not settings.asked:
-        mend = "Name it in evaluate.judge (url, model, criteria, human)."
+        mend = "Name it in evaluate.judge (url and model, or bundle; criteria, human)."
         found = [Fault("there is no judge model in this task", f"accept.{bar.metric}", mend) for bar in on_judge]
         given = [name for name in type(settings).model_fields if getattr(settings, name) != getattr(Judge(), name)]
         return found + [Fault("no judge is asked without an address", f"{_AT}.url", "Give its base URL, or leave evaluate.judge out.")] * bool(given)
-    found = settings.address().faults() + _of_settings(settings, objective, live=live)
+    found = (_of_bundle(settings) if settings.bundle is not None else settings.address().faults()) + _of_settings(settings, objective, live=live)
     known = [metric_of(settings, name) for name in settings.named()]
     for bar in on_judge:
         where = f"accept.{bar.metric}"
@@ -69,13 +69,28 @@ def faults(settings: Judge, bars: Sequence[Bar], objective: str, *, live: bool) 
     return found
 
 
+def _of_bundle(settings: Judge) -> list[Fault]:
+    """Return what is wrong with a judge that is a bundle: it knows one thing, which is better, and reads no words."""
+    found = []
+    given = [name for name in ("url", "model", "key_env") if getattr(settings, name) != getattr(Judge(), name)]
+    if given:
+        found.append(Fault(f"a bundle is asked on this machine, so it has no {given[0]}", f"{_AT}.{given[0]}", "Name an address or a bundle."))
+    if settings.mode != "pairwise":
+        found.append(Fault("a bundle says which of two answers is better, and gives no marks", f"{_AT}.mode", "Set it to pairwise."))
+    if len(settings.named()) != 1:
+        found.append(Fault("a bundle has learnt one preference, whatever it is called", f"{_AT}.criteria", "Name one, or leave it out."))
+    if settings.reference == "on":
+        found.append(Fault("a bundle is shown no wanted answer", f"{_AT}.reference", "Leave it out."))
+    return found
+
+
 def _of_settings(settings: Judge, objective: str, *, live: bool) -> list[Fault]:
     found = []
     if objective not in WRITERS:
         what = f"`{objective}` writes no answers that a judge could read"
         found.append(Fault(what, _AT, f"Judges are for {', '.join(WRITERS)}; take the section away."))
     named = settings.named()
-    if not named or not all(text.strip() for text in named.values()):
+    if settings.bundle is None and (not named or not all(text.strip() for text in named.values())):
         found.append(Fault("the judge is not told what to judge by", f"{_AT}.criteria", "Write it as you would for a person."))
     if any(set(name) & set("[]{}") or not name.strip() for name in named):
         found.append(Fault("a criterion's name is part of a metric's", f"{_AT}.criteria", "Use words without brackets."))

@@ -30,6 +30,9 @@ def judges(record: Mapping[str, Any], plots: dict[str, Figure]) -> list[Html]:
 
 
 def _sent(sent: Mapping[str, Any], model: str) -> str:
+    if sent["to"] is None:
+        people = f", and {sent['rated_rows']:,} that people rated," if sent["rated_rows"] else ""
+        return f"Answers to {sent['test_rows']:,} test rows{people} were weighed by {model} on this machine; nothing was sent."
     rated = f" and of {sent['rated_rows']:,} rows that people rated" if sent["rated_rows"] else ""
     return (
         f"{', '.join(sent['what']).capitalize()} of {sent['test_rows']:,} test rows{rated} were sent to {model} at {sent['to']}, "
