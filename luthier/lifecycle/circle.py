@@ -25,9 +25,11 @@ from luthier.data.leaks import clash_finder
 from luthier.data.prepare import Prepared, prepare
 from luthier.data.ranking import united
 from luthier.data.sources import digest_all
+from luthier.lifecycle import rejudging
 from luthier.lifecycle.checking import bar_faults, check_task, write_suspects
 from luthier.lifecycle.round import Round, Run, Watcher
 from luthier.release.folder import bundle_folder
+from luthier.spec import judge as judge_spec
 from luthier.spec.bars import parse_bars
 from luthier.spec.load import TaskFile, dump_task, load_task
 from luthier.spec.task import Task
@@ -58,7 +60,8 @@ def run(
     with stopping() as stopper, locked(folder):
         sweep(folder)
         finished = _finished(folder, identity, judge, file.task)
-        if finished and not again:
+        ask_again = finished is not None and not again and judge and rejudging.wanted(file, finished)
+        if finished and not again and not ask_again:
             if watcher:
                 watcher({"kind": "unchanged", "run": str(folder), "created": finished.record.get("created")})
             return finished
@@ -71,6 +74,8 @@ def run(
         try:
             if other and not again:
                 emit("warning", text="this folder held a run of another task, data or version; it is begun anew")
+            if finished and ask_again:
+                return _ask_again(Round(file, folder, emit, stopper, dict(finished.record["seconds"])), finished, identity)
             return _go_round(Round(file, folder, emit, stopper, {}), identity, judge)
         except BaseException as error:
             with suppress(StorageError):  # a full disk must not hide why the run stopped
@@ -94,7 +99,7 @@ def inputs_hash(file: TaskFile) -> str:
             hashes.append([sha256_file(file.resolve(data.corrections))])
     aside = set(ASIDE)
     settings = task.model_dump(
-        mode="json", exclude={"serve": True, "track": True, "train": aside, "stages": {"__all__": {"train": aside}}}
+        mode="json", exclude={"evaluate": {"judge": set(judge_spec.ASIDE)}, "serve": True, "track": True, "train": aside, "stages": {"__all__": {"train": aside}}}
     )
     if task.evaluate.cases.source is not None:
         hashes.append(digest_all(task.evaluate.cases.source, file.folder, task.data))
@@ -222,12 +227,23 @@ def _go_round(round_: Round, identity: str, judge: bool) -> Run:
     return _finish(round_, record, bundle, identity, judge)
 
 
+def _ask_again(round_: Round, finished: Run, identity: str) -> Run:
+    """Ask the judge of a finished run what it was not asked, or did not answer."""
+    from luthier.release.bundle import refresh_card
+
+    round_.emit("start", task=round_.file.task.task.name, objective=round_.file.task.task.objective, run=str(round_.folder))
+    record = rejudging.again(round_, finished.record)
+    refresh_card(finished.bundle, {"verdict": record["verdict"], "reasons": record["reasons"], "notes": record["notes"],
+                                   "metrics": record["metrics"]["test"]})  # fmt: skip
+    return _finish(round_, record, finished.bundle, identity, judge=True)
+
+
 def _finish(round_: Round, record: dict[str, Any], bundle: Path, identity: str, judge: bool) -> Run:
     from luthier.lifecycle import steps
 
     folder = round_.folder
     record["seconds"] = dict(round_.seconds)
-    record["peak_memory_mb"] = steps.peak_memory_mb()
+    record["peak_memory_mb"] = max(steps.peak_memory_mb(), record.get("peak_memory_mb") or 0)
     write_json(folder / "report.json", record)
     page = steps.page(record, folder) if judge else None
     round_.emit("done", verdict=record["verdict"], bundle=str(bundle), report=str(page) if page else None)

@@ -9,12 +9,13 @@ import csv
 import io
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from luthier.base.errors import DataError, Fault, LuthierError, ModelError, TaskError
-from luthier.base.files import read_json, write_text
-from luthier.base.records import Example, Prediction
+from luthier.base.files import read_json, read_jsonl, write_jsonl, write_text
+from luthier.base.records import Example, Prediction, Source
 from luthier.base.seeds import stable_fraction
 from luthier.data.personal import find
 from luthier.evaluate.intervals import Interval
@@ -31,6 +32,7 @@ from luthier.spec.load import TaskFile, parse_yaml
 
 FOLDER = "judge"
 TO_RATE = "to-rate.csv"
+ITEMS = "asked.jsonl"
 
 
 def rated_rows(file: TaskFile) -> Rated:
@@ -72,18 +74,30 @@ def of_rows(
 ) -> tuple[dict[str, Any], dict[str, Interval], dict[str, str]]:
     """Ask the judge about the test rows; return what the report shows, the metrics, and which of them cannot be believed.
 
-    ``rivals`` are the other models' answers to the same rows, the earlier bundle's under `live`.
+    ``rivals`` are the other models' answers to the same rows, the earlier bundle's under `live`. What was asked is kept, so that it can be asked
+    again without a model.
     """
     task = round_.file.task
     settings = task.evaluate.judge
     if not settings.asked:
         return {}, {}, {}
-    began = time.monotonic()
-    rated, failed = _rated_again(round_.file)
+    rated, _ = _rated_again(round_.file)
     others = None if settings.mode == "score" or settings.versus == REFERENCE else rivals.get(settings.versus)
     items, places = look.items_of(settings, rows, predictions, others, shows_reference=look.shows_reference(settings, rated))
-    _warn_of_personal(round_, [rows[i] for i in places])
+    asked = [rows[i] for i in places]
+    _warn_of_personal(round_, asked)
     write_to_rate(round_.folder / FOLDER / TO_RATE, settings, items)
+    write_items(round_.folder / FOLDER / ITEMS, items, asked)
+    return of_items(round_, items, asked)
+
+
+def of_items(
+    round_: Round, items: Sequence[Item], rows: Sequence[Example]
+) -> tuple[dict[str, Any], dict[str, Interval], dict[str, str]]:
+    """Ask the judge about answers to ``rows``, as :func:`of_rows` does, whose models need not be there any more."""
+    task = round_.file.task
+    settings, began = task.evaluate.judge, time.monotonic()
+    rated, failed = _rated_again(round_.file)
     agreed, found, opinions, asker = {}, {}, {}, _asker(round_)
     try:
         agreed = look.people(settings, asker, rated, resamples=task.evaluate.bootstrap)
@@ -93,7 +107,7 @@ def of_rows(
         failed = look.in_words(error, settings)
         round_.emit("warning", text=failed)
     record = _record(settings, found, agreed, failed, asker, len(items), len(rated.items), rated)
-    record["shown"] = look.shown(rows, places, items, opinions) if opinions else []
+    record["shown"] = look.shown(rows, range(len(rows)), items, opinions) if opinions else []
     doubts = look.doubts(settings, found, agreed, failed)
     record["doubts"] = doubts
     metrics = {one["metric"]: {key: one[key] for key in ("value", "low", "high")} for one in found.values()}
@@ -178,6 +192,21 @@ def _record(
         "sent": {"to": settings.url, "what": what, "test_rows": rows, "rated_rows": rated, 
                  **{name: asker.counts[name] for name in ("requests", "from_disk", "tokens")}},
     }  # fmt: skip
+
+
+def write_items(path: Path, items: Sequence[Item], rows: Sequence[Example]) -> Path:
+    """Write what the judge is asked about, a line each, with where its row stands."""
+    return write_jsonl(path, ({**asdict(item), "file": row.source.file, "line": row.source.line} for item, row in zip(items, rows, strict=True)))
+
+
+def read_items(path: Path) -> tuple[list[Item], list[Example]]:
+    """Return what :func:`write_items` wrote."""
+    items, rows = [], []
+    for number, line in enumerate(read_jsonl(path)):
+        source = Source(line.pop("file"), line.pop("line"))
+        items.append(Item(**line))
+        rows.append(Example(str(number), {"text": line["prompt"]}, None, source, line["group"]))
+    return items, rows
 
 
 def write_to_rate(path: Path, settings: Judge, items: Sequence[Item]) -> Path | None:

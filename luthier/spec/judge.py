@@ -9,6 +9,8 @@ from pydantic import Field
 from luthier.base.endpoint import CONCURRENT, TIMEOUT_S, TRIES, Address
 from luthier.spec.common import Section, Switch
 
+# How a judge is reached is no part of what it says: a run whose judge was gone goes on with another address or more patience.
+ASIDE = frozenset({"url", "key_env", "timeout_s", "tries", "concurrency", "max_minutes", "answers"})
 # What a judge is asked about where the task file gives one text instead of named criteria.
 OVERALL = "overall"
 

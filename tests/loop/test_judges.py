@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 from commands import start
-from judge_service import judge_service
+from judge_service import by_length, judge_service
 
 from luthier.base.errors import TaskError
+from luthier.base.files import read_json
 from luthier.evaluate.judges.ask import Asker, Item
 from luthier.lifecycle.circle import run
 from luthier.lifecycle.comparing import compare
+from luthier.release.predictor import load_predictor
 from luthier.spec.judge import Judge
 
 JUDGE = """\
@@ -144,3 +146,36 @@ def test_a_bundle_that_luthier_serves_is_a_judge(chat_project: Path, tiny_llama:
     assert (one["rows"], one["flipped"], one["value"]) == (one["asked"], 0, 0.5), done.record["judge"]
 
 
+
+
+def test_a_judge_that_died_is_asked_what_is_missing_without_training(chat_project: Path) -> None:
+    write_ratings(chat_project / "rated.csv")
+    asked: list[str] = []
+
+    def dies(shown: dict) -> object:
+        """Judge the people's rows and three of the run's, and then be gone."""
+        if not shown["prompt"].startswith("p"):
+            asked.append(shown["prompt"])
+            if len(asked) > 3:
+                return 401
+        return by_length(shown)
+
+    with judge_service(dies) as service:
+        bars = '"judge[overall]": ">= 1", perplexity: "< 400"'
+        path = write_task(chat_project, service.url, more="human: rated.csv, concurrency: 1", accept=bars)
+        first = run(path, out=chat_project / "run")
+        assert first.verdict == "cannot tell" and "refuses the key" in first.record["judge"]["failed"]
+        weights = sorted((chat_project / "run/bundle").rglob("*.safetensors"))[0].stat().st_mtime_ns
+        # It answers again, and the same command asks what it did not say; its patience may be another.
+        service.answer, before = by_length, len(service.bodies)
+        second = run(path, out=chat_project / "run", overrides=["evaluate.judge.timeout_s=30"])
+        assert len(service.bodies) - before == 3 and second.record["judge"]["sent"]["from_disk"] == 63
+        assert second.verdict == "accepted" and second.record["judge"]["failed"] is None and second.record["reasons"] == []
+        assert second.record["metrics"]["test"]["judge[overall]"]["value"] >= 1
+        assert {row["metric"]: row["state"] for row in second.record["bars"]} == {"judge[overall]": "met", "perplexity": "met"}
+        assert sorted((chat_project / "run/bundle").rglob("*.safetensors"))[0].stat().st_mtime_ns == weights, "nothing was learnt anew"
+        assert second.record["seconds"]["train"] == first.record["seconds"]["train"]
+        assert read_json(chat_project / "run/bundle/bundle.json")["verdict"] == "accepted" and load_predictor(chat_project / "run")
+        assert "refuses the key" not in (chat_project / "run/report.html").read_text()
+        third = run(path, out=chat_project / "run")
+        assert third.record == read_json(chat_project / "run/report.json") and len(service.bodies) - before == 3, "a run that is whole asks nothing"
