@@ -34,7 +34,7 @@ _DOWN_AFTER = 8
 _ANSWER_BYTES = 1 << 20
 _FATAL = {401: "the endpoint refuses the key", 403: "the endpoint refuses the key", 404: "the endpoint has no such address or model",
           405: "the endpoint has no such address"}  # fmt: skip
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 NO_ANSWER = "no answer"
 NOT_UNDERSTOOD = "an answer that is not a chat completion"
@@ -73,7 +73,7 @@ class Address:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             mend = "Give its base URL, such as http://127.0.0.1:8000/v1."
             found.append(Fault(f'"{self.url}" is no base URL', self.url_at, mend))
-        elif self.key_env and os.environ.get(self.key_env) and parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+        elif self.key_env and os.environ.get(self.key_env) and parts.scheme == "http" and parts.hostname not in LOOPBACK:
             found.append(Fault("the key would be sent in the clear", self.url_at, "Use an https address."))
         if not self.model:
             found.append(Fault("no model is named for the endpoint", self.model_at, "Name it."))

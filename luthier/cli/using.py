@@ -32,6 +32,9 @@ from luthier.cli.frame import (
     metavar='METRIC">= VALUE"',
     help='A bar such as "macro_f1 >= 0.8", in place of the bundle\'s own.',
 )
+@click.option(
+    "--judge/--no-judge", default=None, help="Ask the judge model of the bundle's task; by default only one on this machine is asked."
+)
 @stage_option
 @junit_option
 @out_option
@@ -40,6 +43,7 @@ def evaluate(
     data: str,
     columns: tuple[str, ...],
     accept: tuple[str, ...],
+    judge: bool | None,
     stage: str | None,
     junit: Path | None,
     out: Path | None,
@@ -52,7 +56,7 @@ def evaluate(
 
     bundle = bundle_folder(bundle, stage=stage) if stage else bundle
     bars = _bars(accept) if accept else None
-    record = evaluate_(bundle, data, columns=pairs(columns, "--column"), accept=bars, out=out)
+    record = evaluate_(bundle, data, columns=pairs(columns, "--column"), accept=bars, out=out, judge=judge)
     if junit:
         from luthier.evaluate.junit import write_junit
 

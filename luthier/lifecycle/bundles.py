@@ -17,7 +17,7 @@ from luthier.evaluate import metrics as measures
 from luthier.evaluate.answered import Answered
 from luthier.evaluate.report.page import write_report
 from luthier.evaluate.written import schema
-from luthier.lifecycle import writing
+from luthier.lifecycle import kept, rewording, writing
 from luthier.lifecycle.judging import assess, targets
 from luthier.lifecycle.reference import compared
 from luthier.release.predictor import Predictor, load_predictor
@@ -121,9 +121,14 @@ def _wanted(lines: Sequence[str]) -> list[Mapping[str, Any]]:
 
 
 def evaluate(
-    bundle: str | Path, source: str, *, columns: Mapping[str, str], accept: Mapping[str, str] | None, out: Path | None
+    bundle: str | Path, source: str, *, columns: Mapping[str, str], accept: Mapping[str, str] | None, out: Path | None,
+    judge: bool | None = None,
 ) -> dict[str, Any]:
-    """Measure a bundle on a labelled file against its bars (or others); write report.html where ``out`` says."""
+    """Measure a bundle on a labelled file against its bars (or others); write report.html where ``out`` says.
+
+    Args:
+        judge: whether the judge of the bundle's task is asked; None does where nothing leaves this machine for it.
+    """
     predictor = load_predictor(bundle)
     task = task_of(predictor, source, columns, accept)
     bars, faults = parse_bars(dict(task.accept))
@@ -141,12 +146,16 @@ def evaluate(
         predictions = written(task, predictor, rows, {"": predictions}, bars)[""]
     prices = costs.Prices.from_dict(facts.get("costs"))
     predictions = costs.priced(prices, targets(rows), predictions)
+    told = kept.judged(predictor, task, rows, predictions, whether=judge, out=out)
+    reworded = kept.reworded(predictor, task, rows)
+    found = assess(task, Answered(predictor.objective, rows, predictions, predictor.labels), bars, predictor=predictor, more=told.metrics,
+                   doubts={**told.doubts, **rewording.doubts(reworded)}, reworded=reworded)  # fmt: skip
     record = {
         "task": facts["task"], "model": facts.get("model", {}), "bundle": str(predictor.folder), "bundle_id": predictor.bundle_id,
-        "rows": len(rows), "source": source, **assess(task, Answered(predictor.objective, rows, predictions, predictor.labels), bars, predictor=predictor),
+        "rows": len(rows), "source": source, **found, **told.record,
     }  # fmt: skip
     record |= {"money": costs.evidence(prices, targets(rows), predictions, predictor.labels)} if prices else {}
-    record["notes"] = [*record["notes"], *notes]
+    record["notes"] = [*record["notes"], *notes, *told.notes]
     record["report"] = str(write_report(record, out)) if out else None
     return record
 

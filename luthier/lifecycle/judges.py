@@ -70,12 +70,13 @@ def calibrate(round_: Round) -> None:
 
 
 def of_rows(
-    round_: Round, rows: Sequence[Example], predictions: Sequence[Prediction], rivals: Mapping[str, Sequence[Prediction]]
+    round_: Round, rows: Sequence[Example], predictions: Sequence[Prediction], rivals: Mapping[str, Sequence[Prediction]],
+    *, keeps: bool = True,
 ) -> tuple[dict[str, Any], dict[str, Interval], dict[str, str]]:
     """Ask the judge about the test rows; return what the report shows, the metrics, and which of them cannot be believed.
 
     ``rivals`` are the other models' answers to the same rows, the earlier bundle's under `live`. What was asked is kept, so that it can be asked
-    again without a model.
+    again without a model, and that people can rate it; without ``keeps`` it is not.
     """
     task = round_.file.task
     settings = task.evaluate.judge
@@ -86,8 +87,9 @@ def of_rows(
     items, places = look.items_of(settings, rows, predictions, others, shows_reference=look.shows_reference(settings, rated))
     asked = [rows[i] for i in places]
     _warn_of_personal(round_, asked)
-    write_to_rate(round_.folder / FOLDER / TO_RATE, settings, items)
-    write_items(round_.folder / FOLDER / ITEMS, items, asked)
+    if keeps:
+        write_to_rate(round_.folder / FOLDER / TO_RATE, settings, items)
+        write_items(round_.folder / FOLDER / ITEMS, items, asked)
     return of_items(round_, items, asked)
 
 
@@ -145,7 +147,7 @@ def _weigher(file: TaskFile) -> Callable[[Sequence[Example]], list[Prediction]]:
 
     bundle = bundle_folder(file.resolve(str(file.task.evaluate.judge.bundle)))
     # A bundle knows the name of its base and not where it lies: often where this task has its own, or where its run had it.
-    also = [file.task.model.base, *_base_of_run(bundle.parent)]
+    also = [file.task.model.base, *base_of_run(bundle.parent)]
 
     def weigh(rows: Sequence[Example]) -> list[Prediction]:
         from luthier.lifecycle.reference import reference_of
@@ -164,7 +166,8 @@ def _weigher(file: TaskFile) -> Callable[[Sequence[Example]], list[Prediction]]:
     return weigh
 
 
-def _base_of_run(run: Path) -> list[str]:
+def base_of_run(run: Path) -> list[str]:
+    """Return the name that a run gave to its base, where the run is there."""
     path = run / "resolved.yaml"
     known = parse_yaml(path.read_text("utf-8"), str(path))[0].get("model") if path.is_file() else None
     return [str(known["base"])] if isinstance(known, dict) and known.get("base") else []

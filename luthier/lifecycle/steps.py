@@ -33,6 +33,7 @@ from luthier.evaluate import metrics as measures
 from luthier.evaluate.predict import answered_alike
 from luthier.evaluate.report.page import write_report
 from luthier.lifecycle import frozen_rivals, kept_rivals, settling, writing
+from luthier.lifecycle import kept as judgement
 from luthier.lifecycle.augmenting import extend as extend_rows
 from luthier.lifecycle.gauges import Gauge, without_rows
 from luthier.lifecycle.judging import figures, predict_rows
@@ -268,6 +269,7 @@ def release(round_: Round, data: Prepared, model: Model, facts_: Mapping[str, An
         "data_card": facts_for_model(facts_["data"]),
         "test_rows": len(data.test),
         "json_schema": writing.schema_of(round_.file),
+        **judgement.of_task(round_.file, round_.folder / "bundle"),
     }
     probes = (data.valid or data.train)[:_PROBES]
     folder = round_.folder / "bundle"

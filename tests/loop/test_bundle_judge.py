@@ -11,7 +11,13 @@ import pytest
 from making import pairs
 
 from luthier.base.errors import TaskError
+from luthier.data.prepare import read_examples
+from luthier.lifecycle import kept
+from luthier.lifecycle.bundles import evaluate
 from luthier.lifecycle.circle import run
+from luthier.lifecycle.judging import predict_rows
+from luthier.release.predictor import load_predictor
+from luthier.spec.load import load_task
 
 pytestmark = pytest.mark.slow
 JUDGE = "evaluate.judge={{bundle: {bundle}, mode: pairwise, versus: reference, rows: 6{more}}}"
@@ -47,6 +53,16 @@ def test_a_bundle_decides_where_people_agree_with_it(polite: Path, chat_project:
     assert done.verdict == "accepted" and done.record["metrics"]["test"]["judge_win_rate"]["value"] is not None
     assert (one["rows"], one["flipped"]) == (6, 0) and found["sent"]["to"] is None and found["sent"]["requests"] == 0
     assert "reward" in found["shown"][0]["said"]["overall"]["reason"]
+    few = chat_project / "few.jsonl"
+    few.write_text("".join((chat_project / "sums.jsonl").read_text().splitlines(keepends=True)[:8]))
+    again = evaluate(done.bundle, str(few), columns={}, accept=None, out=None)
+    assert again["judge"]["criteria"][0]["agreement"]["proven"] and "judge_win_rate" in again["metrics"]["test"]
+    # Pairs with the untuned model: its answers are made here.
+    predictor, task = load_predictor(done.bundle), load_task(chat_project / "task.yaml").task
+    predictor.facts["judge"]["versus"] = "untuned"
+    rows = read_examples(str(chat_project / "sums.jsonl"), data=task.data, objective="generate", base=chat_project, need_target=True).examples[:6]
+    told = kept.judged(predictor, task, rows, predict_rows(predictor, rows, task), whether=None, out=None)
+    assert told.record["judge"]["versus"] == "untuned" and told.record["judge"]["criteria"][0]["asked"] == 6, told.notes
     page = (chat_project / "run/report.html").read_text()
     assert "on this machine; nothing was sent" in page and "How far the judge agrees with people" in page
 

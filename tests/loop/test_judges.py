@@ -15,11 +15,15 @@ from judge_service import by_length, judge_service
 
 from luthier.base.errors import TaskError
 from luthier.base.files import read_json
+from luthier.base.records import Example, Prediction, Source
 from luthier.evaluate.judges.ask import Asker, Item
+from luthier.lifecycle import kept
+from luthier.lifecycle.bundles import evaluate
 from luthier.lifecycle.circle import run
 from luthier.lifecycle.comparing import compare
 from luthier.release.predictor import load_predictor
 from luthier.spec.judge import Judge
+from luthier.spec.load import load_task
 
 JUDGE = """\
 evaluate:
@@ -148,6 +152,7 @@ def test_a_bundle_that_luthier_serves_is_a_judge(chat_project: Path, tiny_llama:
 
 
 
+@pytest.mark.slow
 def test_a_judge_that_died_is_asked_what_is_missing_without_training(chat_project: Path) -> None:
     write_ratings(chat_project / "rated.csv")
     asked: list[str] = []
@@ -179,3 +184,32 @@ def test_a_judge_that_died_is_asked_what_is_missing_without_training(chat_projec
         assert "refuses the key" not in (chat_project / "run/report.html").read_text()
         third = run(path, out=chat_project / "run")
         assert third.record == read_json(chat_project / "run/report.json") and len(service.bodies) - before == 3, "a run that is whole asks nothing"
+
+
+@pytest.mark.slow
+def test_a_bundle_is_judged_on_other_rows_by_the_judge_of_its_task(chat_project: Path) -> None:
+    write_ratings(chat_project / "rated.csv")
+    with judge_service() as service:
+        path = write_task(chat_project, service.url, more="human: rated.csv", accept='"judge[overall]": ">= 1"')
+        run(path, out=chat_project / "run")
+        before, rated = len(service.bodies), (chat_project / "run/judge/to-rate.csv").read_text()
+        options: dict = {"columns": {}, "accept": None}
+        few = chat_project / "few.jsonl"
+        few.write_text("".join((chat_project / "sums.jsonl").read_text().splitlines(keepends=True)[:8]))
+        found = evaluate(chat_project / "run", str(few), out=chat_project / "again", **options)
+        assert found["verdict"] == "accepted" and found["bars"][0]["metric"] == "judge[overall]" and found["judge"]["doubts"] == {}
+        asked = found["judge"]["sent"]
+        assert asked["test_rows"] == 6 and asked["rated_rows"] == 60 and asked["from_disk"] >= 60, "people's rows are not asked again"
+        assert len(service.bodies) - before == asked["requests"] <= 6
+        assert (chat_project / "again/judge/to-rate.csv").is_file() and (chat_project / "run/judge/to-rate.csv").read_text() == rated
+        assert service.url in (chat_project / "again/report.html").read_text()
+        silent = evaluate(chat_project / "run", str(few), out=None, judge=False, **options)
+        assert "judge" not in silent and any("needs the judge" in note for note in silent["notes"])
+        # An address in a bundle is no order to send texts there.
+        predictor, task = load_predictor(chat_project / "run"), load_task(path).task
+        predictor.facts["judge"]["url"] = "https://judge.example.com/v1"
+        rows = [Example("0", {"messages": [{"role": "user", "content": "1 + 1"}]}, "2", Source("sums.jsonl", 1))]
+        told = kept.judged(predictor, task, rows, [Prediction(text="2")], whether=None, out=None)
+        assert not told.metrics and "on another machine" in told.notes[0] and "--judge" in told.notes[0]
+    gone = evaluate(chat_project / "run", str(few), out=chat_project / "other", columns={"prompt": "completion", "completion": "prompt"}, accept=None)
+    assert gone["verdict"] == "cannot tell" and "no test row has an answer" in gone["reasons"][0]

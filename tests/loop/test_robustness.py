@@ -41,7 +41,7 @@ def test_a_run_says_its_rows_in_other_words_and_turns_them_round(reworded: Path)
     page = (run.folder / "report.html").read_text("utf-8")
     assert "Texts turned round" in page and "Paraphrases are by the column said" in page
     again = evaluate(run.bundle, str(reworded / "messages.csv"), columns={}, accept=None, out=None)
-    assert again["robust"]["paraphrased"]["by"] == "rules" and again["metrics"]["test"]["flips_on_negation"]["value"] is not None
+    assert again["robust"]["paraphrased"]["by"] == "the column said" and again["metrics"]["test"]["flips_on_negation"]["value"] is not None
     with pytest.raises(LuthierError, match='no test row has a column "sad"'):
         luthier.run(reworded / "task.yaml", overrides=["evaluate.paraphrases.column=sad"], out=reworded / "other")
     assert not (reworded / "other/bundle").exists()
