@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import luthier
+import luthier.lifecycle.rejudging as rejudging
 import luthier.lifecycle.writing as writing
 from luthier.base.errors import DataError, Fault, Interrupted, StorageError, TaskError
 from luthier.base.events import EventLog
@@ -25,7 +26,6 @@ from luthier.data.leaks import clash_finder
 from luthier.data.prepare import Prepared, prepare
 from luthier.data.ranking import united
 from luthier.data.sources import digest_all
-from luthier.lifecycle import rejudging
 from luthier.lifecycle.checking import bar_faults, check_task, write_suspects
 from luthier.lifecycle.round import Round, Run, Watcher
 from luthier.release.folder import bundle_folder

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import luthier.lifecycle.judges as judges
 from luthier.base.endpoint import NO_ANSWER, NO_TIME
 from luthier.evaluate import verdict
 from luthier.evaluate.judges.named import is_metric, metric_of
-from luthier.lifecycle import judges
 from luthier.lifecycle.round import Round, Run
 from luthier.spec.bars import Bar, parse_bars
 from luthier.spec.load import TaskFile

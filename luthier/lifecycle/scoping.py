@@ -43,8 +43,6 @@ def task_faults(task: Task, bars: Sequence[Bar]) -> list[Fault]:
     found, wanted = data_faults(task.data, task.task.objective), asked(task)
     if wanted is not None and task.task.objective != "classify" and not found:
         found.append(Fault(f"`{task.task.objective}` has no labels that a text could have none of", "answer.out_of_scope", "Take it away."))
-    if wanted is not None and task.stages:
-        found.append(Fault("a model of several stages cannot decline yet", "answer.out_of_scope", "Tune it by a task of its own."))
     if wanted is not None and wanted.recall is not None and task.data.out_of_scope is None:
         mend = "Name such rows in data.out_of_scope, or set keep: the share of rows in scope that must be answered."
         found.append(Fault("a recall needs rows out of scope to be fitted on", "answer.out_of_scope.recall", mend))

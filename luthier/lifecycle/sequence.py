@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
+import luthier.lifecycle.scoping as scoping
 from luthier.base.errors import TrainError
-from luthier.base.records import Remembered
+from luthier.base.records import Example, Remembered
 from luthier.base.seeds import derive_seed, stable_hash
 from luthier.data.prepare import Prepared
 from luthier.data.report import input_text
@@ -25,6 +26,7 @@ from luthier.lifecycle.staged import labels_so_far, share_of
 from luthier.models.embed import Embedder
 from luthier.objectives import probe
 from luthier.objectives.joined import Joined
+from luthier.objectives.labelled import Labelled
 from luthier.objectives.learner import Learner
 from luthier.release.predictor import Predictor
 from luthier.spec.evaluate import EvaluateSection
@@ -104,6 +106,27 @@ class Walk:
             self.probes.append(facts["probed"])
             self._tell(stage)
 
+    def scope(self, stage: Stage) -> None:
+        """Fit what tells texts of no label of a stage, where it is asked, on the body as the last stage left it."""
+        learner, task = self.trail.answering(stage.place), stage.round_.file.task
+        if scoping.asked(task) is None or not isinstance(learner, Labelled) or not len(stage.data.valid):
+            return
+        assert stage.facts is not None
+        found = scoping.settle(learner, self.data_of(stage), task)
+        stage.facts["training"]["scope"] = found
+        stage.round_.emit("scope", **found)
+
+    def never_decline(self) -> None:
+        """Take away what :meth:`scope` fitted: how things stood after each stage is measured of the labels alone."""
+        for learner in self.trail.learners:
+            if isinstance(learner, Labelled):
+                learner.scope = None
+
+    def known(self, stage: Stage) -> Sequence[Example]:
+        """Return the test rows of a stage that have one of its labels, or any target where it has no labels."""
+        outside = stage.round_.file.task.data.out_of_scope
+        return stage.data.test if outside is None else [row for row in stage.data.test if row.target != outside.label]
+
     def _settings(self, stage: Stage) -> str:
         """Return a hash of all that decides where things stand after a stage: it and those before it, nothing later."""
         from luthier.lifecycle.circle import inputs_hash
@@ -143,7 +166,7 @@ class Walk:
         outcome = steps.train(
             stage.round_, data, extended, model, resolved, self._settings(stage),
             beside=(self._joined(stage, kept), kept) if kept or stage.place else None,
-            pull=functools.partial(self._pull, stage) if self._pulls(stage) else None,
+            pull=functools.partial(self._pull, stage) if self._pulls(stage) else None, declines=False,
         )  # fmt: skip
         self.trail.settle()
         facts = steps.facts(stage.round_, data, extended, model, resolved, outcome)

@@ -26,11 +26,16 @@ from luthier.spec.task import Task
 _FEWEST = 100
 
 
-def settle(learner: Learner, data: Prepared, task: Task, prices: Prices | None = None) -> dict[str, dict[str, Any]]:
-    """Return what was chosen and why, by its name: ``settled`` (a learner's own cuts), ``calibrated``, ``answering``, ``scope``."""
+def settle(
+    learner: Learner, data: Prepared, task: Task, prices: Prices | None = None, *, declines: bool = True
+) -> dict[str, dict[str, Any]]:
+    """Return what was chosen and why, by its name: ``settled`` (a learner's own cuts), ``calibrated``, ``answering``, ``scope``.
+
+    ``declines`` says whether the cut of what is out of scope is fitted: of a stage it is once the last one has changed the body.
+    """
     found: dict[str, dict[str, Any]] = {}
     rows, scales = data.valid, _calibrates(learner, len(data.valid), task)
-    declines = scoping.asked(task) is not None and isinstance(learner, Labelled)
+    declines = declines and scoping.asked(task) is not None and isinstance(learner, Labelled)
     if not (learner.settles or scales or task.answer.ruled or declines):
         return found
     predictions = Predictor(learner).measure(rows)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import luthier.lifecycle.scoping as scoping
 from luthier.base.errors import Fault
 from luthier.data import dedupe
 from luthier.data.prepare import Prepared
+from luthier.data.scope import row_faults as scope_row_faults
 from luthier.evaluate import forgetting
 from luthier.models.catalogue import EMBEDDED, EMBEDDED_NAME
 from luthier.spec.bars import Bar, parse_bars
@@ -29,6 +31,7 @@ def stage_files(file: TaskFile) -> list[TaskFile]:
     # One body learns them all: it is the embedded model that writes only where every stage is about writing.
     objectives = {stage.objective or task.task.objective for stage in task.stages}
     base = task.base if objectives <= WRITING or task.model.base != EMBEDDED else EMBEDDED_NAME
+    told = [stage.data.out_of_scope is not None for stage in task.stages]
     for place, stage in enumerate(task.stages):
         last = place == len(task.stages) - 1
         train = stage.train
@@ -39,6 +42,8 @@ def stage_files(file: TaskFile) -> list[TaskFile]:
             "data": stage.data, "train": train, "stages": [],
             "accept": bars_of(task.accept, stage.name, last=last),
             "model": task.model.model_copy(update={"base": base}),
+            # Rows out of scope say which stages may decline; without any it is the one that answers in the end.
+            "answer": task.answer if (told[place] if any(told) else last) else task.answer.model_copy(update={"out_of_scope": None}),
             "evaluate": task.evaluate if last else task.evaluate.model_copy(update={"against": None}),
         })  # fmt: skip
         files.append(replace(file, task=one))
@@ -95,6 +100,9 @@ def faults(task: Task, files: Sequence[TaskFile]) -> list[Fault]:
             Fault("one head for all stages is for `classify` only", f"stages.{i}.objective", "Set keep.head: own.")
             for i, file in enumerate(files) if file.task.task.objective != "classify"
         ]  # fmt: skip
+    if task.keep.head == "shared" and any(scoping.asked(file.task) is not None for file in files):
+        what = "one head for all stages has no rows that are of none of its labels: those of another stage have one"
+        found.append(Fault(what, "answer.out_of_scope" if task.answer.out_of_scope else "data.out_of_scope", "Set keep.head: own."))
     if files and not any(f.what.startswith("two stages") for f in found):
         found += forgetting.check(parse_bars(dict(task.accept))[0], tasks_of(files, names))
     return found
@@ -164,6 +172,16 @@ def data_faults(task: Task, files: Sequence[TaskFile], data: Sequence[Prepared])
                     f"stages.{later}.data",
                     "Rename them in one of the two, set keep.head: own, or give both stages the same set of labels.",
                 ))  # fmt: skip
+    return found
+
+
+def scope_faults(files: Sequence[TaskFile], data: Sequence[Prepared]) -> list[Fault]:
+    """Return what is wrong with the rows out of scope of each stage, once they are known."""
+    found = []
+    for place, (file, one) in enumerate(zip(files, data, strict=True)):
+        bars, _ = parse_bars(dict(file.task.accept))
+        faulty = [*scope_row_faults(one, file.task.data), *scoping.row_faults(file.task, bars, one)]
+        found += [Fault(f.what, f"stages.{place}.{f.where}" if f.where.startswith("data.") else f.where, f.mend) for f in faulty]
     return found
 
 

@@ -31,7 +31,7 @@ def go_stages(round_: Round, *, judge: bool) -> tuple[dict[str, Any], Path]:
     files = staged.stage_files(file)
     rounds = stage_rounds(round_, files)
     data = [prepare_data(one) for one in rounds]
-    if faults := staged.data_faults(file.task, files, data):
+    if faults := [*staged.data_faults(file.task, files, data), *staged.scope_faults(files, data)]:
         raise TaskError.of(Fault(f.what, f"{file.path}: {f.where}", f.mend) for f in faults)
     names = [stage.name for stage in file.task.stages]
     data, crossed, faults = staged.apart(names, files, data)
@@ -40,7 +40,10 @@ def go_stages(round_: Round, *, judge: bool) -> tuple[dict[str, Any], Path]:
     walk = Walk(round_, [Stage(n, i, rounds[i], data[i]) for i, n in enumerate(names)])
     walk.train()
     write_text(round_.folder / "resolved.yaml", dump_task(_resolved(walk)))
+    for stage in walk.stages:
+        walk.scope(stage)
     bundles = [_release(walk, stage) for stage in walk.stages]
+    walk.never_decline()
     record = _record(walk)
     record["sequence"]["crossed"] = crossed
     if judge:
@@ -155,9 +158,9 @@ class Judge:
         for i, after in enumerate(walk.stages):
             stages.load(after.trained, walk.trail)
             for j, stage in enumerate(walk.stages[: i + 1]):
-                if len(stage.data.test):
+                if len(self.walk.known(stage)):
                     whole = stage.objective in forgetting.BESIDE
-                    answers[i, j], scores[i, j] = walk.predictions(stage, stage.data.test, after=i, whole=whole)
+                    answers[i, j], scores[i, j] = walk.predictions(stage, walk.known(stage), after=i, whole=whole)
         return scores, answers
 
     def _matrix(self, scores: Any, tasks: Sequence[forgetting.Task]) -> list[list[float | None]]:
@@ -182,7 +185,7 @@ class Judge:
         best = forgetting.best_stage(matrix, tasks, j)
         if (best, j) not in answers:
             return None
-        rows = stage.data.test
+        rows = self.walk.known(stage)
         groups = [e.group for e in rows] if any(e.group for e in rows) else None
         found = compare.paired(
             stage.objective, judging.targets(rows), answers[last, j], answers[best, j], tasks[j].labels, groups=groups,

@@ -257,3 +257,33 @@ def test_a_decoder_goes_from_text_to_answers(chat_project: Path, care: str) -> N
         assert found["blends"]["sums"]["share"] == 0.5
     answer = luthier("predict", "out", "-", cwd=chat_project, text="3 + 4\n")
     assert set(json.loads(answer.stdout)) == {"text", "finish"}
+
+
+@pytest.mark.slow
+def test_a_stage_declines_what_is_of_none_of_its_labels(staged: Path) -> None:
+    with (staged / "talk.csv").open("w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["words"])
+        writer.writerows([f"sing a song number {i * 7919} about the {word} moon"] for i in range(40) for word in ("red", "blue"))
+    own = "{source: technical.csv, columns: {text: words, label: team}, out_of_scope: {label: none, source: talk.csv}}"
+    text = (staged / "task.yaml").read_text().replace("{source: technical.csv, columns: {text: words, label: team}}", own)
+    (staged / "task.yaml").write_text(text + '  oos_auroc: ">= 0.0"\n  in_scope_kept@technical: ">= 0.2"\nanswer: {out_of_scope: {keep: 0.8}}\n')
+    # Trained and judged apart: what is fitted at the end is fitted again where a run goes on from what it kept.
+    assert luthier("train", "task.yaml", "--out", "out", cwd=staged).returncode == 0
+    done = luthier("run", "task.yaml", "--json", "--out", "out", cwd=staged)
+    result = only_object(done)
+    assert done.returncode == 0, done.stderr
+    figures = result["metrics"]["test"]
+    assert figures["oos_recall"]["value"] is not None and figures["in_scope_kept@technical"]["value"] >= 0.2
+    assert "oos_auroc@general" not in figures, "no row of that stage is out of scope"
+    # What was forgotten is of rows that have a label.
+    assert all(value is None or 0 <= value <= 1 for row in result["sequence"]["test"] for value in row)
+    record = json.loads((staged / "out/report.json").read_text())
+    assert record["training"]["scope"]["name"] == "none" and record["confusion"]["labels"][-1] == "none"
+    text = "".join(f"sing a song number {i} about the green moon\n" for i in range(20))
+    answers = [json.loads(line) for line in luthier("predict", "out", "-", cwd=staged, text=text).stdout.splitlines()]
+    assert all("out_of_scope" in answer for answer in answers)
+    general = [json.loads(line) for line in luthier("predict", "out", "-", "--stage", "general", cwd=staged, text=text).stdout.splitlines()]
+    assert not any("out_of_scope" in answer for answer in general)
+    again = ["--set", "keep.head=shared", "--set", "accept.oos_auroc=", "--set", "accept.in_scope_kept@technical="]
+    refused(luthier("run", "task.yaml", "--out", "other", *again, cwd=staged), "one head for all stages", "keep.head: own")

@@ -13,11 +13,14 @@ from making import LABELS, labelled, learner_of, section, sums
 
 from luthier.base.records import Encoded, Remembered, Tagged
 from luthier.evaluate import forgetting
+from luthier.lifecycle import scoping
+from luthier.lifecycle.staged import stage_files
 from luthier.models.body import own_heads, share
 from luthier.objectives.joined import Joined
 from luthier.objectives.probe import change, probe
 from luthier.release.predictor import Predictor
 from luthier.spec.bars import parse_bars
+from luthier.spec.load import load_task
 from luthier.spec.stages import Keep
 from luthier.train import blend, stages
 from luthier.train.penalty import Pull, fisher
@@ -369,3 +372,19 @@ def test_a_metric_that_cannot_be_followed_is_told(bar: str, words: list[str]) ->
     tasks = [forgetting.Task(name, "perplexity", "generate") for name in ("a", "b")]
     (fault,) = forgetting.check(parse_bars({bar: "<= 0.5"})[0], tasks)
     assert all(word in str(fault) for word in words), fault
+
+
+def test_the_stages_that_have_rows_out_of_scope_may_decline_and_else_the_last(tmp_path: Path) -> None:
+    text = (
+        "task: {name: two, objective: classify}\ndata: {columns: {text: t, label: l}}\nanswer: {out_of_scope: {keep: 0.9}}\n"
+        "stages:\n  - {name: a, data: {source: a.csv%s}}\n  - {name: b, data: {source: b.csv%s}}\n"
+    )
+
+    def declines(first: str, second: str) -> list[bool]:
+        (tmp_path / "task.yaml").write_text(text % (first, second))
+        return [scoping.asked(one.task) is not None for one in stage_files(load_task(tmp_path / "task.yaml"))]
+
+    rows = ", out_of_scope: {label: none}"
+    assert declines("", "") == [False, True]
+    assert declines(rows, "") == [True, False]
+    assert declines(rows, rows) == [True, True]
