@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from luthier.base.records import Example, Prediction, Source
-from luthier.evaluate import baselines, curves, mistakes, several
+from luthier.evaluate import baselines, costs, curves, mistakes, passes, several, slices
+from luthier.evaluate.answered import Answered
 from luthier.evaluate.compare import paired
 from luthier.evaluate.intervals import evaluate_with_intervals
+from luthier.evaluate.mistakes import causes
+from luthier.evaluate.robust import look, turned
+from luthier.evaluate.slices import gaps
+from luthier.evaluate.tables.scoped import own_answer
 from luthier.evaluate.verdict import judge
 from luthier.spec.bars import Bar
+from luthier.spec.evaluate import Cases
 
 LABELS = ("account", "billing", "delivery", "technical", "urgent")
 TEXTS = {
@@ -83,6 +91,63 @@ def classify_record(
         "resolved": "task:\n  name: support-triage\ntrain:\n  method: full\n  rate: 0.00003\n  epochs: 4\n",
         "fingerprint": "5d2f0e8c7a",
     }
+
+
+def looked_into_record(rows: int = 240, *, evil: str = "") -> dict[str, Any]:
+    """Return the record of a classifier that may decline, with all that the judgement looks into; ``evil`` stands in texts and names.
+
+    Everything is measured by the code that measures a run, on a model that goes by single words.
+    """
+    rng, labels, other = np.random.default_rng(3), ("account", "billing", f"delivery{evil}"), f"none{evil}"
+    wanted = rng.choice([*labels, other], rows, p=(0.4, 0.25, 0.2, 0.15)).tolist()
+    tested = [
+        Example(f"s{i}", {"text": f"It is {target}, he says in letter {i} {evil if i % 2 else ''}"}, target, Source(f"talk{evil}.csv", i + 2), None,
+                {"channel": f"{('mail', 'phone')[i % 2]}{evil}"})
+        for i, target in enumerate(wanted)
+    ]  # fmt: skip
+
+    def answer(inputs: list[Mapping[str, Any]]) -> list[Prediction]:
+        """Know a label by its word, less so where the text is loud, denied or of a she."""
+        found = []
+        for one in inputs:
+            text = one["text"]
+            seen = next((label for label in labels if label.split("<")[0] in text.lower()), None)
+            # The same text is always answered alike, and some are answered wrongly.
+            chance = np.random.default_rng(zlib.crc32(text.encode()))
+            lean = 3.0 if seen and " not " not in text and " she " not in text else 0.3
+            shares = np.exp(chance.normal(size=3) + lean * np.array([label == seen for label in labels]))
+            scores = dict(zip(labels, (shares / shares.sum()).tolist(), strict=True))
+            best, unlike = max(scores, key=scores.__getitem__), float(1 - max(scores.values()))
+            declined = unlike > 0.45
+            found.append(Prediction(label=other if declined else best, scores=scores, unlike=unlike, nearest=best if declined else None))
+        return found
+
+    predictions = answer([e.inputs for e in tested])
+    answered = Answered("classify", tested, predictions, labels)
+    found = evaluate_with_intervals("classify", wanted, predictions, labels, resamples=200)
+    prices = costs.Prices({labels[1]: {labels[0]: 30.0}}, unit=f"EUR{evil}")
+    priced = costs.priced(prices, wanted, predictions)
+    changed, measured = look.look(answered, answer, metric="accuracy", most=60)
+    around, flipped = turned.look(answered, answer, most=60)
+    known = [(t, own_answer(p)) for t, p in zip(wanted, predictions, strict=True) if t in labels]
+    parts = slices.measure(answered, metric="accuracy", columns=["channel"]) or {}
+    passed, cases = passes.judged([Example(e.id, e.inputs, e.target, e.source, None, {"test": f"tells {e.target}"}) for e in tested[:40]],
+                                  predictions[:40], Cases())  # fmt: skip
+    wrong = [m | {"cause": ("near", "pair", "other")[i % 3], "also": [], "near": [
+        {"text": f"like it {evil}", "label": labels[i % 3], "cosine": 0.9, "looks_wrong": i % 2 == 0, "file": f"train{evil}.csv", "line": i}
+    ]} for i, m in enumerate(mistakes.worst(tested, predictions, 12))]  # fmt: skip
+    return {
+        **judge([Bar("accuracy", ">=", 0.8), Bar("flips_on_negation", "<=", 0.9)], {**found, **flipped}).as_dict(),
+        "task": {"name": f"scope{evil}", "objective": "classify", "goal": "Each message to its queue, and no other."},
+        "metrics": {"test": {**found, **measured, **flipped, **cases}}, "data": data_record(rows, {}),
+        "confusion": mistakes.confusion(wanted, predictions, labels), "per_class": mistakes.per_class(wanted, predictions, labels),
+        "roc": curves.roc_curves(*zip(*known, strict=True), labels), "pr": curves.pr_curves(*zip(*known, strict=True), labels),
+        "coverage": curves.risk_coverage(*zip(*known, strict=True)), "reliability": curves.reliability(*zip(*known, strict=True)),
+        "robust": {**changed, "negation": around}, "cases": passed, "money": costs.evidence(prices, wanted, priced, labels),
+        "slices": {**parts, "gaps": gaps.measure(answered, metric="accuracy", columns=["channel"])},
+        "causes": {"looked_at": len(wrong), "train_rows": 1200, "file": "mistakes.jsonl", "groups": causes.grouped(wrong, 5)},
+        "mistakes": mistakes.worst(tested, predictions, 6),
+    }  # fmt: skip
 
 
 def data_record(rows: int, counts: dict[str, Any]) -> dict[str, Any]:
