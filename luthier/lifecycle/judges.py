@@ -147,7 +147,7 @@ def _weigher(file: TaskFile) -> Callable[[Sequence[Example]], list[Prediction]]:
 
     bundle = bundle_folder(file.resolve(str(file.task.evaluate.judge.bundle)))
     # A bundle knows the name of its base and not where it lies: often where this task has its own, or where its run had it.
-    also = [file.task.model.base, *base_of_run(bundle.parent)]
+    also = [file.task.base, *base_of_run(bundle.parent)]
 
     def weigh(rows: Sequence[Example]) -> list[Prediction]:
         from luthier.lifecycle.reference import reference_of
