@@ -32,20 +32,27 @@ _UNTUNED = "untuned"
 
 
 def of_task(file: TaskFile, bundle: Path) -> dict[str, Any]:
-    """Return what a bundle in this folder keeps: settings that are not the usual ones, with paths as seen from it."""
+    """Return what a bundle in this folder keeps: settings that are not the usual ones, with paths as seen from its run."""
+    run = run_of(bundle)
     judge, said = file.task.evaluate.judge, file.task.evaluate.paraphrases
     found: dict[str, Any] = {}
     if judge.asked:
-        found["judge"] = judge.model_dump(mode="json", exclude_defaults=True) | _paths(file, bundle, judge, ("bundle", "human", "answers"))
+        found["judge"] = judge.model_dump(mode="json", exclude_defaults=True) | _paths(file, run, judge, ("bundle", "human", "answers"))
     if said.column is not None or said.source is not None:
-        found["paraphrases"] = said.model_dump(mode="json", exclude_defaults=True) | _paths(file, bundle, said, ("source",))
+        found["paraphrases"] = said.model_dump(mode="json", exclude_defaults=True) | _paths(file, run, said, ("source",))
     return found
 
 
-def _paths(file: TaskFile, bundle: Path, section: Judge | Paraphrases, names: Sequence[str]) -> dict[str, str]:
+def run_of(bundle: Path) -> Path:
+    """Return the folder of the run that a bundle lies in, of a stage's too: the last stage's bundle is that of the run as well."""
+    folder = bundle.absolute().parent
+    return folder.parents[1] if folder.parent.name == "stages" else folder
+
+
+def _paths(file: TaskFile, run: Path, section: Judge | Paraphrases, names: Sequence[str]) -> dict[str, str]:
     given = {name: str(value) for name in names if (value := getattr(section, name)) is not None}
     # Relative, so that a project may be moved as a whole; what is no path (a name on the hub) stays as it is.
-    return {name: os.path.relpath(path, bundle) if (path := file.resolve(value)).exists() or name == "answers" else value
+    return {name: os.path.relpath(path, run) if (path := file.resolve(value)).exists() or name == "answers" else value
             for name, value in given.items()}  # fmt: skip
 
 
@@ -95,13 +102,13 @@ def judged(
     if why:
         return Judged(notes=[why])
     folder = (out if out.suffix != ".html" else out.parent) if out else None
-    answers, run = settings.answers, predictor.folder.parent
+    answers, own = settings.answers, predictor.folder.parent
     if answers is None:  # what was asked in the run is not asked again
-        there = run / judges.FOLDER if (run / judges.FOLDER).is_dir() else (folder or Path.cwd()) / judges.FOLDER
-        answers = os.path.relpath(there, predictor.folder)
+        there = own / judges.FOLDER if (own / judges.FOLDER).is_dir() else (folder or Path.cwd()) / judges.FOLDER
+        answers = str(there.absolute())
     task = task.model_copy(update={"evaluate": task.evaluate.model_copy(update={"judge": settings.model_copy(update={"answers": answers})})})
     round_, notes = _round(predictor, task, folder or Path.cwd())
-    keeps = folder is not None and folder.resolve() != run.resolve()
+    keeps = folder is not None and folder.resolve() != own.resolve()
     record, metrics, doubts = judges.of_rows(round_, rows, predictions, rivals, keeps=keeps)
     return Judged(record, metrics, doubts, notes)
 
@@ -128,12 +135,12 @@ def _rivals(
 
 
 def _round(predictor: Predictor, task: Task, folder: Path) -> tuple[Round, list[str]]:
-    """Return a round whose paths start from the bundle, and the list that its warnings go into."""
+    """Return a round whose paths start from the bundle's run, and the list that its warnings go into."""
     notes: list[str] = []
 
     def emit(kind: str, /, **facts: Any) -> None:
         if kind == "warning":
             notes.append(f"{facts['text']}.")
 
-    file = TaskFile(task, predictor.folder / "bundle.json", "")
+    file = TaskFile(task, run_of(predictor.folder) / "bundle.json", "")
     return Round(file, folder, emit, Stopper(), {}), notes

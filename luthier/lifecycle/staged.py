@@ -13,6 +13,7 @@ from luthier.data.scope import row_faults as scope_row_faults
 from luthier.evaluate import forgetting
 from luthier.models.catalogue import EMBEDDED, EMBEDDED_NAME
 from luthier.spec.bars import Bar, parse_bars
+from luthier.spec.evaluate import Paraphrases
 from luthier.spec.load import TaskFile
 from luthier.spec.objective import WRITING
 from luthier.spec.stages import Keep
@@ -44,7 +45,7 @@ def stage_files(file: TaskFile) -> list[TaskFile]:
             "model": task.model.model_copy(update={"base": base}),
             # Rows out of scope say which stages may decline; without any it is the one that answers in the end.
             "answer": task.answer if (told[place] if any(told) else last) else task.answer.model_copy(update={"out_of_scope": None}),
-            "evaluate": task.evaluate if last else task.evaluate.model_copy(update={"against": None}),
+            "evaluate": task.evaluate if last else task.evaluate.model_copy(update={"against": None, "paraphrases": Paraphrases()}),
         })  # fmt: skip
         files.append(replace(file, task=one))
     return files

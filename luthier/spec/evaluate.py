@@ -53,7 +53,8 @@ class Costs(Section):
 
 
 class Paraphrases(Section):
-    """The test texts in other words, for `stable[paraphrase]`: rules say them so (English), or one of these three does."""
+    """The test texts in other words, for `stable[paraphrase]`: rules say them so (English), or one of these three does. Of a task with stages
+    they are those of the last."""
 
     column: str | None = Field(None, description="Column of the test rows that says their text in other words.")
     source: str | None = Field(None, description="A file with the columns `text` and `paraphrase`; a text may stand there several times.")
