@@ -5,8 +5,8 @@ threads and float32. On the first eight rows both must give the same mean loss o
 ends. The steps of each contender stand for its epoch of the whole training file (see bench/peers.py).
 
 TRL 1.16 as shipped checkpoints gradients (``gradient_checkpointing=True`` in its SFTConfig) and would use bfloat16,
-which is off here: without hardware for it a CPU is some hundred times slower. Its own best flags are then no
-checkpointing and length grouping. Packing is no contender: without FlashAttention its rows see each other, and a batch
+which is off in the first contenders: without hardware for it a CPU is some hundred times slower. Where the processor has units
+for it (AMX), both are run in bfloat16 too. Its own best flags are no checkpointing and length grouping. Packing is no contender: without FlashAttention its rows see each other, and a batch
 is no longer 8 rows.
 """
 
@@ -58,8 +58,11 @@ CONTENDERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "TRL, no gradient checkpointing": ("trl", "random", {"gradient_checkpointing": False}),
     "TRL, its best flags (length grouping too)": ("trl", "grouped", {"gradient_checkpointing": False}),
     "Luthier": ("luthier", "cut", {}),
+    "TRL, as shipped, bfloat16": ("trl", "random", {"bf16": True}),
+    "TRL, its best flags, bfloat16": ("trl", "grouped", {"gradient_checkpointing": False, "bf16": True}),
+    "Luthier, bfloat16": ("luthier", "cut", {"precision": "bfloat16"}),
 }
-SHIPPED, PLAIN, BEST, OURS = CONTENDERS
+SHIPPED, PLAIN, BEST, OURS, SHIPPED_HALF, BEST_HALF, OURS_HALF = CONTENDERS
 
 
 def read_rows(path: Path) -> tuple[list[str], list[str]]:
@@ -128,7 +131,9 @@ def _section(settings: Mapping[str, Any], rows: int) -> Any:
     from luthier.spec.train import Lora, TrainSection
     from luthier.train import defaults
 
-    section = TrainSection(method="lora", lora=Lora(rank=RANK, alpha=float(ALPHA)), batch=settings["batch"], seed=SEED)
+    # In float32 unless a contender says otherwise, whatever `auto` is on this machine: the peers of the first four are.
+    section = TrainSection(method="lora", lora=Lora(rank=RANK, alpha=float(ALPHA)), batch=settings["batch"], seed=SEED,
+                           **{"precision": "float32", **settings.get("chosen", {})})  # fmt: skip
     return defaults.resolve(section, objective="generate", rows=rows)
 
 
@@ -147,7 +152,7 @@ def _trl(settings: Mapping[str, Any], order: list[int], *, callbacks: list[Any],
         model=settings["folder"],
         args=SFTConfig(
             output_dir=str(Path(settings["work"]) / "trl"), per_device_train_batch_size=settings["batch"], use_cpu=True,
-            bf16=False, train_sampling_strategy="sequential", seed=SEED, **QUIET, **chosen,
+            train_sampling_strategy="sequential", seed=SEED, **QUIET, **{"bf16": False, **chosen},
         ),
         train_dataset=Dataset.from_dict(columns),
         processing_class=AutoTokenizer.from_pretrained(settings["folder"]),
@@ -280,6 +285,10 @@ def main() -> None:
     threads = threads_for(chosen)
     batch = QUICK_BATCH if chosen.quick else BATCH
     record: dict[str, Any] = {"machine": machine(threads), "batch": batch, "steps": steps, "warm": warm}
+    # Without units for it a processor takes bfloat16 some hundred times slower, and nobody would.
+    import torch
+
+    halves = bool(torch.cpu._is_amx_tile_supported())
     with workshop() as work:
         given = {
             "train": str(train.absolute()), "tokenizer": str(tokenizer.absolute()), "folder": str(work / "model"),
@@ -292,11 +301,16 @@ def main() -> None:
         contenders = {
             name: (part, {**given, "plan": plan["plans"][sampler], "learnt": plan["learnt"], "chosen": flags})
             for name, (part, sampler, flags) in CONTENDERS.items()
-            if not (chosen.quick and name == PLAIN)
+            if not (chosen.quick and name == PLAIN) and (halves or name not in (SHIPPED_HALF, BEST_HALF, OURS_HALF))
         }
         runs = alternate("bench.lora", contenders, rounds=rounds, threads=threads, work=work)
-    against = {peer: ratios(runs, "examples_per_s", of=OURS, over=peer) for peer in runs if peer != OURS}
-    goals = [Goal("examples/s, Luthier over TRL as shipped", 4, against[SHIPPED].median)]
+    against = {peer: ratios(runs, "examples_per_s", of=OURS, over=peer) for peer in (SHIPPED, PLAIN, BEST) if peer in runs}
+    goals = [Goal("examples/s, Luthier over TRL as shipped", 5, against[SHIPPED].median),
+             Goal("examples/s, Luthier over TRL's best flags", 2, against[BEST].median)]  # fmt: skip
+    if halves:
+        against |= {peer: ratios(runs, "examples_per_s", of=OURS_HALF, over=peer) for peer in (SHIPPED_HALF, BEST_HALF)}
+        goals += [Goal("examples/s in bfloat16, Luthier over TRL as shipped", 5, against[SHIPPED_HALF].median),
+                  Goal("examples/s in bfloat16, Luthier over TRL's best flags", 2, against[BEST_HALF].median)]  # fmt: skip
     record |= {key: plan[key] for key in ("rows", "mean_tokens", "parameters")}
     record |= {
         "rounds": rounds,

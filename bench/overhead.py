@@ -160,7 +160,7 @@ def learner_and_rows(settings: Mapping[str, Any]) -> tuple[Any, list[Any]]:
         stride = max(1, len(texts) // ROWS)  # the file is sorted by label
         places = range(0, len(texts), stride)
         return learner, [Example(str(i), {"text": texts[i]}, names[i], Source("train.csv", i + 2)) for i in places]
-    folder = str(Path(settings["folder"]) / settings["kind"])
+    folder = catalogue.GENERATOR if settings["kind"] == "embedded" else str(Path(settings["folder"]) / settings["kind"])
     learner = Generator.create(open_base(catalogue.find(folder)), labels=(), model=ModelSection(base=folder, template="plain"))
     questions, answers = read_rows(Path(settings["sums"]))
     return learner, [

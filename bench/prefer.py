@@ -129,7 +129,7 @@ def _section(settings: Mapping[str, Any], rows: int) -> Any:
 
     section = TrainSection(
         method="lora", lora=Lora(rank=RANK, alpha=float(ALPHA)), batch=settings["batch"], seed=SEED,
-        prefer=Prefer(loss="dpo", beta=BETA),
+        prefer=Prefer(loss="dpo", beta=BETA), precision="float32",
     )  # fmt: skip
     return defaults.resolve(section, objective="prefer", rows=rows)
 

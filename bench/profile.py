@@ -1,7 +1,7 @@
 """Where the time of a step goes, against what arithmetic and memory would take at least.
 
 The real loop runs the same steps by turns without and with torch.profiler. Beside it, in the same process and between
-those turns, the machine itself is measured: the products of the network's own matrices in the shapes of these steps
+those turns, the machine itself is measured: the float32 products of the network's own matrices in the shapes of these steps
 (forwards, back to the input, to the weight), and copying. From that follow two floors:
 
 - *matrices*: the products that useful tokens need, each at the rate measured for its shape. What a method leaves out is
@@ -45,6 +45,8 @@ CONTENDERS: dict[str, tuple[str, dict[str, Any], float]] = {
     "MiniLM on BANKING77, full": ("classify", {"method": "full", "batch": 32}, 0.90),
     "MiniLM on BANKING77, lora": ("classify", {"method": "lora", "batch": 32}, 0.90),
     "Llama of 51 M on gsm8k, lora": ("generate", {"method": "lora", "batch": 8}, 0.75),
+    "luthier-base on gsm8k, lora": ("embedded", {"method": "lora", "batch": 32}, 0.60),
+    "MiniLM on BANKING77, full, bfloat16": ("classify", {"method": "full", "batch": 32, "precision": "bfloat16"}, 0.90),
 }
 # The kind of an operation by what its name holds; the first that fits.
 KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -360,7 +362,7 @@ def main() -> None:
         runs = alternate("bench.profile", contenders, rounds=rounds, threads=threads, work=work)
     found = {name: summed_up(measured) for name, measured in runs.items()}
     record |= {"runs": runs, "found": found}
-    goals = [Goal(f"of the matrix rate on useful tokens, {n}", picked[n][2], one["share"]["median"]) for n, one in found.items()]
+    goals = [Goal(f"of the float32 matrix rate on useful tokens, {n}", picked[n][2], one["share"]["median"]) for n, one in found.items()]
     conclude("profile", record, table(found), goals, quick=chosen.quick, out=chosen.out)
     return None
 
