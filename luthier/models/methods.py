@@ -125,7 +125,8 @@ def save(network: nn.Module, folder: Path) -> tuple[nn.Module, str | None]:
     if isinstance(network, PeftModel):
         _forget_place(network)
         _in_order(network)
-        network.save_pretrained(str(folder / "adapter"), safe_serialization=True)
+        # Left to itself peft asks the hub for the base's configuration, to see whether the vocabulary has grown. It has not.
+        network.save_pretrained(str(folder / "adapter"), safe_serialization=True, save_embedding_layers=False)
         kind = "peft" if virtual.learns_input(network) else None
         network = merge(network)
     elif is_adapted(network):

@@ -1,7 +1,7 @@
 """Write the text that the generator learns from: ``python -m recipes.luthier_base.corpus OUT [--data DIR]``.
 
 ``text/train.jsonl`` and ``text/held.jsonl`` hold plain documents (``text``, ``source``) for ``objective: text``;
-``chat/train.jsonl`` and ``chat/held.jsonl`` hold conversations (``messages``, ``answer``, ``source``) for ``objective: generate``.
+``chat/train.jsonl`` and ``chat/held.jsonl`` hold conversations (``messages``, ``source``) for ``objective: generate``.
 
 Whole works are held out, never parts of one: three novels of authors who have no other book here, one file in fifty of the
 medical answers, the official dev dialogues, the last stories, and of the prompted data sets all rows whose longest input is
@@ -205,6 +205,14 @@ def chats(data: Path) -> Iterator[tuple[bool, Document]]:
         yield held, {"messages": [{"role": "user", "content": asked}], "answer": answer, "source": source}
 
 
+def _answered(document: Document) -> Document:
+    """Return a conversation with its answer as the last turn, which is how Luthier reads one."""
+    if "answer" not in document:
+        return document
+    said = [*document["messages"], {"role": "assistant", "content": document["answer"]}]
+    return {"messages": said, "source": document["source"]}
+
+
 def _short(document: Document) -> bool:
     said = document.get("messages")
     return said is None or sum(len(turn["content"]) for turn in said) + len(document["answer"]) <= CHAT
@@ -224,7 +232,7 @@ def write(data: Path, out: Path) -> dict[str, dict[str, int]]:
                 seen += held
                 if held and seen % MEASURED_ONE_IN:
                     continue
-                line = json.dumps(document, ensure_ascii=False)
+                line = json.dumps(_answered(document), ensure_ascii=False)
                 (kept if held else train).write(line + "\n")
                 told = sizes.setdefault(f"{kind}/{'held' if held else 'train'}", {})
                 told[document["source"]] = told.get(document["source"], 0) + len(line)

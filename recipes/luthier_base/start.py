@@ -30,7 +30,7 @@ def lines_of(corpus: Path) -> Iterator[str]:
                 if number % 4:
                     continue
                 row = json.loads(line)
-                yield row.get("text") or row["answer"]
+                yield row.get("text") or row["messages"][-1]["content"]
 
 
 def tokenizer_of(corpus: Path) -> Any:

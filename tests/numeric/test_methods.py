@@ -413,3 +413,20 @@ def test_layers_of_both_halves_count(tiny_bert: Path) -> None:
     assert top == 4
     assert by_id[id(t5.shared.weight)] == 0
     assert by_id[id(t5.decoder.block[0].layer[0].SelfAttention.q.weight)] == 3
+
+
+@pytest.mark.parametrize("method", ["lora", "ia3", "prompt"])
+def test_writing_an_adapter_asks_no_hub(tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """A base that is no folder here would be looked for by its name on the internet."""
+    from peft.utils import save_and_load
+
+    def never(*_: Any) -> bool:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr(save_and_load, "check_file_exists_on_hf_hub", never)
+    learner = learner_of(tiny_llama, "generate", max_tokens=64)
+    learner.prepare_training(section("generate", 8, method=method))
+    for config in learner.network.peft_config.values():
+        config.base_model_name_or_path = "somebody/something"
+    methods.save(learner.network, tmp_path)
+    assert (tmp_path / "adapter" / "adapter_config.json").is_file()

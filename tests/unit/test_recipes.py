@@ -26,7 +26,7 @@ def test_templates_of_one_item_have_one_number() -> None:
 
 
 def test_the_tokenizer_gives_back_what_it_was_given(tmp_path: Path) -> None:
-    for name, row in (("text", {"text": "Café 12, “said” the naïve clerk. " * 30}), ("chat", {"answer": "Yes, of course."})):
+    for name, row in (("text", {"text": "Café 12, “said” the naïve clerk. " * 30}), ("chat", {"messages": [{"role": "assistant", "content": "Yes, of course."}]})):
         (tmp_path / name).mkdir()
         (tmp_path / name / "train.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
     tokenizer = start.tokenizer_of(tmp_path)
@@ -43,7 +43,7 @@ def test_the_tokenizer_gives_back_what_it_was_given(tmp_path: Path) -> None:
 def test_minilm_as_a_decoder_sees_nothing_to_come(tmp_path: Path) -> None:
     import torch
 
-    for name, row in (("text", {"text": "the parcel is late again " * 30}), ("chat", {"answer": "Yes."})):
+    for name, row in (("text", {"text": "the parcel is late again " * 30}), ("chat", {"messages": [{"role": "assistant", "content": "Yes."}]})):
         (tmp_path / name).mkdir()
         (tmp_path / name / "train.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
     tokenizer = start.tokenizer_of(tmp_path)
