@@ -146,11 +146,11 @@ def test_code_named_in_a_model_folder_is_never_run(project: Path, tiny_bert: Pat
     assert done.returncode in (0, 1), done.stderr
 
 
-def test_embedded_cannot_generate_and_says_so(project: Path) -> None:
+def test_an_encoder_cannot_generate_and_says_so(project: Path) -> None:
     (project / "chat.jsonl").write_text(
         "".join(json.dumps({"prompt": f"q {i}", "completion": f"a {i}"}) + "\n" for i in range(40))
     )
-    (project / "chat.yaml").write_text("task: {objective: generate}\ndata: {source: chat.jsonl}\n")
+    (project / "chat.yaml").write_text("task: {objective: generate}\ndata: {source: chat.jsonl}\nmodel: {base: all-MiniLM-L6-v2}\n")
     assert refused(luthier("run", "chat.yaml", cwd=project), "needs a decoder")
 
 

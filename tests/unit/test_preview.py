@@ -181,7 +181,7 @@ def test_weights_are_not_needed(tiny_bert: Path, tmp_path: Path) -> None:
     ("objective", "base", "said"),
     [
         ("classify", "nobody/has-this-model", "no model of that name was fetched"),
-        ("generate", "embedded", "does not write it"),
+        ("generate", "all-MiniLM-L6-v2", "does not write it"),
         ("generate", "tiny_bert", "does not write it"),
         ("classify", "empty", "no config.json"),
     ],
