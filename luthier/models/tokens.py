@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.base.errors import ModelError
-from luthier.models.catalogue import EMBEDDED, EMBEDDED_NAME, GENERATOR, Found, find
+from luthier.models.catalogue import EMBEDDED, EMBEDDED_NAME, GENERATOR, Found, find, here
 
 _BERT_TOKENS = {
     "unk_token": "[UNK]",
@@ -64,14 +64,11 @@ def open_tokens(base: str, *, folder: Path | None, revision: str | None, max_tok
 
 def place(base: str, folder: Path | None, revision: str | None) -> Found:
     """Return the model's folder without hashing its weights, which may be many gigabytes."""
-    if base in (EMBEDDED, EMBEDDED_NAME, GENERATOR):
-        return find(base)
-    for start in (folder, Path.cwd()):
-        path = (start or Path()) / Path(base).expanduser()
-        if (path / "config.json").is_file():
-            return Found(path.name if Path(base).expanduser().is_absolute() else base, path, "")
-        if path.is_dir():
-            return find(base, folder=folder)  # says what is wrong with the folder
+    path = here(base, folder) if base != EMBEDDED else None
+    if path is not None and (path / "config.json").is_file():
+        return Found(path.name if Path(base).expanduser().is_absolute() else base, path, "")
+    if path is not None or base in (EMBEDDED, EMBEDDED_NAME, GENERATOR):
+        return find(base, folder=folder)  # opens what comes along, and says what is wrong with a folder
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError

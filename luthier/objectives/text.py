@@ -10,9 +10,8 @@ from typing import Any
 import torch
 
 from luthier.base.records import Encoded, Example, Prediction
-from luthier.models import flat, methods, virtual
-from luthier.models.catalogue import Found
-from luthier.models.load import Base, open_base
+from luthier.models import flat, virtual
+from luthier.models.load import Base
 from luthier.objectives.cut import micro_batches
 from luthier.objectives.generate import Generator, in_evaluation
 from luthier.objectives.learner import Batch, Learner
@@ -50,19 +49,13 @@ class Text(Generator):
     ) -> Learner:
         if not base.decodes:
             return MaskedText.create(base, labels=labels, model=model, known=known)
-        learner = cls(cls._open(base), turns=Turns(base.tokenizer, "plain", base.max_tokens))
-        learner.never_repeat = model.never_repeat
-        return learner
+        return super().create(base, labels=labels, model=model.model_copy(update={"template": "plain"}), known=known)
 
     @classmethod
     def restore(cls, folder: Path, facts: Mapping[str, Any]) -> Learner:
         if facts.get("masked"):
             return MaskedText.restore(folder, facts)
-        base = open_base(Found(folder.name, folder / "network", ""), max_tokens=facts["max_tokens"])
-        network = methods.reopen(cls._open(base), folder, facts.get("adapter"))
-        learner = cls(network, turns=Turns(base.tokenizer, "plain", base.max_tokens))
-        learner.never_repeat = int(facts.get("never_repeat", 0))
-        return learner
+        return super().restore(folder, facts)
 
     def encode(self, example: Example) -> Encoded:
         """Encode a whole document, however long; ``values`` is its size in UTF-8 bytes."""

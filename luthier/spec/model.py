@@ -8,12 +8,15 @@ from pydantic import Field
 
 from luthier.spec.common import Section
 
+# The model that comes along, by its objective; and the one of them that writes, by its own name.
+EMBEDDED, GENERATOR = "embedded", "luthier-base"
+
 
 class ModelSection(Section):
     """The base model and how its outputs are read."""
 
     base: str = Field(
-        "embedded",
+        EMBEDDED,
         description="`embedded` (comes with the installation: `luthier-base` for generate, prefer and text, "
         "`all-MiniLM-L6-v2` for all else), one of the two by name, a folder, or a hub name such as `roberta-base`.",
     )

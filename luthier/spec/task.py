@@ -10,7 +10,7 @@ from luthier.spec.answer import Answer
 from luthier.spec.common import Section
 from luthier.spec.data import DataSection
 from luthier.spec.evaluate import EvaluateSection
-from luthier.spec.model import ModelSection
+from luthier.spec.model import EMBEDDED, GENERATOR, ModelSection
 from luthier.spec.objective import WRITING, ObjectiveName
 from luthier.spec.serve import ServeSection
 from luthier.spec.stages import Keep, Stage, with_defaults
@@ -52,8 +52,7 @@ class Task(Section):
     @property
     def base(self) -> str:
         """The base model's name, with `embedded` said plainly where it is the one that writes."""
-        writes = self.task.objective in WRITING
-        return "luthier-base" if self.model.base == "embedded" and writes else self.model.base
+        return GENERATOR if self.model.base == EMBEDDED and self.task.objective in WRITING else self.model.base
 
     @model_validator(mode="before")
     @classmethod

@@ -12,6 +12,7 @@ from luthier.base.records import Example
 from luthier.models import memory, methods, quantised
 from luthier.objectives.classify import Classifier
 from luthier.objectives.learner import Learner
+from luthier.spec.objective import WRITING
 from luthier.spec.train import TrainSection
 from luthier.train import defaults
 from luthier.train.choice import Choice
@@ -81,7 +82,7 @@ def _by_size(learner: Learner, examples: Sequence[Example], train: TrainSection)
     # On a GPU a method fits where its shortest pass does, with activations computed again (luthier/train/speed.py).
     tokens = defaults.micro_tokens(train, learner.objective) if where.type != "cuda" else 4096
     row = min(learner.max_tokens, tokens)
-    trained = train.embeddings == "train" or (train.embeddings == "auto" and learner.objective in defaults.WRITES)
+    trained = train.embeddings == "train" or (train.embeddings == "auto" and learner.objective in WRITING)
     needs = {
         method: memory.needed(
             size, method, rank=train.lora.rank, layers=min(train.layers, size.layers), tokens=tokens, row_tokens=row,
@@ -115,7 +116,7 @@ def wanted(objective: str, rows: int) -> tuple[tuple[str, ...], str]:
     if objective in _ANSWERS and rows < _MANY_ROWS:
         why = "a model that writes keeps more of what it can do under low-rank updates, and learns as much from so few rows"
         return tuple(m for m in small if m != "head"), why
-    if objective in defaults.WRITES:
+    if objective in WRITING:
         return (
             "full",
             *(m for m in small if m != "head"),

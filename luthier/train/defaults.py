@@ -8,6 +8,7 @@ import torch
 
 from luthier.base.errors import ModelError, TrainError
 from luthier.models.load import device, quick_in_bfloat16
+from luthier.spec.objective import WRITING
 from luthier.spec.train import TrainSection
 from luthier.train.loop import Plan
 
@@ -19,6 +20,7 @@ from luthier.train.loop import Plan
 # head: a linear layer on fixed features; only where it is not fitted at once.
 # bitfit: 1e-4 to 1e-3 were tried by Ben Zaken et al. 2022; ia3: 3e-3 as in Liu et al. 2022 (T-Few).
 # adapters: 1e-3 lies in the middle of Houlsby et al. 2019's 3e-5 to 3e-3.
+# muon: 3e-4 and 5e-4 were best of what was tried on a hundred and on 650 rows (docs/results.md); pre-training wants ten times more.
 # prompt: Lester et al. 2021 use 0.3 with Adafactor, whose steps are relative; prefix: 5e-3 to 3e-2 in P-Tuning v2 (Liu et al. 2021).
 # t5: "typically, 1e-4 and 3e-4 work well" with AdamW (https://huggingface.co/docs/transformers/model_doc/t5, training); its authors
 #   fine-tune at a constant 1e-3 with Adafactor, whose steps are relative (Raffel et al. 2020, section 3.1.2).
@@ -56,9 +58,8 @@ _RATES = {
     ("writes", "prompt"): 1e-2,
     ("writes", "prefix"): 1e-2,
 }
-# What answers in words; the others read.
-WRITES = frozenset(("generate", "prefer", "text"))
 _USUAL = {"reads": "full", "writes": "lora"}
+_WHOLE, _MUON_RATE = ("full", "last-layers", "gradual"), 3e-4
 _LAYER_DECAY = {"gradual": 0.95}
 # Smoothing gained no accuracy in our experiments and made the scores three times less honest (ECE 0.13 against 0.04).
 _SMOOTHING = 0.0
@@ -81,9 +82,12 @@ def resolve(train: TrainSection, *, objective: str, rows: int, rates: str | None
         ModelError: a method that the objective cannot take.
     """
     method = _USUAL[_family(objective)] if train.method == "auto" else train.method
+    if train.optimizer == "muon" and method not in _WHOLE:
+        what = f"muon turns whole matrices, and `{method}` leaves those as they are"
+        raise TrainError(what, where="train.optimizer", mend=f"Take {', '.join(_WHOLE)} as train.method, or adamw.")
     chosen = {
         "method": method,
-        "rate": _rate(objective, method, rates),
+        "rate": _rate(objective, method, rates) if train.optimizer == "adamw" else _MUON_RATE,
         "layer_decay": _LAYER_DECAY.get(method, 1.0),
         "epochs": _epochs(objective, rows),
         "label_smoothing": _SMOOTHING,
@@ -102,7 +106,7 @@ def _precision(objective: str) -> str:
 
 
 def _family(objective: str) -> str:
-    return "writes" if objective in WRITES else "reads"
+    return "writes" if objective in WRITING else "reads"
 
 
 def _rate(objective: str, method: str, rates: str | None) -> float:
@@ -137,7 +141,7 @@ def _epochs(objective: str, rows: int) -> float:
 
     Falls with the fifth root of the rows: 7 at 100 rows, 5 at 500, 4 at 2,000, 3 at 10,000, 2 from 30,000 on.
     """
-    if objective in WRITES:
+    if objective in WRITING:
         return 3.0
     return float(min(10, max(2, round(5 * (500 / max(rows, 1)) ** 0.2))))
 

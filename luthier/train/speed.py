@@ -14,8 +14,9 @@ import torch
 from luthier.base.errors import ModelError, TrainError
 from luthier.models import flat, freeze, low_rank, memory, methods, passes
 from luthier.objectives.learner import Learner
+from luthier.spec.objective import WRITING
 from luthier.spec.train import TrainSection
-from luthier.train.defaults import WRITES, make_plan, micro_tokens
+from luthier.train.defaults import make_plan, micro_tokens
 
 # Tokens of a pass on a GPU, tried from the most: products of 16,384 rows run at full rate, and more only take memory.
 _PASSES = (16384, 8192, 4096)
@@ -44,7 +45,7 @@ def choose(train: TrainSection, *, rows: int, learner: Learner) -> list[Setting]
     packing = _packing(train, learner)
     found += [packing] if train.packing == "auto" else []
     packs = (packing.value if train.packing == "auto" else train.packing) == "on"
-    if where.type == "cuda" and learner.objective in WRITES:
+    if where.type == "cuda" and learner.objective in WRITING:
         found += _by_memory(train, learner, packs)
     elif train.checkpointing == "auto":
         found.append(Setting("checkpointing", "off", "only a GPU is filled so far that time is worth less than memory"))

@@ -11,6 +11,7 @@ from making import learner_of
 
 from luthier.base.errors import ModelError
 from luthier.models import catalogue
+from luthier.models.tokens import place
 from luthier.release.predictor import Predictor
 from luthier.spec.task import Task
 
@@ -48,7 +49,7 @@ def test_damaged_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         handle.seek(-1, 2)
         handle.write(bytes([last[0] ^ 1]))
     monkeypatch.setattr(catalogue, "_GENERATOR_FOLDER", copy)
-    with pytest.raises(ModelError, match="not those that belong"):
+    with pytest.raises(ModelError, match="not the published ones"):
         catalogue.find(catalogue.GENERATOR)
 
 
@@ -70,3 +71,12 @@ def test_it_writes_words_and_plain_transformers_writes_the_same() -> None:
     plain = tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True).strip()
     assert said[0].text == plain
     assert sum(word.isalpha() for word in plain.replace(".", " ").replace(",", " ").replace("?", " ").split()) >= 3
+
+
+@pytest.mark.parametrize("name", [catalogue.GENERATOR, catalogue.EMBEDDED_NAME])
+def test_a_folder_of_that_name_comes_first(name: str, tiny_llama: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_llama, tmp_path / name)
+    assert catalogue.find(name, folder=tmp_path).folder == tmp_path / name
+    assert place(name, tmp_path, None).folder == tmp_path / name
+    assert catalogue.find(name).folder != tmp_path / name
+    assert place(name, None, None).folder == catalogue.find(name).folder

@@ -7,7 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from luthier.base.errors import TrainError
+from luthier.spec.train import TrainSection
 from luthier.train import muon
+from luthier.train.defaults import resolve
 from luthier.train.muon import MOMENTUM, Muon, orthogonal
 from luthier.train.optim import make_optimizer
 
@@ -105,3 +108,13 @@ def test_the_rest_learns_as_adamw_does() -> None:
     assert torch.equal(ours.network.lm_head.weight, theirs.network.lm_head.weight)
     assert torch.equal(ours.network.model.embed_tokens.weight, theirs.network.model.embed_tokens.weight)
     assert not torch.equal(ours.network.model.layers[0].mlp.up_proj.weight, theirs.network.model.layers[0].mlp.up_proj.weight)
+
+
+def test_auto_knows_a_rate_for_it_and_refuses_methods_without_whole_matrices() -> None:
+    asked = TrainSection(method="full", optimizer="muon")
+    rates = {kind: float(resolve(TrainSection(method="full", optimizer=kind), objective="generate", rows=9).rate) for kind in ("adamw", "muon")}
+    assert rates["muon"] > rates["adamw"]
+    assert float(resolve(asked.model_copy(update={"rate": 0.5}), objective="generate", rows=9).rate) == 0.5
+    for method in ("lora", "auto"):  # of a decoder `auto` is lora
+        with pytest.raises(TrainError, match="whole matrices"):
+            resolve(TrainSection(method=method, optimizer="muon"), objective="generate", rows=9)

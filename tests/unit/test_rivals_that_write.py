@@ -39,6 +39,6 @@ def test_without_a_word_there_is_no_nearest_answer() -> None:
 
 def test_rivals_answer_the_rows_that_the_model_answers() -> None:
     rows = [row(i, f"question {i}", "x") for i in range(20)]
-    found = answered_alike(RIVALS["generate"](TRAIN, rows, ()), rows, 5)
+    found = answered_alike(lambda some: RIVALS["generate"](TRAIN, some, ()), rows, 5)
     for predictions in found.values():
         assert [i for i, p in enumerate(predictions) if p.text is not None] == answered_rows(rows, 5)
