@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,9 @@ SHAPES: dict[str, dict[str, int]] = {
              "intermediate_size": 2048, "vocab_size": 32000, "head_dim": 64},
     "1B": {"hidden_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8,
            "intermediate_size": 8192, "vocab_size": 128256, "head_dim": 64},
+    # The generator that comes with Luthier: its two matrices of 1,536 a block cost what three of 1,024 do.
+    "luthier-base": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "num_key_value_heads": 12,
+                     "intermediate_size": 1024, "vocab_size": 8192, "head_dim": 32},
     "8B": {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
            "intermediate_size": 14336, "vocab_size": 128256, "head_dim": 128},
 }  # fmt: skip
@@ -45,6 +48,8 @@ PARTS_IN_ORDER: list[tuple[str, str, dict[str, Any], int]] = [
     ("TRL, full, packed", "trl", {"method": "full", "attention": "flex_attention", "again": False}, 120),
     ("Luthier, lora", "luthier", {"method": "lora", "compile": "on"}, 120),
     ("TRL, lora, packed", "trl", {"method": "lora", "attention": "flex_attention", "again": False}, 100),
+    ("luthier-base, full, Muon", "luthier", {"shape": "luthier-base", "method": "full", "compile": "off", "optimizer": "muon",
+                                              "longest": 512, "tokens": 32768, "batch": 96, "rows": 96 * 38}, 60),
     ("same loss", "same", {}, 60),
     ("TRL, full, packed, as shipped", "trl", {"method": "full", "attention": "flex_attention", "again": True}, 100),
     ("Luthier, full, uncompiled", "luthier", {"method": "full", "compile": "off"}, 60),
@@ -72,8 +77,14 @@ def rows_of(settings: Mapping[str, Any]) -> list[list[int]]:
 
 
 def network_of(settings: Mapping[str, Any]) -> Any:
-    """Return a Llama with random weights that bfloat16 holds without loss, in float32 on the device."""
+    """Return a Llama with random weights that bfloat16 holds without loss, in float32 on the device; or the shipped generator."""
     import torch
+
+    if settings["shape"] == "luthier-base":
+        from luthier.models.catalogue import find
+        from luthier.models.load import open_base, open_decoder
+
+        return open_decoder(open_base(find("luthier-base"))).to(settings["device"])
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(SEED)
@@ -205,10 +216,10 @@ def luthier_part(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     device, learner = settings["device"], learner_of(settings)
     rows = encoded(rows_of(settings))
-    section = _section(settings, compile=settings["compile"], checkpointing="off")
+    section = _section(settings, compile=settings["compile"], checkpointing="off", optimizer=settings.get("optimizer", "adamw"))
     learner.prepare_training(section)
     speed.prepare(learner, section)
-    optimizer = make_optimizer(learner, rate=1e-5, weight_decay=0.01)
+    optimizer = make_optimizer(learner, rate=1e-5, weight_decay=0.01, kind=section.optimizer)
     warm = settings["batch"] * settings["warm"]
 
     def run(some: list[Any]) -> list[Any]:
@@ -228,7 +239,20 @@ def luthier_part(settings: Mapping[str, Any]) -> dict[str, Any]:
         "tokens_per_s": sum(lengths) / seconds, "useful_tflops": useful_flops(settings, lengths) / seconds / 1e12,
         "seconds": seconds, "warm_s": warm_s, "steps": len(reports), "tokens": sum(lengths),
         "real_share": sum(lengths) / computed, "last_loss": reports[-1].loss, "peak_mb": peak_mb(device),
+        "kernels": _kernels(lambda: run(rows[: 2 * settings["batch"]]), seconds / len(reports)) if device == "cuda" else {},
     }  # fmt: skip
+
+
+def _kernels(two_steps: Callable[[], Any], step_s: float) -> dict[str, Any]:
+    """Return the milliseconds that the device's kernels take in a step, the longest first, and their sum beside the step's own."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        two_steps()
+        synchronised("cuda")
+    spent = {event.key: event.self_device_time_total / 2000 for event in seen.key_averages()}
+    longest = sorted(spent, key=lambda key: -spent[key])[:30]
+    return {"step_ms": 1000 * step_s, "all_ms": sum(spent.values()), **{key[:120]: round(spent[key], 3) for key in longest}}
 
 
 def _trainer(settings: Mapping[str, Any], rows: list[list[int]], folder: str, callbacks: list[Any], **chosen: Any) -> Any:
@@ -357,7 +381,7 @@ def run_all(settings: Mapping[str, Any], *, budget_s: float, out: Path, only: st
     record: dict[str, Any] = {"bench": "gpu", "machine": machine(os.cpu_count() or 1), "settings": dict(settings), "parts": {}}
     began = time.monotonic()
     for name, part, more, limit in PARTS_IN_ORDER:
-        if only and only not in name:
+        if only and not any(word in name for word in only.split(",")):
             continue
         left = budget_s - (time.monotonic() - began)
         if left < 20:
@@ -450,7 +474,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=16384, help="tokens of a pass and, on average, of a step")
     parser.add_argument("--steps", type=int, default=30, help="timed steps, on average")
     parser.add_argument("--budget-s", type=float, default=470, help="seconds for all parts (default: %(default)s)")
-    parser.add_argument("--only", help="only parts whose name holds this")
+    parser.add_argument("--only", help="only parts whose name holds one of these words, which commas part")
     parser.add_argument("--out", type=Path, default=RESULTS / "gpu.json", help="the record (default: %(default)s)")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("--settings", type=Path, help=argparse.SUPPRESS)

@@ -132,7 +132,8 @@ class Generator(Learner):
             raise ValueError("a training row has no learn-mask")
         source_N, targets_N = batch.learnt
         part = self._plain.base_model if self._split else self._plain
-        mask, more = None, self._more(batch)
+        more = self._more(batch)
+        mask = more.pop("mask", None)
         if batch.flat is not None:
             mask, more = flat.mask_of(batch.flat.starts_N, batch.flat.longest), {"position_ids": batch.flat.positions_BT}
         output = virtual.run(self.network, batch.ids_BT, mask, part=part, use_cache=False, **more)
@@ -140,7 +141,7 @@ class Generator(Learner):
         return found_BTX.flatten(0, 1).index_select(0, source_N), targets_N
 
     def _more(self, batch: Batch) -> dict[str, Any]:
-        """Return what the network is given beside the ids."""
+        """Return what the network is given beside the ids; ``mask`` is its attention mask."""
         return {}
 
     def _scores(self, hidden_ND: torch.Tensor) -> torch.Tensor:

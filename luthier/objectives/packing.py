@@ -76,6 +76,12 @@ def positions(rows: Sequence[Encoded], width: int) -> torch.Tensor | None:
     return positions_BT
 
 
+def mask_of_pieces(positions_BT: torch.Tensor) -> torch.Tensor:
+    """Return (B, 1, T, T) what each place sees: those before it in its own piece. Networks that do not read positions so take it."""
+    piece_BT = (positions_BT == 0).cumsum(1)
+    return ((piece_BT[:, :, None] == piece_BT[:, None, :]).tril())[:, None]
+
+
 @dataclass(frozen=True, slots=True)
 class Flat:
     """Documents in one line: ids, learn-mask and positions (1, T), where each starts (N + 1, int32), the longest's length."""

@@ -43,28 +43,41 @@ class Muon(torch.optim.AdamW):
             return
         for group in groups:
             if group["turned"]:
-                for matrix in group["params"]:
-                    if matrix.grad is not None:
-                        self._turn(matrix, group)
+                for matrices in alike([matrix for matrix in group["params"] if matrix.grad is not None]):
+                    self._turn(matrices, group)
 
-    def _turn(self, matrix: nn.Parameter, group: dict[str, Any]) -> None:
-        assert matrix.grad is not None
-        state = self.state[matrix]
-        if not state:
-            state["momentum"], state["step"] = torch.zeros_like(matrix), torch.zeros(())
-        state["step"] += 1
-        state["momentum"].lerp_(matrix.grad, 1 - MOMENTUM)
-        update = orthogonal(matrix.grad.lerp(state["momentum"], MOMENTUM))
-        matrix.mul_(1 - group["lr"] * group["weight_decay"])
-        matrix.add_(update.to(matrix), alpha=-group["lr"] * _RMS * math.sqrt(max(matrix.shape)))
+    def _turn(self, matrices: Sequence[nn.Parameter], group: dict[str, Any]) -> None:
+        updates = []
+        for matrix in matrices:
+            assert matrix.grad is not None
+            state = self.state[matrix]
+            if not state:
+                state["momentum"], state["step"] = torch.zeros_like(matrix), torch.zeros(())
+            state["step"] += 1
+            state["momentum"].lerp_(matrix.grad, 1 - MOMENTUM)
+            updates.append(matrix.grad.lerp(state["momentum"], MOMENTUM))
+        turned = orthogonal(torch.stack(updates)).unbind() if len(updates) > 1 else [orthogonal(updates[0])]
+        long = -group["lr"] * _RMS * math.sqrt(max(matrices[0].shape))
+        for matrix, update in zip(matrices, turned, strict=True):
+            matrix.mul_(1 - group["lr"] * group["weight_decay"])
+            matrix.add_(update.to(matrix), alpha=long)
+
+
+def alike(matrices: Sequence[nn.Parameter]) -> list[list[nn.Parameter]]:
+    """Return the matrices in groups that are turned at once: on a GPU those of one shape, since each launch costs there."""
+    groups: dict[Any, list[nn.Parameter]] = {}
+    for number, matrix in enumerate(matrices):
+        groups.setdefault((matrix.shape, matrix.device) if matrix.is_cuda else number, []).append(matrix)
+    return list(groups.values())
 
 
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """Return about U V^T for a matrix [m, n] = U S V^T: each singular value ends between 0.7 and 1.2."""
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    """Return about U V^T for a matrix [m, n] = U S V^T, or for each of [k, m, n]: each singular value ends between 0.7 and 1.2."""
+    wide = matrix if matrix.shape[-2] <= matrix.shape[-1] else matrix.mT
     turned = wide.to(torch.bfloat16 if quick_in_bfloat16(matrix.device) else torch.float32)
-    turned = turned / turned.norm().clamp(min=1e-7)
+    turned = turned / turned.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
+    product = torch.addmm if matrix.dim() == 2 else torch.baddbmm
     for _ in range(TURNS):
-        gram = turned @ turned.T
-        turned = torch.addmm(turned, torch.addmm(gram, gram, gram, beta=_B, alpha=_C), turned, beta=_A)
-    return turned if wide is matrix else turned.T
+        gram = turned @ turned.mT
+        turned = product(turned, product(gram, gram, gram, beta=_B, alpha=_C), turned, beta=_A)
+    return turned if wide is matrix else turned.mT

@@ -12,10 +12,13 @@ from making import learner_of, section, sums
 
 from luthier.base.errors import Interrupted
 from luthier.base.interrupt import Stopper
+from luthier.base.records import Example
 from luthier.models import flat, low_rank, methods
+from luthier.models.catalogue import find
 from luthier.objectives import scores
 from luthier.release.predictor import Predictor
 from luthier.train import speed
+from luthier.train.muon import Muon
 from luthier.train.run import encode_all, fit
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="notice: no GPU here; these tests run on one")
@@ -150,3 +153,33 @@ def test_a_model_published_in_half_is_held_in_half(tiny_llama: Path) -> None:
 def test_qlora_learns(tiny_llama: Path) -> None:
     _, outcome = run(tiny_llama, method="qlora", epochs=8.0)
     assert outcome.losses[-1]["loss"] < 0.9 * outcome.losses[0]["loss"]
+
+
+@needs_kernel
+@pytest.mark.parametrize("objective", ["generate", "text"])
+def test_the_generator_that_comes_along_is_packed(objective: str) -> None:
+    learner = learner_of(find("luthier-base").folder, objective, max_tokens=128).to(GPU)
+    examples = sums(12) if objective == "generate" else [Example(e.id, {"text": e.target * 9}, "", e.source) for e in sums(12)]
+    rows = [learner.encode(example) for example in examples]
+    exact, gradient = losses(learner, rows, packed=False, bfloat16=False)
+    half, rough = losses(learner, rows, packed=True, bfloat16=True)
+    assert half == pytest.approx(exact, rel=2e-2)
+    whole = max(float(g.norm()) for g in gradient.values())
+    assert all(alike(rough[name], gradient[name]) > 0.97 for name in gradient if gradient[name].norm() > 1e-2 * whole)
+
+
+def test_matrices_are_turned_on_the_device_as_on_the_host() -> None:
+    def after(where: torch.device) -> list[torch.Tensor]:
+        shapes = [(48, 16), (48, 16), (16, 16), (16, 48)]
+        made = [torch.randn(s, generator=torch.Generator().manual_seed(i)) for i, s in enumerate(shapes)]
+        parameters = [torch.nn.Parameter(m.clone().to(where)) for m in made]
+        optimizer = Muon([{"params": parameters, "turned": True}], lr=0.02, weight_decay=0.1)
+        for step in range(3):
+            for number, parameter in enumerate(parameters):
+                parameter.grad = torch.sin((step + 1 + number) * parameter.detach())
+            optimizer.step()
+        return [p.detach().cpu() - m for p, m in zip(parameters, made, strict=True)]
+
+    for one, other in zip(after(GPU), after(torch.device("cpu")), strict=True):
+        assert alike(one, other) > 0.99
+        assert float(one.norm()) == pytest.approx(float(other.norm()), rel=5e-2)

@@ -76,6 +76,25 @@ class Tiny(nn.Module):
         ))  # fmt: skip
 
 
+@pytest.mark.parametrize("shape", [(8, 8), (6, 24), (24, 6)])
+def test_matrices_of_one_shape_are_turned_together_as_alone(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("luthier.train.muon.quick_in_bfloat16", lambda device: False)
+    starts = [torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+
+    def after(together: bool) -> list[torch.Tensor]:
+        monkeypatch.setattr("luthier.train.muon.alike", lambda them: [them] if together else [[one] for one in them])
+        parameters = [torch.nn.Parameter(start.clone()) for start in starts]
+        optimizer = Muon([{"params": parameters, "turned": True}], lr=0.02, weight_decay=0.1)
+        for step in range(3):
+            for number, parameter in enumerate(parameters):
+                parameter.grad = torch.sin((step + 1 + number) * parameter.detach())
+            optimizer.step()
+        return [parameter.detach() for parameter in parameters]
+
+    for one, other in zip(after(True), after(False), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
 def test_only_the_matrices_of_the_blocks_are_turned() -> None:
     module = Tiny()
     optimizer = make_optimizer(module, rate=0.01, weight_decay=0.01, kind="muon")
