@@ -27,7 +27,11 @@ class LowRankLinear(torch.autograd.Function):
             down_, up_ = down.to(x.dtype), up.to(x.dtype)
             low = x @ down_.T
             result = F.linear(x, weight, bias)
-            result.addmm_(low, up_.T, alpha=scale)
+            if torch.compiler.is_compiling():
+                # A compiler makes it in place by itself; written so, torch 2.11's loses the gradient without a word.
+                result = torch.addmm(result, low, up_.T, alpha=scale)
+            else:
+                result.addmm_(low, up_.T, alpha=scale)
         ctx.save_for_backward(x, weight, down_, up_, low)
         ctx.scale, ctx.dtype = scale, down.dtype
         return result

@@ -12,7 +12,9 @@ from torch import nn
 from luthier.models import freeze, tuners
 
 # Bytes a parameter takes while it learns: gradient, two moments of AdamW, and, on a CPU, the copy of the best weights so far.
-_LEARNING, _LEARNING_ON_GPU = 4 + 8 + 4, 4 + 8
+_LEARNING = 4 + 8 + 4
+# On a GPU gradients appear while what the pass kept goes. Autocast keeps what learns in two bytes as well, until the pass is over.
+_MOMENTS, _GRADIENT, _CAST = 8, 4, 2
 _WEIGHT = 4
 # What the allocator and the libraries hold beyond what is asked of them, measured with the embedded model on a CPU: estimates
 # of 750, 570 and 280 MB for full, lora and head stand against 760, 670 and 200 measured.
@@ -102,8 +104,8 @@ def needed(
     if on_gpu is not None:
         if method == "lora":
             weights -= 2 * size.linear  # frozen weights are held in two bytes (luthier/models/low_rank.py)
-        # Autocast keeps what learns in two bytes as well, until the pass is over.
-        return weights + learning * (_LEARNING_ON_GPU + 2) + _kept_on_gpu(size, tokens, row_tokens, deep, on_gpu) + _ROOM
+        kept = _kept_on_gpu(size, tokens, row_tokens, deep, on_gpu, quantised=method == "qlora")
+        return weights + learning * (_MOMENTS + _CAST) + max(kept, learning * _GRADIENT) + _ROOM
     # Per token and layer: what each linear layer and norm keeps of its input, about 16 hidden vectors and 3 inner ones, and
     # per head a row of attention (Korthikanti et al. 2022, https://arxiv.org/abs/2205.05198, equation 1, in float32).
     kept = 4 * tokens * deep * (10 * size.hidden + 3 * size.inner + 2 * size.heads * row_tokens)
@@ -114,14 +116,16 @@ def needed(
 _SCORES_ON_GPU = (1 << 28) * (2 + 4 + 2)
 
 
-def _kept_on_gpu(size: Size, tokens: int, row_tokens: int, deep: int, how: Pass) -> int:
+def _kept_on_gpu(size: Size, tokens: int, row_tokens: int, deep: int, how: Pass, *, quantised: bool) -> int:
     """Return what a pass keeps under autocast: float32 between the blocks, bfloat16 inside them.
 
-    By token and block: two norms keep input and output in float32 (16 bytes a unit of width), their bfloat16 copies for five
-    linear layers (10), queries, keys, values and what attention gives (10), and four inner vectors in bfloat16. Counted from
-    the operations of a Llama block, not measured yet.
+    By token and block: two norms keep input and output in float32 (16 bytes a unit of width), bfloat16 copies for the linear
+    layers and what attention reads and gives (10), and four inner vectors in bfloat16. Under 4 bits peft's own forward turns
+    what it is given to float32 once more. Fitted to the peaks of Llamas of 0.1 to 8 billion parameters (docs/results.md).
     """
-    block = 36 * size.hidden + 8 * size.inner + (0 if how.flat else 4 * size.heads * row_tokens)
+    block = 26 * size.hidden + 8 * size.inner + (0 if how.flat else 4 * size.heads * row_tokens)
+    if quantised:
+        block += 4 * size.hidden + 4 * size.inner
     kept = deep * 4 * size.hidden + block if how.again and deep else deep * block
     scores = min(_SCORES_ON_GPU, tokens * size.vocabulary * 8)
     return tokens * kept + scores

@@ -38,9 +38,12 @@ def _small(layer: nn.Linear) -> nn.Module:
     import bitsandbytes
 
     # Computed in float32 outside autocast, so that what is measured is what is delivered.
-    small = bitsandbytes.nn.Linear4bit(layer.in_features, layer.out_features, bias=layer.bias is not None,
+    small = bitsandbytes.nn.Linear4bit(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta",
                                        quant_type="nf4", compute_dtype=torch.float32)  # fmt: skip
-    small.load_state_dict(layer.state_dict())
+    # Made without weights of its own: drawing them first took longer than all else.
+    small.weight = bitsandbytes.nn.Params4bit(layer.weight.data, requires_grad=False, quant_type="nf4", module=small)
+    if layer.bias is not None:
+        small.bias = nn.Parameter(layer.bias.data, requires_grad=False)
     moved: nn.Module = small.to(layer.weight.device)  # quantises
     return moved
 

@@ -132,10 +132,11 @@ class Generator(Learner):
             raise ValueError("a training row has no learn-mask")
         source_N, targets_N = batch.learnt
         part = self._plain.base_model if self._split else self._plain
-        more = self._more(batch)
-        mask = more.pop("mask", None)
         if batch.flat is not None:
-            mask, more = flat.mask_of(batch.flat.starts_N, batch.flat.longest), {"position_ids": batch.flat.positions_BT}
+            more = {"mask": flat.mask_of(batch.flat.starts_N, batch.flat.longest), "position_ids": batch.flat.positions_BT}
+        else:
+            more = self._more(batch)
+        mask = more.pop("mask", None)
         output = virtual.run(self.network, batch.ids_BT, mask, part=part, use_cache=False, **more)
         found_BTX = output.last_hidden_state if self._split else output.logits
         return found_BTX.flatten(0, 1).index_select(0, source_N), targets_N
