@@ -62,8 +62,12 @@ def compile_blocks(network: nn.Module) -> None:
 
 
 def _chosen(block: nn.Module, compiled: Any, *args: Any, **kwargs: Any) -> Any:
-    run = compiled if block.training and torch.is_grad_enabled() else block._call_impl
-    return run(*args, **kwargs)
+    if not (block.training and torch.is_grad_enabled()):
+        return block._call_impl(*args, **kwargs)
+    if args and isinstance(args[0], torch.Tensor) and not args[0].requires_grad:
+        # Under adapters nothing before the first block learns; as a case of its own it would be compiled a second time.
+        args = (args[0].detach().requires_grad_(), *args[1:])
+    return compiled(*args, **kwargs)
 
 
 def missing_compiler(device: torch.device) -> str | None:

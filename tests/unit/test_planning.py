@@ -154,7 +154,7 @@ def test_time_is_that_of_the_passes_and_the_optimiser() -> None:
 
 def test_machines_have_a_source_and_a_near_name() -> None:
     known = machines.machines()
-    assert {"a10g", "l4", "t4", "rtx-4090", "a100-40gb", "a100-80gb", "h100", "cpu-8"} == set(known)
+    assert {"a10g", "l4", "t4", "rtx-4090", "a100-40gb", "a100-80gb", "h100", "h200", "cpu-8"} == set(known)
     assert all("http" in one.source and 0 < one.utilisation < 1 for one in known.values())
     assert machines.find("this") is None and machines.find("A10G") == known["a10g"]
     assert known["t4"].flops == pytest.approx(8.1e12 * 0.5) and not known["t4"].bfloat16

@@ -16,7 +16,7 @@ HERE = "this"
 class Machine:
     """``fp32_tflops`` and ``bf16_tflops`` (None: it has none) are peaks of dense products; ``utilisation`` is the share
     of them that a training gets, an assumption: large trainings report 21 to 46 % (Chowdhery et al. 2022,
-    https://arxiv.org/abs/2204.02311, table 3)."""
+    https://arxiv.org/abs/2204.02311, table 3), and an H200 gave 47 % (docs/results.md)."""
 
     name: str
     words: str
