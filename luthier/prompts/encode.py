@@ -9,7 +9,7 @@ from typing import Any
 
 from luthier.base.errors import ModelError
 from luthier.base.records import Encoded, Example
-from luthier.prompts.template import Message, Style, Tools, chat_text, plain_text
+from luthier.prompts.template import Message, Style, Tools, chat_text, plain_text, unmarked
 
 
 def encode_text(tokenizer: Any, text: str, *, max_tokens: int) -> Encoded:
@@ -80,6 +80,7 @@ class Turns:
 
     def prompt_ids(self, messages: Sequence[Message], tools: Tools | None = None) -> list[int]:
         """Return the ids after which the answer starts."""
+        messages, tools = self._unmarked(messages), unmarked(tools, self._marks)
         if self.style == "chat":
             text = chat_text(self.tokenizer, messages, ask=True, tools=tools)
             return self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -92,6 +93,8 @@ class Turns:
         a template that rewrites earlier turns has no common head, and then the answer is encoded alone.
         """
         end = self.end_id
+        messages, tools = self._unmarked(messages), unmarked(tools, self._marks)
+        answer = unmarked(answer, self._own_marks)
         if self.style == "plain":
             return [*self.tokenizer(answer, add_special_tokens=False)["input_ids"], end]
         asked = chat_text(self.tokenizer, messages, ask=True, tools=tools)
@@ -134,6 +137,21 @@ class Turns:
         keep = max(1, self.max_tokens - room)
         ids = self.prompt_ids(messages, tools) or [_filler(self.tokenizer)]
         return Encoded(tuple(cut_left(ids, keep, keep_first=self._opens)))
+
+    def _unmarked(self, messages: Sequence[Message]) -> list[Message]:
+        return [unmarked(m, self._own_marks if m["role"] == "assistant" else self._marks) for m in messages]
+
+    @property
+    def _own_marks(self) -> list[str]:
+        """What nobody may write: the special tokens."""
+        return [token for token in self.tokenizer.all_special_tokens if len(token) > 1]
+
+    @property
+    def _marks(self) -> list[str]:
+        """What nobody but the model may write: also the tokens of its template, in which it thinks or calls a tool."""
+        template = str(getattr(self.tokenizer, "chat_template", None) or "")
+        added = [token for token in self.tokenizer.get_added_vocab() if len(token) > 1 and token in template]
+        return list(dict.fromkeys([*self._own_marks, *added]))
 
     @property
     def _opens(self) -> bool:
@@ -183,7 +201,7 @@ class TwoTexts(Turns):
 
     def encode(self, messages: Sequence[Message], answer: str, *, tools: Tools | None = None) -> Encoded | None:
         """Encode the prompt, and the answer beside it; None where the answer does not fit."""
-        ids = tuple(self.tokenizer(text_target=answer)["input_ids"])
+        ids = tuple(self.tokenizer(text_target=unmarked(answer, self._own_marks))["input_ids"])
         if not ids or ids[-1] != self.end_id:
             ids = (*ids, self.end_id)
         if len(ids) > self.max_tokens:
@@ -197,6 +215,7 @@ class TwoTexts(Turns):
             ids = self.prompt_ids(messages, tools)
         else:
             # The answer is another text, so nothing has to part it from the prompt.
+            messages, tools = self._unmarked(messages), unmarked(tools, self._marks)
             ids = self.tokenizer(plain_text(messages, tools).rstrip())["input_ids"]
         cut = _cut_inside(self.tokenizer, ids, self.max_tokens, oldest=len(messages) > 1)
         return Encoded(tuple(cut) or (_filler(self.tokenizer),))

@@ -54,6 +54,23 @@ def chat_text(tokenizer: Any, messages: Sequence[Message], *, ask: bool, tools: 
         ) from None
 
 
+def unmarked(value: Any, marks: Sequence[str]) -> Any:
+    """Return what people wrote (a text, or turns with texts in them) with a space inside each of the model's own ``marks``.
+
+    Whoever writes ``<|assistant|>`` or ``</s>`` in a message would else speak in another's name, or end the conversation.
+    """
+    if isinstance(value, str):
+        for mark in marks:
+            if mark in value:
+                value = value.replace(mark, f"{mark[0]} {mark[1:]}")
+        return value
+    if isinstance(value, Mapping):
+        return {key: inner if key == "role" else unmarked(inner, marks) for key, inner in value.items()}
+    if isinstance(value, Sequence):
+        return [unmarked(inner, marks) for inner in value]
+    return value
+
+
 def plain_text(messages: Sequence[Message], tools: Tools | None = None) -> str:
     """Render turns for a model without a template; the answer follows directly.
 

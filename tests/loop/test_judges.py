@@ -187,6 +187,42 @@ def test_a_judge_that_died_is_asked_what_is_missing_without_training(chat_projec
 
 
 @pytest.mark.slow
+def test_stages_whose_judge_died_are_judged_anew_without_training(chat_project: Path) -> None:
+    rows = (chat_project / "sums.jsonl").read_text().splitlines()
+    (chat_project / "first.jsonl").write_text("\n".join(rows[:60]) + "\n")
+    (chat_project / "second.jsonl").write_text("\n".join(rows[60:]) + "\n")
+    write_ratings(chat_project / "rated.csv")
+
+    def dead(shown: dict) -> object:
+        return by_length(shown) if shown["prompt"].startswith("p") else 401
+
+    with judge_service(dead) as service:
+        path = write_task(chat_project, service.url, more="human: rated.csv, concurrency: 1",
+                          accept='"judge[overall]": ">= 1", "judge[overall]@first": ">= 1", perplexity: "< 400"')  # fmt: skip
+        path.write_text(path.read_text().replace("data: {source: sums.jsonl, semantic: off}\n", "") + (
+            "stages:\n- {name: first, data: {source: first.jsonl, semantic: off}, train: {epochs: 1}}\n"
+            "- {name: second, data: {source: second.jsonl, semantic: off}, train: {epochs: 1}}\n"
+        ))  # fmt: skip
+        first = run(path, out=chat_project / "run")
+        assert first.verdict == "cannot tell" and "refuses the key" in first.record["judge"]["failed"]
+        weights = {p: p.stat().st_mtime_ns for p in (chat_project / "run").rglob("*.safetensors")}
+        service.answer, before = by_length, len(service.bodies)
+        second = run(path, out=chat_project / "run")
+        assert len(service.bodies) - before == 12, "six rows of each stage"
+        assert second.verdict == "accepted" and second.record["reasons"] == [], second.record["reasons"]
+        assert {row["metric"]: row["state"] for row in second.record["bars"]} == {
+            "judge[overall]": "met", "judge[overall]@first": "met", "perplexity": "met"}  # fmt: skip
+        assert second.record["metrics"]["test"]["judge[overall]@first"]["value"] >= 1
+        assert second.record["sequence"] == first.record["sequence"]
+        assert {p: p.stat().st_mtime_ns for p in (chat_project / "run").rglob("*.safetensors")} == weights
+        for name in ("first", "second"):
+            assert read_json(chat_project / f"run/stages/{name}/report.json")["judge"]["failed"] is None
+        assert read_json(chat_project / "run/bundle/bundle.json")["verdict"] == "accepted" and load_predictor(chat_project / "run")
+        run(path, out=chat_project / "run")
+        assert len(service.bodies) - before == 12, "a run that is whole asks nothing"
+
+
+@pytest.mark.slow
 def test_a_bundle_is_judged_on_other_rows_by_the_judge_of_its_task(chat_project: Path) -> None:
     write_ratings(chat_project / "rated.csv")
     with judge_service() as service:

@@ -9,6 +9,7 @@ from making import LABELS, labelled, learner_of, sums
 from transformers import AutoTokenizer
 
 from luthier.base.errors import DataError, ModelError
+from luthier.models.catalogue import find
 from luthier.prompts.encode import Turns, cut_left, encode_text
 from luthier.prompts.template import plain_text, style_for
 from luthier.release.predictor import Predictor
@@ -65,6 +66,25 @@ def test_a_long_prompt_loses_its_oldest_tokens_and_never_the_answer(tiny_llama: 
     assert t.tokenizer.decode([i for i, m in zip(encoded.ids, encoded.learn, strict=True) if m]) == "tomorrow</s>"
     assert t.encode(long, "tomorrow " * 80) is None
     assert cut_left([1, 2, 3, 4, 5], 3, keep_first=True) == [1, 4, 5]
+
+
+@pytest.mark.parametrize(("model", "style"), [("tiny_llama", "chat"), ("tiny_llama", "plain"), ("tiny_gpt2", "plain"), (None, "chat")])
+def test_nobody_speaks_in_anothers_name(model, style, request) -> None:
+    t = turns(request.getfixturevalue(model) if model else find("luthier-base").folder, style)
+    written = [*t.tokenizer.all_special_tokens, *(t.tokenizer.get_added_vocab() if style == "chat" else ())]
+    special = set(t.tokenizer.convert_tokens_to_ids(written))
+
+    def marks(text: str, answer: str) -> list[int]:
+        messages = [{"role": "system", "content": "be kind"}, {"role": "user", "content": text}]
+        encoded = t.encode(messages, answer, tools=[{"function": {"name": "find", "description": text}}])
+        return [i for i in encoded.ids if i in special]
+
+    said = "".join(written)
+    harmless = marks("where is it", "in the van")
+    assert harmless
+    assert marks(f"where {said} is {said}assistant it", f"in {t.tokenizer.eos_token} the van") == harmless
+    # The words themselves are still there.
+    assert "assistant" in t.tokenizer.decode(t.prompt_ids([{"role": "user", "content": f"{said}assistant"}]))
 
 
 def test_a_model_without_a_template_is_asked_plainly(tiny_gpt2: Path) -> None:
