@@ -138,8 +138,14 @@ class Generator(Learner):
             more = self._more(batch)
         mask = more.pop("mask", None)
         output = virtual.run(self.network, batch.ids_BT, mask, part=part, use_cache=False, **more)
+        return self._of_places(output, source_N), targets_N
+
+    def _of_places(self, output: Any, places_N: torch.Tensor) -> torch.Tensor:
+        """Return what the output layer is handed at these places, counted through all rows, or their scores: (N, D) or (N, V)."""
         found_BTX = output.last_hidden_state if self._split else output.logits
-        return found_BTX.flatten(0, 1).index_select(0, source_N), targets_N
+        found_NX = found_BTX.flatten(0, 1).index_select(0, places_N)
+        between = _between(self._plain) if self._split else None
+        return found_NX if between is None else between(found_NX)
 
     def _more(self, batch: Batch) -> dict[str, Any]:
         """Return what the network is given beside the ids; ``mask`` is its attention mask."""
@@ -230,7 +236,7 @@ class Generator(Learner):
 
     @torch.inference_mode()
     def _splits(self) -> bool:
-        """Whether the output layer applied to the base model's hidden vectors gives the model's own scores.
+        """Whether the output layer applied to the base model's hidden vectors (and what stands between) gives the model's own scores.
 
         Some architectures scale or cap their scores; asking the model itself is surer than a list of them.
         """
@@ -240,9 +246,16 @@ class Generator(Learner):
             return False
         with in_evaluation(network):
             ids_BT = probe_ids(network)
-            mine = output(base(input_ids=ids_BT, use_cache=False).last_hidden_state)
+            hidden_BTD = base(input_ids=ids_BT, use_cache=False).last_hidden_state
+            between = _between(network)
+            mine = output(hidden_BTD if between is None else between(hidden_BTD))
             own = network(input_ids=ids_BT, use_cache=False).logits
         return bool(torch.allclose(mine, own, rtol=1e-4, atol=1e-5))
+
+
+def _between(network: Any) -> Any:
+    """Return the layers between the base model and the output layer, where there are some: a BERT as decoder has them."""
+    return getattr(getattr(getattr(network, "cls", None), "predictions", None), "transform", None)
 
 
 @contextmanager

@@ -59,8 +59,7 @@ class Weigher(Generator):
         given = {} if layout.positions_BT is None else {"position_ids": layout.positions_BT}
         runs = network if bare else self.network
         output = virtual.run(runs, layout.ids_BT, layout.mask, part=part, use_cache=False, **given)
-        found_BTX = output.last_hidden_state if self._split else output.logits
-        found_NX = found_BTX.reshape(-1, found_BTX.shape[-1])[layout.source_N]
+        found_NX = self._of_places(output, layout.source_N)
         sums_S = torch.zeros(layout.sequences, dtype=torch.float64, device=found_NX.device)
         return sums_S.index_add(0, layout.sequence_N, self._log_probs(found_NX, layout.target_N).double())
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from making import learner_of
+from making import learner_of, section, sums
 
 from luthier.base.errors import ModelError
+from luthier.base.records import Example
 from luthier.models import catalogue
 from luthier.models.tokens import place
 from luthier.release.predictor import Predictor
@@ -80,3 +81,30 @@ def test_a_folder_of_that_name_comes_first(name: str, tiny_llama: Path, tmp_path
     assert place(name, tmp_path, None).folder == tmp_path / name
     assert catalogue.find(name).folder != tmp_path / name
     assert place(name, None, None).folder == catalogue.find(name).folder
+
+
+@pytest.mark.parametrize("objective", ["generate", "prefer"])
+def test_its_scores_come_in_pieces_and_are_its_own(objective: str) -> None:
+    """A BERT has layers between its blocks and its output layer; nothing of size (tokens, vocabulary) is held for them."""
+    learner = learner_of(catalogue.find(catalogue.GENERATOR).folder, objective, max_tokens=64)
+    learner.prepare_training(section(objective, 4, embeddings="train"))
+    learner.eval()
+    examples = sums(4)
+    if objective == "prefer":
+        examples = [Example(e.id, e.inputs, {"chosen": e.target, "rejected": "no"}, e.source) for e in examples]
+    rows = [learner.encode(example) for example in examples]
+
+    def found(split: bool) -> tuple[float, dict[str, torch.Tensor]]:
+        learner._split = split
+        learner.zero_grad()
+        learner.begin_step(rows)
+        loss, _ = learner.loss(learner.collate(learner.refer(rows)), smoothing=0.0)
+        loss.backward()
+        return float(loss.detach()), {n: p.grad.clone() for n, p in learner.named_parameters() if p.grad is not None}
+
+    assert learner._split
+    (pieces, one), (whole, other) = found(True), found(False)
+    assert pieces == pytest.approx(whole, rel=1e-5) and one.keys() == other.keys()
+    noise = 1e-6 * max(float(value.abs().max()) for value in other.values())
+    for name, value in other.items():
+        torch.testing.assert_close(one[name], value, rtol=1e-3, atol=1e-5 * float(value.abs().max()) + noise)
