@@ -131,11 +131,13 @@ def _settle(file: TaskFile, data: Prepared, opened: Opened, where: Machine | Non
     why = "the task asks for it"
     if section.method == "auto" and (where is not None or opened.deeper is not None):
         # The first one wanted; where it does not fit, that is told with what would.
-        order, reason = wanted(objective, len(data.train))
+        order, reason = wanted(objective, len(data.train), small=opened.learner.small and opened.deeper is None)
         section, why = section.model_copy(update={"method": order[0]}), reason
     elif section.method == "auto":
         choice = choose_method(opened.learner, data.train, section, contests=False)
         section, why = section.model_copy(update={"method": choice.method}), choice.why
+    if opened.deeper is not None and section.optimizer == "auto":  # the few layers of it that are open look small
+        section = section.model_copy(update={"optimizer": "adamw"})
     settled = steps.settle(section, objective=objective, rows=len(data.train), learner=opened.learner)
     if settled.metric == "auto":
         settled = settled.model_copy(update={"metric": measures.CHOOSES[objective]})

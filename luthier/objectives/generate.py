@@ -30,6 +30,9 @@ from luthier.spec.train import TrainSection
 # A line of packed rows is filled up to a multiple of so many tokens on a GPU.
 _ROUND = 128
 
+# Parameters of a network that is small.
+SMALL = 50_000_000
+
 
 class Generator(Learner):
     """A causal language model that learns answers. Scores are computed only where there is a loss."""
@@ -71,6 +74,17 @@ class Generator(Learner):
     @staticmethod
     def _open(base: Base) -> Any:
         return open_decoder(base)
+
+    @property
+    def small(self) -> bool:  # type: ignore[override]
+        """Whether so few weights answer that adapters to them hold too little (docs/results.md compares)."""
+        return self.objective == "generate" and sum(p.numel() for p in self._plain.parameters()) < SMALL
+
+    def decide(self, train: TrainSection) -> TrainSection:
+        """Take Muon where a small network is tuned as a whole; a rate that is set was meant for AdamW."""
+        if train.optimizer == "auto" and train.rate == "auto" and train.method == "full" and self.small:
+            return train.model_copy(update={"optimizer": "muon"})
+        return train
 
     @property
     def _plain(self) -> Any:

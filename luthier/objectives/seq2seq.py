@@ -35,6 +35,9 @@ class Seq2Seq(Generator):
     def _open(base: Base) -> Any:
         return open_seq2seq(base)
 
+    # T5's own recipe was tried on small networks too.
+    small = False
+
     @property
     def rates(self) -> str | None:  # type: ignore[override]
         """T5 and its kin want higher rates than other networks."""

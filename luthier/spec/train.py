@@ -99,9 +99,10 @@ class TrainSection(Section):
         "auto",
         description="Most tokens, padding included, in one forward pass; a step's batch is cut into such pieces.",
     )
-    optimizer: Literal["adamw", "muon"] = Field(
-        "adamw",
-        description="`muon` updates the matrices of the blocks along all their directions alike (Jordan et al. 2024, "
+    optimizer: Literal["auto", "adamw", "muon"] = Field(
+        "auto",
+        description="`auto`: adamw, and muon where a small model that writes answers is tuned in `full` with the rate left open. "
+        "`muon` updates the matrices of the blocks along all their directions alike (Jordan et al. 2024, "
         "https://kellerjordan.github.io/posts/muon/), and all else by AdamW: for pre-training with `text`, from "
         "few weights or far from what the base knows.",
     )

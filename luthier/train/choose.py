@@ -90,7 +90,7 @@ def _by_size(learner: Learner, examples: Sequence[Example], train: TrainSection)
         ) - (0 if method == "qlora" else _already(network))
         for method in ("full", "lora", "qlora", "last-layers", "head")
     }  # fmt: skip
-    order, reason = wanted(learner.objective, len(examples))
+    order, reason = wanted(learner.objective, len(examples), small=learner.small)
     facts = {"needs_bytes": needs, "free_bytes": room}
     for method in order:
         if method == "qlora" and not _can_qlora():
@@ -110,18 +110,20 @@ def _already(network: torch.nn.Module) -> int:
     return sum(p.numel() * p.element_size() for p in network.parameters())
 
 
-def wanted(objective: str, rows: int) -> tuple[tuple[str, ...], str]:
-    """Return the methods from the one wanted most, and why that one."""
-    small = ("lora", "qlora", "last-layers", "head")
+def wanted(objective: str, rows: int, *, small: bool = False) -> tuple[tuple[str, ...], str]:
+    """Return the methods from the one wanted most, and why that one; ``small`` is :attr:`Learner.small`."""
+    less = ("lora", "qlora", "last-layers", "head")
+    if small:
+        return ("full", *less[:-1]), "so small a model that writes learns more as a whole than by adapters"
     if objective in _ANSWERS and rows < _MANY_ROWS:
         why = "a model that writes keeps more of what it can do under low-rank updates, and learns as much from so few rows"
-        return tuple(m for m in small if m != "head"), why
+        return less[:-1], why
     if objective in WRITING:
         return (
             "full",
-            *(m for m in small if m != "head"),
+            *less[:-1],
         ), "there is much to learn, and all of the network can hold it"
-    return ("full", *small), "an encoder learns most when all its layers may move"
+    return ("full", *less), "an encoder learns most when all its layers may move"
 
 
 def _words(

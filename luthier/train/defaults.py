@@ -76,7 +76,8 @@ _MICRO_TOKENS = {
 def resolve(train: TrainSection, *, objective: str, rows: int, rates: str | None = None) -> TrainSection:
     """Return the section with every `auto` replaced by its value; ``rates`` names those of a network that wants its own.
 
-    A method is chosen before, by :func:`luthier.train.choose.choose_method`; where nobody did, the usual one is taken.
+    A method is chosen before, by :func:`luthier.train.choose.choose_method`; where nobody did, the usual one is taken. So is an
+    optimiser other than AdamW, by the learner.
 
     Raises:
         ModelError: a method that the objective cannot take.
@@ -87,7 +88,8 @@ def resolve(train: TrainSection, *, objective: str, rows: int, rates: str | None
         raise TrainError(what, where="train.optimizer", mend=f"Take {', '.join(_WHOLE)} as train.method, or adamw.")
     chosen = {
         "method": method,
-        "rate": _rate(objective, method, rates) if train.optimizer == "adamw" else _MUON_RATE,
+        "rate": _MUON_RATE if train.optimizer == "muon" else _rate(objective, method, rates),
+        "optimizer": "adamw",
         "layer_decay": _LAYER_DECAY.get(method, 1.0),
         "epochs": _epochs(objective, rows),
         "label_smoothing": _SMOOTHING,

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from making import learner_of, sums
 from torch import nn
 
 from luthier.base.errors import TrainError
+from luthier.lifecycle import steps
 from luthier.spec.train import TrainSection
 from luthier.train import muon
+from luthier.train.choose import choose_method
 from luthier.train.defaults import resolve
 from luthier.train.muon import MOMENTUM, Muon, orthogonal
 from luthier.train.optim import make_optimizer
@@ -137,3 +142,20 @@ def test_auto_knows_a_rate_for_it_and_refuses_methods_without_whole_matrices() -
     for method in ("lora", "auto"):  # of a decoder `auto` is lora
         with pytest.raises(TrainError, match="whole matrices"):
             resolve(TrainSection(method=method, optimizer="muon"), objective="generate", rows=9)
+
+
+def test_a_small_model_that_answers_is_tuned_whole_and_by_it(tiny_llama: Path, tiny_t5: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def settled(folder: Path, objective: str = "generate", **given: object) -> tuple[str, str]:
+        learner = learner_of(folder, objective)
+        section = TrainSection(**given)
+        method = choose_method(learner, sums(30), section).method
+        found = steps.settle(section.model_copy(update={"method": method}), objective=objective, rows=30, learner=learner)
+        return found.method, found.optimizer
+
+    assert settled(tiny_llama) == ("full", "muon")
+    assert settled(tiny_llama, rate=1e-4) == ("full", "adamw"), "a rate that is set was meant for AdamW"
+    assert settled(tiny_llama, method="lora") == ("lora", "adamw")
+    assert settled(tiny_t5) == ("lora", "adamw")
+    monkeypatch.setattr("luthier.objectives.generate.SMALL", 1000)
+    assert settled(tiny_llama) == ("lora", "adamw")
+    assert settled(tiny_llama, method="full") == ("full", "adamw")

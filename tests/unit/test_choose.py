@@ -22,8 +22,12 @@ def test_an_encoder_is_tuned_whole_where_it_fits(tiny_bert: Path) -> None:
     assert choice.facts["needs_bytes"]["lora"] < choice.facts["needs_bytes"]["full"]
 
 
-def test_a_decoder_gets_low_rank_updates(tiny_llama: Path) -> None:
-    choice = choose_method(learner_of(tiny_llama, "generate"), sums(30), TrainSection())
+def test_a_decoder_gets_low_rank_updates_unless_it_is_small(tiny_llama: Path, monkeypatch) -> None:
+    learner = learner_of(tiny_llama, "generate")
+    choice = choose_method(learner, sums(30), TrainSection())
+    assert choice.method == "full" and "small" in choice.why
+    monkeypatch.setattr("luthier.objectives.generate.SMALL", 1000)
+    choice = choose_method(learner, sums(30), TrainSection())
     assert choice.method == "lora"
     assert "writes" in choice.why
 
