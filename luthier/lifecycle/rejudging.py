@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import luthier.lifecycle.judges as judges
+import luthier.lifecycle.staged as staged
 from luthier.base.endpoint import NO_ANSWER, NO_TIME
 from luthier.base.files import read_json, write_json
 from luthier.evaluate import verdict
 from luthier.evaluate.judges.named import is_metric, metric_of
-from luthier.lifecycle import staged
 from luthier.lifecycle.round import Round, Run
 from luthier.spec.bars import Bar, parse_bars
 from luthier.spec.load import TaskFile
