@@ -116,7 +116,10 @@ def _open(file: TaskFile, data: Prepared) -> Opened:
     layers = int(getattr(base.config, "num_hidden_layers", 0) or 1)
     least = task.train.layers if task.train.method == "last-layers" else 1
     few, more = (opening.make_learner(file, data, replace(base, hollow=n)) for n in (least, least + 1))
-    return Opened(base, few, more, max(0, layers - least - 1))
+    less, most = (sum(p.numel() for p in one.network.parameters()) for one in (few, more))
+    deep = max(0, layers - least - 1)
+    few.small = most + deep * (most - less) < few.small_below  # its own few layers always are
+    return Opened(base, few, more, deep)
 
 
 def _settle(file: TaskFile, data: Prepared, opened: Opened, where: Machine | None) -> tuple[TrainSection, str]:
@@ -131,13 +134,11 @@ def _settle(file: TaskFile, data: Prepared, opened: Opened, where: Machine | Non
     why = "the task asks for it"
     if section.method == "auto" and (where is not None or opened.deeper is not None):
         # The first one wanted; where it does not fit, that is told with what would.
-        order, reason = wanted(objective, len(data.train), small=opened.learner.small and opened.deeper is None)
+        order, reason = wanted(objective, len(data.train), small=opened.learner.small)
         section, why = section.model_copy(update={"method": order[0]}), reason
     elif section.method == "auto":
         choice = choose_method(opened.learner, data.train, section, contests=False)
         section, why = section.model_copy(update={"method": choice.method}), choice.why
-    if opened.deeper is not None and section.optimizer == "auto":  # the few layers of it that are open look small
-        section = section.model_copy(update={"optimizer": "adamw"})
     settled = steps.settle(section, objective=objective, rows=len(data.train), learner=opened.learner)
     if settled.metric == "auto":
         settled = settled.model_copy(update={"metric": measures.CHOOSES[objective]})

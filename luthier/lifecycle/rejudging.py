@@ -52,7 +52,10 @@ def _of_stages(round_: Round, record: Mapping[str, Any]) -> dict[str, Any]:
     """Judge the stages whose judge was silent anew, write their reports, and hold the bars of the whole task again."""
     from luthier.lifecycle import steps
 
-    measured, doubts, parts = dict(record["metrics"]["test"]), {}, {}
+    bars, _ = parse_bars(dict(round_.file.task.accept))
+    last = round_.file.task.stages[-1].name
+    measured, parts = dict(record["metrics"]["test"]), {}
+    doubts: dict[str, str] = {}
     for file, folder, own in _judged_parts(round_.file, round_.folder, record):
         if not _silent(file, folder, own):
             continue
@@ -61,20 +64,15 @@ def _of_stages(round_: Round, record: Mapping[str, Any]) -> dict[str, Any]:
         write_json(folder / "report.json", found)
         steps.page(found, folder)
         parts[name] = found
-        last = name == round_.file.task.stages[-1].name
-        for metric in _of_judge(file):
-            for known in (f"{metric}@{name}", *([metric] if last else [])):
-                if metric in found["metrics"]["test"]:
-                    measured[known] = found["metrics"]["test"][metric]
-                if metric in unproven:
-                    doubts[known] = unproven[metric]
-    bars, _ = parse_bars(dict(round_.file.task.accept))
+        # The whole task knows the last stage's metrics by their own names, and of the others those that bars are on.
+        known = {bar.metric: bar.metric.removesuffix(f"@{name}") for bar in bars if bar.metric.endswith(f"@{name}")}
+        known |= {metric: metric for metric in _of_judge(file)} if name == last else {}
+        measured |= {own: found["metrics"]["test"][metric] for own, metric in known.items() if metric in found["metrics"]["test"]}
+        doubts |= {own: unproven[metric] for own, metric in known.items() if metric in unproven}
     whole = _held_again(bars, record, measured, doubts)
     stages = [{**one, "verdict": parts[one["name"]]["verdict"]} if one["name"] in parts else one for one in record["stages"]]
-    asked = {"judge": parts[stages[-1]["name"]]["judge"]} if stages[-1]["name"] in parts else {}
-    keys = {*record["metrics"]["test"], *(bar.metric for bar in bars), *(n for n in measured if "@" not in n)}
-    test = {name: value for name, value in measured.items() if name in keys}
-    return {**record, **asked, **whole, "stages": stages, "metrics": {**record["metrics"], "test": test}}
+    asked = {"judge": parts[last]["judge"]} if last in parts else {}
+    return {**record, **asked, **whole, "stages": stages, "metrics": {**record["metrics"], "test": measured}}
 
 
 def _of_judge(file: TaskFile) -> set[str]:

@@ -198,7 +198,7 @@ def open_decoder(base: Base) -> torch.nn.Module:
         raise ModelError(
             f"{base.found.name} ({base.config.model_type}) reads text but does not write it",
             where="model.base",
-            mend="`generate` needs a decoder (Llama, Qwen, GPT-2) or an encoder-decoder (T5, BART); give its folder or hub name.",
+            mend="Writing needs a decoder (Llama, Qwen, GPT-2) or an encoder-decoder (T5, BART); give its folder or hub name.",
         )
     return _open(AutoModelForCausalLM, base, base.config)
 

@@ -30,9 +30,6 @@ from luthier.spec.train import TrainSection
 # A line of packed rows is filled up to a multiple of so many tokens on a GPU.
 _ROUND = 128
 
-# Parameters of a network that is small.
-SMALL = 50_000_000
-
 
 class Generator(Learner):
     """A causal language model that learns answers. Scores are computed only where there is a loss."""
@@ -41,6 +38,8 @@ class Generator(Learner):
     writes = True
     measures = True
     turns_kind: ClassVar[type[Turns]] = Turns
+    # Parameters below which adapters hold too little (docs/results.md compares). Only answers were compared.
+    small_below: ClassVar[int] = 50_000_000
     # No run of so many tokens stands twice in an answer; 0 forbids nothing.
     never_repeat = 0
 
@@ -61,6 +60,7 @@ class Generator(Learner):
         self.labels = ()
         self.max_tokens = turns.max_tokens
         self._split = self._splits()
+        self.small = sum(p.numel() for p in self._plain.parameters()) < self.small_below
 
     @classmethod
     def create(
@@ -74,11 +74,6 @@ class Generator(Learner):
     @staticmethod
     def _open(base: Base) -> Any:
         return open_decoder(base)
-
-    @property
-    def small(self) -> bool:  # type: ignore[override]
-        """Whether so few weights answer that adapters to them hold too little (docs/results.md compares)."""
-        return self.objective == "generate" and sum(p.numel() for p in self._plain.parameters()) < SMALL
 
     def decide(self, train: TrainSection) -> TrainSection:
         """Take Muon where a small network is tuned as a whole; a rate that is set was meant for AdamW."""

@@ -30,13 +30,11 @@ class Seq2Seq(Generator):
     """
 
     turns_kind = TwoTexts
+    small_below = 0
 
     @staticmethod
     def _open(base: Base) -> Any:
         return open_seq2seq(base)
-
-    # T5's own recipe was tried on small networks too.
-    small = False
 
     @property
     def rates(self) -> str | None:  # type: ignore[override]

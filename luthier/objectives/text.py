@@ -34,6 +34,7 @@ class Text(Generator):
     objective = "text"
     asked = False
     windows = True
+    small_below = 0
 
     @classmethod
     def inputs_of(cls, item: str | Mapping[str, Any]) -> Mapping[str, Any]:

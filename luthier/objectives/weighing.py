@@ -32,6 +32,8 @@ class AnswerBatch(Batch):
 class Weigher(Generator):
     """A causal language model whose given answers are weighed: behind one copy of their prompt where the network can."""
 
+    small_below = 0
+
     def __init__(self, network: Any, *, turns: Any) -> None:
         super().__init__(network, turns=turns)
         self._shares: bool | None = None

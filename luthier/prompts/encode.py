@@ -80,7 +80,7 @@ class Turns:
 
     def prompt_ids(self, messages: Sequence[Message], tools: Tools | None = None) -> list[int]:
         """Return the ids after which the answer starts."""
-        messages, tools = self._unmarked(messages), unmarked(tools, self._marks)
+        messages, tools = self._unmarked(messages, tools)
         if self.style == "chat":
             text = chat_text(self.tokenizer, messages, ask=True, tools=tools)
             return self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -93,7 +93,7 @@ class Turns:
         a template that rewrites earlier turns has no common head, and then the answer is encoded alone.
         """
         end = self.end_id
-        messages, tools = self._unmarked(messages), unmarked(tools, self._marks)
+        messages, tools = self._unmarked(messages, tools)
         answer = unmarked(answer, self._own_marks)
         if self.style == "plain":
             return [*self.tokenizer(answer, add_special_tokens=False)["input_ids"], end]
@@ -138,20 +138,19 @@ class Turns:
         ids = self.prompt_ids(messages, tools) or [_filler(self.tokenizer)]
         return Encoded(tuple(cut_left(ids, keep, keep_first=self._opens)))
 
-    def _unmarked(self, messages: Sequence[Message]) -> list[Message]:
-        return [unmarked(m, self._own_marks if m["role"] == "assistant" else self._marks) for m in messages]
+    def _unmarked(self, messages: Sequence[Message], tools: Tools | None) -> tuple[list[Message], Tools | None]:
+        """Return turns and tools in which nobody writes the model's marks but the model."""
+        own, template = self._own_marks, str(getattr(self.tokenizer, "chat_template", None) or "")
+        # What nobody but the model may write: also the tokens of its template, in which it thinks or calls a tool.
+        added = [token for token in self.tokenizer.get_added_vocab() if len(token) > 1 and token in template]
+        marks = [*own, *added]
+        turns: list[Message] = [{**unmarked(m, own if m["role"] == "assistant" else marks), "role": m["role"]} for m in messages]
+        return turns, unmarked(tools, marks)
 
     @property
     def _own_marks(self) -> list[str]:
         """What nobody may write: the special tokens."""
         return [token for token in self.tokenizer.all_special_tokens if len(token) > 1]
-
-    @property
-    def _marks(self) -> list[str]:
-        """What nobody but the model may write: also the tokens of its template, in which it thinks or calls a tool."""
-        template = str(getattr(self.tokenizer, "chat_template", None) or "")
-        added = [token for token in self.tokenizer.get_added_vocab() if len(token) > 1 and token in template]
-        return list(dict.fromkeys([*self._own_marks, *added]))
 
     @property
     def _opens(self) -> bool:
@@ -215,7 +214,7 @@ class TwoTexts(Turns):
             ids = self.prompt_ids(messages, tools)
         else:
             # The answer is another text, so nothing has to part it from the prompt.
-            messages, tools = self._unmarked(messages), unmarked(tools, self._marks)
+            messages, tools = self._unmarked(messages, tools)
             ids = self.tokenizer(plain_text(messages, tools).rstrip())["input_ids"]
         cut = _cut_inside(self.tokenizer, ids, self.max_tokens, oldest=len(messages) > 1)
         return Encoded(tuple(cut) or (_filler(self.tokenizer),))

@@ -65,7 +65,7 @@ def unmarked(value: Any, marks: Sequence[str]) -> Any:
                 value = value.replace(mark, f"{mark[0]} {mark[1:]}")
         return value
     if isinstance(value, Mapping):
-        return {key: inner if key == "role" else unmarked(inner, marks) for key, inner in value.items()}
+        return {key: unmarked(inner, marks) for key, inner in value.items()}
     if isinstance(value, Sequence):
         return [unmarked(inner, marks) for inner in value]
     return value

@@ -34,14 +34,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--rows", type=int, default=6)
+    parser.add_argument("--tokens", type=int, default=80, help="of the longest answer")
     asked = parser.parse_args()
     for run in asked.runs:
         rows, model = rows_of(run, asked.rows), load_predictor(run)
         report = json.loads((run / "report.json").read_text("utf-8"))
-        print(f"### {report['task']['name'] if isinstance(report['task'], dict) else report['task']}: {report['verdict']}\n")
+        print(f"### {report['task']['name']}: {report['verdict']}\n")
         print("| asked | people wrote | the model writes |\n| --- | --- | --- |")
-        length = report.get("max_new_tokens") or 80
-        for row, said in zip(rows, model.predict([row.inputs for row in rows], max_new_tokens=length), strict=True):
+        for row, said in zip(rows, model.predict([row.inputs for row in rows], max_new_tokens=asked.tokens), strict=True):
             question = row.inputs["messages"][-1]["content"]
             print(f"| {cell(question)} | {cell(str(row.target))} | {cell(said.text or '')} |")
         print()

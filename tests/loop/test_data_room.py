@@ -204,7 +204,7 @@ def test_preference_data_is_checked_and_wants_a_decoder(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = only_object(luthier("check", "luthier.yaml", "--json", "--set", "data.semantic=off", cwd=tmp_path))
     assert found["rows"] == 80 and "dpo" in found["recognised_as"].lower()
-    refused(luthier("run", "luthier.yaml", "--set", "model.base=all-MiniLM-L6-v2", cwd=tmp_path), "needs a decoder")
+    refused(luthier("run", "luthier.yaml", "--set", "model.base=all-MiniLM-L6-v2", cwd=tmp_path), "does not write", "needs a decoder")
 
 
 def test_what_is_cleaned_in_training_is_cleaned_at_the_service(project: Path) -> None:

@@ -128,6 +128,6 @@ def test_bad_preferences_are_told_before_the_first_step(tmp_path: Path, tiny_lla
     path = task(tmp_path, tiny_llama, as_marked(60), prefer={"loss": "dpo"})
     refused(luthier("run", path, cwd=tmp_path), "train.prefer.loss", "dpo compares pairs", "Set it to kto")
     path = task(tmp_path, tiny_llama, as_pairs(60))
-    refused(luthier("run", path, "--set", "model.base=all-MiniLM-L6-v2", cwd=tmp_path), "decoder")
+    refused(luthier("run", path, "--set", "model.base=all-MiniLM-L6-v2", cwd=tmp_path), "does not write", "needs a decoder")
     done = luthier("run", path, "--set", "model.max_tokens=8", cwd=tmp_path)
     refused(done, "no training row fits in 8 tokens")

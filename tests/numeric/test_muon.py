@@ -12,6 +12,7 @@ from torch import nn
 
 from luthier.base.errors import TrainError
 from luthier.lifecycle import steps
+from luthier.objectives.generate import Generator
 from luthier.spec.train import TrainSection
 from luthier.train import muon
 from luthier.train.choose import choose_method
@@ -156,6 +157,6 @@ def test_a_small_model_that_answers_is_tuned_whole_and_by_it(tiny_llama: Path, t
     assert settled(tiny_llama, rate=1e-4) == ("full", "adamw"), "a rate that is set was meant for AdamW"
     assert settled(tiny_llama, method="lora") == ("lora", "adamw")
     assert settled(tiny_t5) == ("lora", "adamw")
-    monkeypatch.setattr("luthier.objectives.generate.SMALL", 1000)
+    monkeypatch.setattr(Generator, "small_below", 1000)
     assert settled(tiny_llama) == ("lora", "adamw")
     assert settled(tiny_llama, method="full") == ("full", "adamw")

@@ -53,4 +53,4 @@ def test_the_table_is_over_seeds_and_the_goal_over_means() -> None:
 
 def test_every_method_of_the_bench_is_a_setting() -> None:
     for settings in METHODS.values():
-        TrainSection(**settings)
+        assert TrainSection(**settings).model_dump(exclude_unset=True).keys() == settings.keys()

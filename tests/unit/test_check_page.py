@@ -194,7 +194,7 @@ def test_every_line_to_copy_is_one_the_task_file_takes() -> None:
     for topic in TOPICS.values():
         if topic.line.startswith("data:") and "DAY" not in topic.line:
             keys = yaml.safe_load(topic.line.replace("LANGUAGE", "en"))["data"]
-            DataSection.model_validate({"source": "a.csv", **keys})
+            assert DataSection.model_validate({"source": "a.csv", **keys}).model_fields_set == {"source", *keys}
 
 
 @pytest.mark.parametrize(("share", "level"), [(0.0, None), (0.004, "note"), (0.05, "look"), (0.4, "grave")])

@@ -10,6 +10,7 @@ from making import LABELS, labelled, learner_of, sums
 
 from luthier.base.errors import ModelError
 from luthier.models import memory
+from luthier.objectives.generate import Generator
 from luthier.spec.train import TrainSection
 from luthier.train import choose
 from luthier.train.choose import Choice, choose_method
@@ -23,11 +24,10 @@ def test_an_encoder_is_tuned_whole_where_it_fits(tiny_bert: Path) -> None:
 
 
 def test_a_decoder_gets_low_rank_updates_unless_it_is_small(tiny_llama: Path, monkeypatch) -> None:
-    learner = learner_of(tiny_llama, "generate")
-    choice = choose_method(learner, sums(30), TrainSection())
+    choice = choose_method(learner_of(tiny_llama, "generate"), sums(30), TrainSection())
     assert choice.method == "full" and "small" in choice.why
-    monkeypatch.setattr("luthier.objectives.generate.SMALL", 1000)
-    choice = choose_method(learner, sums(30), TrainSection())
+    monkeypatch.setattr(Generator, "small_below", 1000)
+    choice = choose_method(learner_of(tiny_llama, "generate"), sums(30), TrainSection())
     assert choice.method == "lora"
     assert "writes" in choice.why
 
