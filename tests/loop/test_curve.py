@@ -9,7 +9,6 @@ import pytest
 from commands import luthier, only_object
 
 
-@pytest.mark.slow
 def test_a_curve_is_measured_kept_and_extended(project: Path) -> None:
     done = luthier("curve", "task.yaml", "--json", "--out", "curve", cwd=project)
     found = only_object(done)

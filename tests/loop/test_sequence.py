@@ -98,7 +98,7 @@ def test_every_stage_answers_by_its_name(staged: Path) -> None:
     assert judged["sequence"]["test"][1][0] is not None
 
 
-@pytest.mark.parametrize("keep", [pytest.param("progressive", marks=pytest.mark.slow), "ewc"])
+@pytest.mark.parametrize("keep", ["progressive", "ewc"])
 def test_columns_keep_every_earlier_answer_bit_for_bit(staged: Path, keep: str) -> None:
     care = {"progressive": ["keep.columns=progressive", "keep.rehearse.share=auto"],
             "ewc": ["keep.penalty.kind=ewc", "keep.rehearse.share=0", "keep.blend=auto"]}[keep]  # fmt: skip
@@ -191,7 +191,6 @@ def test_what_cannot_be_is_told_before_the_first_step(staged: Path, sets: list[s
     assert not events.exists() or '"kind": "step"' not in events.read_text()
 
 
-@pytest.mark.slow
 def test_test_rows_of_one_stage_stay_out_of_the_training_of_another(staged: Path) -> None:
     rows = (staged / "messages.csv").read_text().splitlines()[1:]
     words = [row.rsplit(",", 2)[0] for row in rows]
