@@ -208,7 +208,7 @@ def luthier_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     import torch
 
     from bench.peers import facts_of, learning, precision
-    from luthier.train import defaults
+    from luthier.train import defaults, speed
     from luthier.train.loop import train
     from luthier.train.optim import make_optimizer
 
@@ -216,7 +216,9 @@ def luthier_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     examples = _examples(settings)
     section = _section(settings, len(examples))
     learner = _learner(settings)
+    section = speed.settle(section, rows=len(examples), learner=learner)
     learner.prepare_training(section)
+    speed.prepare(learner, section)
     optimizer = make_optimizer(learner, rate=float(section.rate), weight_decay=section.weight_decay)
 
     def run(steps: list[list[int]]) -> tuple[float, float]:

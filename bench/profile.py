@@ -46,7 +46,9 @@ CONTENDERS: dict[str, tuple[str, dict[str, Any], float]] = {
     "MiniLM on BANKING77, lora": ("classify", {"method": "lora", "batch": 32}, 0.90),
     "Llama of 51 M on gsm8k, lora": ("generate", {"method": "lora", "batch": 8}, 0.75),
     "luthier-base on gsm8k, lora": ("embedded", {"method": "lora", "batch": 32}, 0.60),
-    "MiniLM on BANKING77, full, bfloat16": ("classify", {"method": "full", "batch": 32, "precision": "bfloat16"}, 0.90),
+    "MiniLM on BANKING77, full, float32": ("classify", {"method": "full", "batch": 32, "precision": "float32"}, 0.90),
+    "MiniLM on BANKING77, lora, float32": ("classify", {"method": "lora", "batch": 32, "precision": "float32"}, 0.90),
+    "Llama of 51 M on gsm8k, lora, float32": ("generate", {"method": "lora", "batch": 8, "precision": "float32"}, 0.75),
 }
 # The kind of an operation by what its name holds; the first that fits.
 KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -188,7 +190,7 @@ def profile_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     from torch.profiler import ProfilerActivity, profile
 
     from luthier.spec.train import TrainSection
-    from luthier.train import defaults
+    from luthier.train import defaults, speed
     from luthier.train.loop import train
     from luthier.train.optim import make_optimizer
 
@@ -198,7 +200,9 @@ def profile_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     objective = "classify" if settings["kind"] == "classify" else "generate"
     section = defaults.resolve(TrainSection(seed=SEED, head="random", **settings["section"]), objective=objective,
                                rows=len(examples))  # fmt: skip
+    section = speed.settle(section, rows=len(examples), learner=learner)
     learner.prepare_training(section)
+    speed.prepare(learner, section)
     steps = settings["steps"]
     # All of them, so that the steps are those of an epoch: cut by length, with hardly any padding.
     rows = [encoded for e in examples if (encoded := learner.encode(e)) is not None]

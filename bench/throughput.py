@@ -120,7 +120,7 @@ def luthier_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     from luthier.objectives.classify import Classifier
     from luthier.spec.model import ModelSection
     from luthier.spec.train import TrainSection
-    from luthier.train import defaults
+    from luthier.train import defaults, speed
     from luthier.train.loop import train
     from luthier.train.optim import make_optimizer
 
@@ -130,9 +130,11 @@ def luthier_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     learner = Classifier.create(
         open_base(catalogue.find("embedded")), labels=tuple(sorted(set(names))), model=ModelSection()
     )
-    section = TrainSection(batch=settings["batch"], seed=SEED, **settings["section"])
+    section = TrainSection(batch=settings["batch"], seed=SEED, precision="float32", **settings["section"])
     section = defaults.resolve(section, objective="classify", rows=len(texts))
+    section = speed.settle(section, rows=len(texts), learner=learner)
     learner.prepare_training(section)
+    speed.prepare(learner, section)
     optimizer = make_optimizer(learner, rate=float(section.rate), weight_decay=section.weight_decay)
 
     def run(steps: list[list[int]]) -> dict[str, float]:

@@ -27,6 +27,7 @@ from luthier.objectives.learner import Batch, Learner
 from luthier.objectives.linear import Fit, fit_head
 from luthier.objectives.scope import Scope
 from luthier.objectives.score_labels import LabelScorer
+from luthier.objectives.whole import headed
 from luthier.prompts.encode import encode_text
 from luthier.spec.model import ModelSection
 from luthier.spec.train import TrainSection
@@ -155,7 +156,7 @@ class Classifier(Labelled):
     def logits(self, batch: Batch) -> torch.Tensor:
         """Return (B, C) scores before softmax."""
         if self.head is not None:
-            return self.head(self.pooled(batch))
+            return headed(self.head, self.pooled(batch))
         plain: Any = methods.plain(self.network)
         if hasattr(plain, "score"):
             return plain.score(self._last(batch, plain.base_model))
@@ -169,7 +170,7 @@ class Classifier(Labelled):
         """
         if self.head is not None:
             vectors_BD = self.pooled(batch)
-            return self.head(vectors_BD), vectors_BD
+            return headed(self.head, vectors_BD), vectors_BD
         caught: list[torch.Tensor] = []
         hook = self.last_linear.register_forward_pre_hook(lambda module, args: caught.append(args[0]))
         try:

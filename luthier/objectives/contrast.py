@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from luthier.objectives.whole import whole
+
 # Khosla et al. use 0.1 and find 0.05 to 0.2 much alike.
 TEMPERATURE = 0.1
 
@@ -20,7 +22,8 @@ def contrastive_loss(
         anchors: only the first so many rows have a loss of their own; the rest are only drawn to or from.
     """
     itself_BB = torch.eye(len(labels_B), dtype=torch.bool, device=labels_B.device)
-    likeness_BB = (vectors_BD @ vectors_BD.T / temperature).masked_fill(itself_BB, float("-inf"))
+    with whole(vectors_BD):
+        likeness_BB = (vectors_BD @ vectors_BD.T / temperature).masked_fill(itself_BB, float("-inf"))
     shares_BB = likeness_BB - likeness_BB.logsumexp(1, keepdim=True)
     partners_BB = (labels_B[:, None] == labels_B[None]) & ~itself_BB
     counts_B = partners_BB.sum(1)

@@ -22,6 +22,7 @@ from luthier.models.load import Base, open_base, open_encoder
 from luthier.objectives.cut import Kept
 from luthier.objectives.heads.stored import load_linear, save_head
 from luthier.objectives.learner import Batch, Learner
+from luthier.objectives.whole import headed
 from luthier.prompts.encode import encode_text
 from luthier.spec.model import ModelSection
 from luthier.spec.train import TrainSection
@@ -141,7 +142,7 @@ class Encoder(Learner):
         return pooled(self.hidden(batch), batch, self.pooling)
 
     def logits(self, batch: Batch) -> torch.Tensor:
-        return self.head(self.features(batch)).float()
+        return headed(self.head, self.features(batch)).float()
 
     @torch.inference_mode()
     def head_features(self, encoded: Sequence[Encoded]) -> torch.Tensor:

@@ -25,6 +25,7 @@ from luthier.objectives.rank_known import HISTORY, Known, look_at
 from luthier.objectives.rank_loss import Pack, in_batch_loss, means, pack
 from luthier.objectives.rank_network import computed_tokens, vectors
 from luthier.objectives.rank_rows import RankRows, chosen_rows, past_of, seen_of
+from luthier.objectives.whole import whole
 from luthier.spec.model import ModelSection
 from luthier.spec.rank import Rank
 from luthier.spec.train import TrainSection
@@ -133,7 +134,8 @@ class Ranker(Learner):
         # Cosines that differ in the third digit decide: never in half precision.
         vectors_UD = vectors_UD.to(torch.promote_types(vectors_UD.dtype, torch.float32))
         asked_BD = means(vectors_UD, packed.asked)
-        return asked_BD @ vectors_UD[list(packed.items)].T * self.log_scale.exp()
+        with whole(vectors_UD):
+            return asked_BD @ vectors_UD[list(packed.items)].T * self.log_scale.exp()
 
     def _shares(self) -> torch.Tensor:
         """Return (M,) log of how likely an item is to be in a step.

@@ -143,7 +143,7 @@ class TrainSection(Section):
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="`auto`: bfloat16 on a GPU that has it and, for models that write, on a CPU with units for it (AMX); float32 "
+        description="`auto`: bfloat16 on a GPU that has it and on a CPU with units for it (AMX); float32 "
         "elsewhere (a CPU without them is 100 times slower in bfloat16). Weights and the optimiser stay in float32.",
     )
     packing: Switch = Field(

@@ -95,16 +95,13 @@ def resolve(train: TrainSection, *, objective: str, rows: int, rates: str | None
         "label_smoothing": _SMOOTHING,
         "embeddings": "freeze" if _family(objective) == "reads" else "train",
         "micro_tokens": micro_tokens(train, objective),
-        "precision": _precision(objective),
+        "precision": _precision(),
     }
     return train.model_copy(update={key: value for key, value in chosen.items() if getattr(train, key) == "auto"})
 
 
-def _precision(objective: str) -> str:
-    """A network that writes spends its time in large products; one that reads short rows spends more on turning numbers about."""
-    where = device()
-    worth = where.type == "cuda" or _family(objective) == "writes"
-    return "bfloat16" if worth and quick_in_bfloat16(where) else "float32"
+def _precision() -> str:
+    return "bfloat16" if quick_in_bfloat16(device()) else "float32"
 
 
 def _family(objective: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from luthier.base.errors import ModelError, TrainError
-from luthier.models import flat, freeze, low_rank, memory, methods, passes
+from luthier.models import dropout, flat, freeze, low_rank, memory, methods, passes
 from luthier.objectives.learner import Learner
 from luthier.spec.objective import WRITING
 from luthier.spec.train import TrainSection
@@ -149,6 +149,9 @@ def prepare(learner: Learner, train: TrainSection) -> None:
         for module in learner.modules():
             if isinstance(module, Learner):
                 module.compiled = True
+    else:
+        # A compiler draws inside its own loops.
+        dropout.use_quick(learner)
 
 
 def release(learner: Learner) -> None:
@@ -157,6 +160,7 @@ def release(learner: Learner) -> None:
         if isinstance(module, Learner):
             module.compiled = False
             module.set_flat(False)
+    dropout.undo(learner)
     network = methods.plain(learner.network) if getattr(learner, "network", None) is not None else None
     if network is not None and _layers(network):
         passes.undo(network)
