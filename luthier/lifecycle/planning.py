@@ -26,6 +26,7 @@ from luthier.objectives import Learner
 from luthier.spec.load import TaskFile, load_task
 from luthier.spec.train import TrainSection
 from luthier.train import defaults
+from luthier.train import speed as speed_of
 from luthier.train.choose import choose_method, wanted
 from luthier.train.planning import counting, machines
 from luthier.train.planning.counting import Law, Pace
@@ -177,6 +178,7 @@ def law_of(subject: Subject, opened: Opened) -> Law:
     if opened.deeper is None:
         return rule
     opened.deeper.prepare_training(subject.section)
+    speed_of.prepare(opened.deeper, subject.section)
     return rule.over(counting.law(opened.deeper, subject.rows, subject.plan), opened.layers)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from luthier.base.errors import ModelError, TrainError
-from luthier.models import dropout, flat, freeze, low_rank, memory, methods, passes
+from luthier.models import dropout, dropped, flat, freeze, low_rank, memory, methods, passes
 from luthier.objectives.learner import Learner
 from luthier.spec.objective import WRITING
 from luthier.spec.train import TrainSection
@@ -152,6 +152,8 @@ def prepare(learner: Learner, train: TrainSection) -> None:
     else:
         # A compiler draws inside its own loops.
         dropout.use_quick(learner)
+        if learner.device.type == "cpu" and hasattr(network, "config"):
+            dropped.use(network)
 
 
 def release(learner: Learner) -> None:
@@ -162,6 +164,8 @@ def release(learner: Learner) -> None:
             module.set_flat(False)
     dropout.undo(learner)
     network = methods.plain(learner.network) if getattr(learner, "network", None) is not None else None
+    if network is not None and hasattr(network, "config"):
+        dropped.leave(network)
     if network is not None and _layers(network):
         passes.undo(network)
 
