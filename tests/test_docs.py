@@ -19,7 +19,7 @@ from test_house import DOORS, FLOORS, PACKAGE, VERSION_ONLY, imports, modules
 
 from luthier.base.errors import LuthierError
 from luthier.cli import cli
-from luthier.spec.load import load_task
+from luthier.spec.load import _PATHS, load_task
 from luthier.spec.reference import reference
 from luthier.spec.stages import Stage
 from luthier.spec.task import Task
@@ -381,3 +381,10 @@ def test_every_decision_is_in_the_list_and_says_why() -> None:
         assert "**Context.**" in text
         assert "**Decision.**" in text
         assert "**What would change it.**" in text
+
+
+def test_every_setting_that_names_a_file_starts_from_where_the_command_is_given() -> None:
+    """With ``--set`` a person means files as the shell does; a key that is forgotten in the list means them otherwise."""
+    named = {"source", "test", "valid", "table", "bundle", "human", "answers", "against", "ledger", "folder", "json_schema"}
+    found = {key for key in keys(Task) if key.split(".")[-1] in named and key.split(".")[-2] not in ("split", "slices")}
+    assert found - {"evaluate.cases.test"} <= set(_PATHS)

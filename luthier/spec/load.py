@@ -17,7 +17,7 @@ from luthier.spec.bars import parse_bars
 from luthier.spec.task import Task
 
 _PATHS = (
-    "data.source", "data.test", "data.valid", "data.out_of_scope.source", "model.base", "evaluate.against",
+    "data.source", "data.test", "data.valid", "data.items.source", "data.out_of_scope.source", "model.base", "evaluate.against",
     "evaluate.cases.source", "evaluate.costs.table", "evaluate.judge.bundle", "evaluate.judge.human", "evaluate.judge.answers",
     "evaluate.paraphrases.source", "evaluate.json_schema", "evaluate.toxicity.bundle", "serve.ledger", "track.folder",
 )  # fmt: skip
