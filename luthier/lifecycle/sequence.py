@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import shutil
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -201,7 +202,19 @@ class Walk:
         if self.keep.columns != "none":
             return stage.model.learner
         earlier = {e.stage: self.trail.answering(e.stage) for e in kept}
-        return Joined.over(stage.model.learner, earlier, stage.data.train, kept, kept_labels=known)
+        shares = self._shares(stage, kept) if known and kept else None
+        return Joined.over(stage.model.learner, earlier, stage.data.train, kept, kept_labels=known, shares=shares)
+
+    def _shares(self, stage: Stage, kept: Sequence[Remembered]) -> list[float]:
+        """Return of each label of a head that grows the share of its rows that this stage learns from; half a row for none."""
+        whole = Counter(e.target for earlier in self.stages[: stage.place] for e in earlier.data.train)
+        there = Counter(e.target for e in kept)
+        own = {e.target for e in stage.data.train}
+        assert stage.model is not None
+        return [
+            1.0 if label in own or not whole[label] else max(0.5, there[label]) / whole[label]
+            for label in stage.model.learner.labels
+        ]
 
     def _pulls(self, stage: Stage) -> bool:
         return stage.place > 0 and self.keep.penalty.kind != "none"

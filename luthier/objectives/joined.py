@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from luthier.base.records import Encoded, Example, Prediction, Remembered, Tagged
+from luthier.objectives.labelled import Labelled
 from luthier.objectives.learner import Batch, Learner
 from luthier.spec.train import TrainSection
 
@@ -46,12 +47,14 @@ class Joined(Learner):
         *,
         scales: Mapping[int | None, float],
         kept_labels: int = 0,
+        shares: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.current = current
         self.earlier = torch.nn.ModuleDict({str(stage): learner for stage, learner in earlier.items()})
         self._scales = dict(scales)
         self._kept_labels = kept_labels
+        self._shares = shares
         self.labels = current.labels
         self.max_tokens = current.max_tokens
         self.tokenizer = current.tokenizer
@@ -59,19 +62,20 @@ class Joined(Learner):
     @classmethod
     def over(
         cls, current: Learner, earlier: Mapping[int, Learner], rows: Iterable[Example], old: Sequence[Remembered], *,
-        kept_labels: int = 0,
+        kept_labels: int = 0, shares: Sequence[float] | None = None,
     ) -> Joined:  # fmt: skip
         """Join learners with the scales that make every row count the same.
 
         Args:
             rows: the current stage's training rows. old: the rows that are rehearsed.
             kept_labels: how many labels of the current head were learnt before; a new fit leaves them as they are.
+            shares: of each label of the current head, the share of its rows that is there, of a head that grows.
         """
         scales: dict[int | None, float] = {}
         if len({learner.objective for learner in (current, *earlier.values())}) > 1:
             scales[None] = _mean_units(current, rows)
             scales |= {j: _mean_units(one, (e for e in old if e.stage == j)) for j, one in earlier.items()}
-        return cls(current, earlier, scales=scales, kept_labels=kept_labels)
+        return cls(current, earlier, scales=scales, kept_labels=kept_labels, shares=shares)
 
     def _of(self, stage: int | None) -> Learner:
         return self.current if stage is None else self.earlier[str(stage)]  # type: ignore[return-value]
@@ -173,7 +177,9 @@ class Joined(Learner):
     def loss(self, batch: Any, *, smoothing: float) -> tuple[torch.Tensor, float]:
         sums, counts = [], 0.0
         for stage, part in batch.of.items():
-            loss, count = self._of(stage).loss(part, smoothing=smoothing)
+            learner = self._of(stage)
+            with learner.sampled(self._shares) if isinstance(learner, Labelled) and self._shares else nullcontext():
+                loss, count = learner.loss(part, smoothing=smoothing)
             scale = self._scales.get(stage, 1.0)
             sums.append(loss / scale)
             counts += count / scale

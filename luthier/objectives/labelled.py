@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ class Labelled(Learner):
     """The weighted cross-entropy of one label a row, and its softmax as the answer."""
 
     weights_C: tuple[float, ...] | None = None
+    shares_C: tuple[float, ...] | None = None
     # What tells texts of none of the labels; fitted after training (objectives/scope).
     scope: Scope | None = None
 
@@ -40,6 +42,19 @@ class Labelled(Learner):
             raise ValueError(f"{len(by_label)} weights for {len(self.labels)} labels")
         self.weights_C = None if by_label is None else tuple(float(w) for w in by_label)
 
+    @contextmanager
+    def sampled(self, by_label: Sequence[float] | None) -> Iterator[None]:
+        """Learn as if all rows were there of which only shares are, in the order of ``labels``; None: all rows are.
+
+        Scores for the loss are shifted by the log of the shares (King & Zeng 2001), so that those without the shift, which
+        answer, hold for all rows: what is rare only here does not look rare.
+        """
+        before, self.shares_C = self.shares_C, None if by_label is None else tuple(map(float, by_label))
+        try:
+            yield
+        finally:
+            self.shares_C = before
+
     def units(self, row: Encoded) -> float:
         return 1 if self.weights_C is None or row.label is None else self.weights_C[row.label]
 
@@ -51,6 +66,8 @@ class Labelled(Learner):
         if batch.labels_B is None:
             raise ValueError("a training row has no label")
         logits_BC = self.logits(batch).float()
+        if self.shares_C is not None:
+            logits_BC = logits_BC + torch.tensor(self.shares_C, device=logits_BC.device).log()
         weight_C = None if self.weights_C is None else torch.tensor(self.weights_C, device=logits_BC.device)
         loss = F.cross_entropy(logits_BC, batch.labels_B, weight=weight_C, reduction="sum", label_smoothing=smoothing)
         return loss, len(batch.labels_B) if weight_C is None else float(weight_C[batch.labels_B].double().sum())

@@ -294,6 +294,36 @@ def test_one_head_grows_and_keeps_what_it_knew(tiny_bert: Path) -> None:
     torch.testing.assert_close(new.head.weight[:3], old.head.weight)
 
 
+def test_what_is_rare_among_the_rehearsed_rows_only_is_not_answered_as_rare(tiny_bert: Path) -> None:
+    """Of 40 rows of an old label two are rehearsed beside 40 of a new one, the same texts: both are as likely as each other."""
+    texts = labelled(40)
+    row = lambda kind, label: [kind(f"{label}{i}", e.inputs, label, e.source) for i, e in enumerate(texts)]  # noqa: E731
+    rows = row(type(texts[0]), "new")
+    old = [Remembered.of(e, 0) for e in row(type(texts[0]), "billing")[:2]]
+    found = {}
+    for shares in (None, (2 / 40, 1.0)):
+        learner = learner_of(tiny_bert, "classify", ("billing", "new"), pooling="mean")
+        both = Joined.over(learner, {0: learner}, rows, old, kept_labels=1, shares=shares)
+        for p in learner.parameters():
+            p.requires_grad_(False)
+        learner.head.weight.zero_()
+        learner.head.bias.zero_().requires_grad_(True)
+        encoded, _ = encode_all(both, [*rows, *old], quiet)
+        optimizer = torch.optim.LBFGS([learner.head.bias], max_iter=50, line_search_fn="strong_wolfe")
+
+        def loss(both: Joined = both, encoded: list = encoded, optimizer: torch.optim.LBFGS = optimizer) -> torch.Tensor:
+            optimizer.zero_grad()
+            total, count = both.loss(both.collate(encoded), smoothing=0.0)
+            (total / count).backward()
+            return total / count
+
+        optimizer.step(loss)
+        found[shares] = Predictor(learner).predict([texts[0].inputs])[0].scores["billing"]
+        assert learner.shares_C is None, "the shift is the joined loss's alone"
+    assert found[None] == pytest.approx(2 / 42, abs=1e-3)
+    assert found[2 / 40, 1.0] == pytest.approx(0.5, abs=1e-3)
+
+
 def test_what_one_head_knew_after_a_stage_is_measured_with_the_labels_of_that_stage(tiny_bert: Path, tmp_path: Path) -> None:
     """The state after the first stage, put back at the end, answers as it did then: labels that came later have no part in it."""
     trail = Trail(Keep(head="shared"))
