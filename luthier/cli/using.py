@@ -35,6 +35,7 @@ from luthier.cli.frame import (
 @click.option(
     "--judge/--no-judge", default=None, help="Ask the judge model of the bundle's task; by default only one on this machine is asked."
 )
+@click.option("--against", type=click.Path(path_type=Path), metavar="BUNDLE", help="An earlier bundle on the same rows; `live` in bars.")
 @stage_option
 @junit_option
 @out_option
@@ -44,6 +45,7 @@ def evaluate(
     columns: tuple[str, ...],
     accept: tuple[str, ...],
     judge: bool | None,
+    against: Path | None,
     stage: str | None,
     junit: Path | None,
     out: Path | None,
@@ -56,7 +58,7 @@ def evaluate(
 
     bundle = bundle_folder(bundle, stage=stage) if stage else bundle
     bars = _bars(accept) if accept else None
-    record = evaluate_(bundle, data, columns=pairs(columns, "--column"), accept=bars, out=out, judge=judge)
+    record = evaluate_(bundle, data, columns=pairs(columns, "--column"), accept=bars, out=out, judge=judge, against=against)
     if junit:
         from luthier.evaluate.junit import write_junit
 
@@ -65,7 +67,7 @@ def evaluate(
         show.verdict(record, names=main_metrics(record))
     if as_json:
         show.emit_json(
-            {key: record[key] for key in ("verdict", "reasons", "notes", "bundle", "rows", "metrics", "report")}
+            {key: record[key] for key in ("verdict", "reasons", "notes", "bundle", "rows", "metrics", "against", "report") if key in record}
         )
     else:
         show.emit_line(record["verdict"])

@@ -15,28 +15,33 @@ from luthier.data.ranking import questions
 from luthier.evaluate import costs, predict
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.answered import Answered
+from luthier.evaluate.baselines import check_rivals, of_rows_alone
 from luthier.evaluate.report.page import write_report
 from luthier.evaluate.written import schema
-from luthier.lifecycle import kept, rewording, writing
+from luthier.lifecycle import judging, kept, rewording, writing
 from luthier.lifecycle.judging import assess, targets
 from luthier.lifecycle.reference import compared
 from luthier.release.predictor import Predictor, load_predictor
-from luthier.spec.bars import Bar, parse_bars
+from luthier.spec.bars import LIVE, Bar, parse_bars
 from luthier.spec.data import DataSection
 from luthier.spec.task import Task
 
 _CHUNK = 1024
+# The judged model among those whose answers are measured together.
+_MINE = ""
 
 
 def task_of(
-    predictor: Predictor, source: str, columns: Mapping[str, str], accept: Mapping[str, str] | None = None
-) -> Task:
+    predictor: Predictor, source: str, columns: Mapping[str, str], accept: Mapping[str, str] | None = None,
+    *, against: str | Path | None = None,
+) -> Task:  # fmt: skip
     """Return the task that a bundle was made for, aimed at another source."""
     facts = predictor.facts
     return Task.model_validate({
         "task": facts["task"],
         "data": {"source": source, "columns": dict(columns) or dict(facts.get("columns", {})), **facts.get("cells", {})},
         "accept": dict(facts.get("accept", {}) if accept is None else accept),
+        "evaluate": {"against": None if against is None else str(against)},
     })  # fmt: skip
 
 
@@ -122,17 +127,20 @@ def _wanted(lines: Sequence[str]) -> list[Mapping[str, Any]]:
 
 def evaluate(
     bundle: str | Path, source: str, *, columns: Mapping[str, str], accept: Mapping[str, str] | None, out: Path | None,
-    judge: bool | None = None,
+    judge: bool | None = None, against: str | Path | None = None,
 ) -> dict[str, Any]:
     """Measure a bundle on a labelled file against its bars (or others); write report.html where ``out`` says.
 
     Args:
+        against: an earlier bundle, `live` in bars, which answers the same rows.
         judge: whether the judge of the bundle's task is asked; None does where nothing leaves this machine for it.
     """
     predictor = load_predictor(bundle)
-    task = task_of(predictor, source, columns, accept)
+    task = task_of(predictor, source, columns, accept, against=against)
     bars, faults = parse_bars(dict(task.accept))
     faults += measures.check_bars(bars, predictor.objective, predictor.labels)
+    faults += check_rivals(bars, predictor.objective, live=True)
+    other = _earlier(predictor, against) if against else None
     if faults:
         raise TaskError.of(faults)
     rows = judged_rows(predictor, source, columns)
@@ -142,14 +150,19 @@ def evaluate(
                               generate_rows=task.evaluate.generate_rows)  # fmt: skip
     predictions, notes = compared(predictor, rows, predictions)
     facts = predictor.facts
+    answers = {_MINE: predictions, **_beside(predictor, rows, other, task)}
     if predictor.objective == "generate":
-        predictions = written(task, predictor, rows, {"": predictions}, bars)[""]
+        answers = dict(written(task, predictor, rows, answers, bars))
     prices = costs.Prices.from_dict(facts.get("costs"))
-    predictions = costs.priced(prices, targets(rows), predictions)
+    answers = {name: list(costs.priced(prices, targets(rows), theirs)) for name, theirs in answers.items()}
+    predictions = answers.pop(_MINE)
     told = kept.judged(predictor, task, rows, predictions, whether=judge, out=out)
     reworded = kept.reworded(predictor, task, rows)
-    found = assess(task, Answered(predictor.objective, rows, predictions, predictor.labels), bars, predictor=predictor, more=told.metrics,
+    answered = Answered(predictor.objective, rows, predictions, predictor.labels)
+    found = assess(task, answered, bars, rivals=answers, of_run=False, predictor=predictor, more=told.metrics,
                    doubts={**told.doubts, **rewording.doubts(reworded)}, reworded=reworded)  # fmt: skip
+    if other:
+        found["against"] = judging.against(task, answered, judging.Earlier(other, answers[LIVE]))
     record = {
         "task": facts["task"], "model": facts.get("model", {}), "bundle": str(predictor.folder), "bundle_id": predictor.bundle_id,
         "rows": len(rows), "source": source, **found, **told.record,
@@ -158,6 +171,27 @@ def evaluate(
     record["notes"] = [*record["notes"], *notes, *told.notes]
     record["report"] = str(write_report(record, out)) if out else None
     return record
+
+
+def _earlier(predictor: Predictor, bundle: str | Path) -> Predictor:
+    """Open the bundle to compare with.
+
+    Raises:
+        TaskError: it was made for another objective.
+    """
+    other = load_predictor(bundle)
+    if other.objective != predictor.objective:
+        raise TaskError(f"it was made to {other.objective}, and the other to {predictor.objective}: they cannot be compared",
+                        where=str(bundle))  # fmt: skip
+    return other
+
+
+def _beside(predictor: Predictor, rows: Sequence[Example], other: Predictor | None, task: Task) -> dict[str, list[Prediction]]:
+    """Return what is said of the rows by rivals that need no train row, and by the earlier bundle."""
+    found = of_rows_alone(predictor.objective, rows)
+    if other is not None:
+        found[LIVE] = list(compared(other, rows, judging.predict_rows(other, rows, task))[0])
+    return found
 
 
 def written(

@@ -156,14 +156,15 @@ EVIDENCE: dict[str, Evidence] = {
 
 
 def assess(
-    task: Task, answered: Answered, bars: Sequence[Bar], *, rivals: Mapping[str, Sequence[Prediction]] | None = None,
+    task: Task, answered: Answered, bars: Sequence[Bar], *, rivals: Mapping[str, Sequence[Prediction]], of_run: bool = True,
     predictor: Predictor | None = None, more: Mapping[str, intervals.Interval] | None = None, doubts: Mapping[str, str] | None = None,
     reworded: look.Reworded | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Return metrics with intervals, the verdict and the evidence for the report.
 
     Args:
-        rivals: what bars may be held against; without any, bars on them are left out, and a note says so.
+        rivals: what bars may be held against.
+        of_run: the rows are those of a run; elsewhere bars on what only a run knows are left out, and a note says so.
         predictor: answers changed texts; without it none are made.
         more: what else was measured and can be held against bars.
         doubts: by metric, why what was measured cannot be believed.
@@ -176,14 +177,13 @@ def assess(
     metric = SLICED.get(objective, measures.DEFAULT[objective])
     changed = changes(task, answered, bars, predictor, metric, reworded) if predictor else None
     measured |= {**(changed[1] if changed else {}), **(more or {})}
-    held = [bar for bar in bars if (rivals is not None or (bar.rival is None and bar.plain not in writing.OF_A_RUN))
+    known = (None, *rivals)
+    held = [bar for bar in bars if (of_run or (bar.rival in known and bar.plain not in writing.OF_A_RUN))
             and not _unasked(bar, measured, doubts)]  # fmt: skip
     measured |= bars_on_slices.measured(held, answered, resamples=resamples)
-    theirs = bars_on_slices.against_rivals(held, answered, rivals or {}, resamples=resamples)
+    theirs = bars_on_slices.against_rivals(held, answered, rivals, resamples=resamples)
     found = verdict.judge(held, measured, rivals=theirs, sizes=bars_on_slices.sizes(held, answered), doubts=doubts).as_dict()
-    needs = {bar: "the judge" if judge_metric(bar.plain) else "the rivals" if bar.rival else "the train rows and files"
-             for bar in bars if bar not in held}  # fmt: skip
-    found["notes"] += [f"{bar}: needs {what} of a run, so it was not held here." for bar, what in needs.items()]
+    found["notes"] += [f"{bar}: needs {_need(bar)}, so it was not held here." for bar in bars if bar not in held]
     found |= {"metrics": {"test": measured}}
     if changed and changed[0]:
         found |= {"written": {"orders": changed[0]}} if objective == "generate" else {"robust": changed[0]}
@@ -193,6 +193,13 @@ def assess(
         found |= {"slices": parts}
         found["notes"] += slices.in_words(parts)
     return found | EVIDENCE[objective](answered.rows, answered.predictions, answered.labels, task.evaluate.worst)
+
+
+def _need(bar: Bar) -> str:
+    if bar.rival == LIVE:
+        return "the earlier bundle (--against)"
+    what = "the judge" if judge_metric(bar.plain) else "the rivals" if bar.rival else "the train rows and files"
+    return f"{what} of a run"
 
 
 def _unasked(bar: Bar, measured: Mapping[str, Any], doubts: Mapping[str, str] | None) -> bool:

@@ -46,6 +46,19 @@ def test_a_run_is_held_against_parts_and_rivals(channels: Path) -> None:
     told = only_object(again)
     assert told["metrics"]["test"]["accuracy{channel=phone}"]["value"] > 0.5
     assert any("macro_f1 > majority: needs the rivals of a run" in note for note in told["notes"])
+    assert "against" not in told
+    # Beside the bundle that is live, here itself: nothing is better, and nothing is worse.
+    for bar, code in (("accuracy >= live", 0), ("accuracy >= live + 2 %", 1)):
+        beside = luthier("evaluate", folder, "messages.csv", "--column", "text=message", "--column", "label=queue",
+                         "--accept", bar, "--against", folder / "bundle", "--out", "beside", "--json", cwd=channels)  # fmt: skip
+        assert beside.returncode == code, beside.stderr
+    told = only_object(beside)
+    same = told["against"]["metrics"]["accuracy"]
+    assert same["first"] == same["second"] == told["metrics"]["test"]["accuracy"]["value"] and same["low"] == same["high"] == 0
+    assert told["against"]["bundle_id"] and "Against the earlier model" in Path(channels / told["report"]).read_text()
+    alone = luthier("evaluate", folder, "messages.csv", "--column", "text=message", "--column", "label=queue",
+                    "--accept", "accuracy >= live", "--json", cwd=channels)  # fmt: skip
+    assert any("accuracy >= live: needs the earlier bundle (--against)" in note for note in only_object(alone)["notes"])
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,15 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 
 
+def of_rows_alone(objective: str, rows: Sequence[Example]) -> dict[str, list[Prediction]]:
+    """Return the rivals that need no train row: first sentences, the longer and the shorter answer."""
+    if objective not in ("extract", "generate", "prefer"):
+        return {}
+    found = RIVALS[objective]([], rows, ())
+    # How many sentences the longest and the central ones are was chosen on train rows.
+    return {name: theirs for name, theirs in found.items() if objective == "prefer" or name.startswith("lead_")}
+
+
 def check_rivals(bars: Sequence[Bar], objective: str, *, live: bool) -> list[Fault]:
     """Return a fault for each bar against a rival that the objective does not have, or against no earlier model."""
     faults = []
