@@ -180,7 +180,10 @@ def test_an_endpoint_that_is_down_stops_and_keeps_what_it_gave(service, tmp_path
     state.answer = plain  # type: ignore[method-assign]
     new, _, endpoint, _ = made(url, tmp_path, examples)
     assert len(new) == 60
-    assert endpoint.counts == {"from_disk": 5, "requests": 55, "tokens": 55 * 7}
+    # What was under way when the service came back may have been answered, and was kept as well.
+    kept = endpoint.counts["from_disk"]
+    assert 5 <= kept < 20
+    assert endpoint.counts == {"from_disk": kept, "requests": 60 - kept, "tokens": (60 - kept) * 7}
 
 
 def test_back_translation_goes_there_and_back_in_the_texts_language(service, tmp_path: Path) -> None:

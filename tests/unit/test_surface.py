@@ -37,7 +37,7 @@ SURFACE = {
     "run": {"task", "overrides", "out", "again", "junit"},
     "train": {"task", "overrides", "out", "again"},
     "curve": {"task", "overrides", "out", "at", "seeds"},
-    "evaluate": {"bundle", "data", "columns", "accept", "judge", "junit", "stage", "out"},
+    "evaluate": {"bundle", "data", "columns", "accept", "judge", "against", "junit", "stage", "out"},
     "compare": {"contenders", "columns", "out"},
     "predict": {"bundle", "data", "columns", "out", "max_new_tokens", "stage"},
     "serve": {"bundle", "host", "port", "ledger", "api_key", "stage"},
