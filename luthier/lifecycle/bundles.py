@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,22 @@ from luthier.base.inputs import ONE_TEXT
 from luthier.base.records import Example, Prediction
 from luthier.data.prepare import read_examples
 from luthier.data.ranking import questions
-from luthier.evaluate import costs, predict
+from luthier.evaluate import costs
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.answered import Answered
 from luthier.evaluate.baselines import check_rivals, of_rows_alone
 from luthier.evaluate.report.page import write_report
 from luthier.evaluate.written import schema
 from luthier.lifecycle import judging, kept, rewording, writing
-from luthier.lifecycle.judging import assess, targets
+from luthier.lifecycle.judging import MINE, assess, targets
 from luthier.lifecycle.reference import compared
+from luthier.release.folder import made_to
 from luthier.release.predictor import Predictor, load_predictor
 from luthier.spec.bars import LIVE, Bar, parse_bars
 from luthier.spec.data import DataSection
 from luthier.spec.task import Task
 
 _CHUNK = 1024
-# The judged model among those whose answers are measured together.
-_MINE = ""
 
 
 def task_of(
@@ -140,29 +140,29 @@ def evaluate(
     bars, faults = parse_bars(dict(task.accept))
     faults += measures.check_bars(bars, predictor.objective, predictor.labels)
     faults += check_rivals(bars, predictor.objective, live=True)
-    other = _earlier(predictor, against) if against else None
     if faults:
         raise TaskError.of(faults)
+    if against:
+        made_to(predictor.objective, against)
     rows = judged_rows(predictor, source, columns)
     if not rows:
         raise DataError("no labelled rows are left to measure on", where=source)
-    predictions = predict.run(predictor, rows, max_new_tokens=task.evaluate.max_new_tokens,
-                              generate_rows=task.evaluate.generate_rows)  # fmt: skip
-    predictions, notes = compared(predictor, rows, predictions)
+    earlier = judging.before(against, rows, task) if against else None
+    predictions, notes = compared(predictor, rows, judging.predict_rows(predictor, rows, task))
     facts = predictor.facts
-    answers = {_MINE: predictions, **_beside(predictor, rows, other, task)}
+    answers = {MINE: predictions, **of_rows_alone(predictor.objective, rows), **({LIVE: earlier.predictions} if earlier else {})}
     if predictor.objective == "generate":
         answers = dict(written(task, predictor, rows, answers, bars))
     prices = costs.Prices.from_dict(facts.get("costs"))
     answers = {name: list(costs.priced(prices, targets(rows), theirs)) for name, theirs in answers.items()}
-    predictions = answers.pop(_MINE)
-    told = kept.judged(predictor, task, rows, predictions, whether=judge, out=out)
+    predictions = answers.pop(MINE)
+    told = kept.judged(predictor, task, rows, predictions, whether=judge, out=out, others=answers)
     reworded = kept.reworded(predictor, task, rows)
     answered = Answered(predictor.objective, rows, predictions, predictor.labels)
     found = assess(task, answered, bars, rivals=answers, of_run=False, predictor=predictor, more=told.metrics,
                    doubts={**told.doubts, **rewording.doubts(reworded)}, reworded=reworded)  # fmt: skip
-    if other:
-        found["against"] = judging.against(task, answered, judging.Earlier(other, answers[LIVE]))
+    if earlier:
+        found["against"] = judging.against(task, answered, replace(earlier, predictions=answers[LIVE]))
     record = {
         "task": facts["task"], "model": facts.get("model", {}), "bundle": str(predictor.folder), "bundle_id": predictor.bundle_id,
         "rows": len(rows), "source": source, **found, **told.record,
@@ -171,27 +171,6 @@ def evaluate(
     record["notes"] = [*record["notes"], *notes, *told.notes]
     record["report"] = str(write_report(record, out)) if out else None
     return record
-
-
-def _earlier(predictor: Predictor, bundle: str | Path) -> Predictor:
-    """Open the bundle to compare with.
-
-    Raises:
-        TaskError: it was made for another objective.
-    """
-    other = load_predictor(bundle)
-    if other.objective != predictor.objective:
-        raise TaskError(f"it was made to {other.objective}, and the other to {predictor.objective}: they cannot be compared",
-                        where=str(bundle))  # fmt: skip
-    return other
-
-
-def _beside(predictor: Predictor, rows: Sequence[Example], other: Predictor | None, task: Task) -> dict[str, list[Prediction]]:
-    """Return what is said of the rows by rivals that need no train row, and by the earlier bundle."""
-    found = of_rows_alone(predictor.objective, rows)
-    if other is not None:
-        found[LIVE] = list(compared(other, rows, judging.predict_rows(other, rows, task))[0])
-    return found
 
 
 def written(

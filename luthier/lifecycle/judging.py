@@ -43,7 +43,7 @@ from luthier.spec.task import Task
 # A part of the rows may lack labels: there the share that is right says more than a mean over labels.
 SLICED = {"classify": "accuracy"}
 # The judged model among those whose answers are measured together.
-_MINE = ""
+MINE = ""
 # Fewer rows tell nothing of a score.
 _FEWEST = 20
 
@@ -68,7 +68,7 @@ def judge(
     # Read once: all that follows goes over them many times, and their predictions are in memory as well.
     rows = list(data.test)
     predictions = with_reference(predict_rows(predictor, rows, task), rivals.get("untuned"))
-    earlier = before(round_, rows) if task.evaluate.against else None
+    earlier = before(round_.file.resolve(task.evaluate.against), rows, task) if task.evaluate.against else None
     prices = pricing.prices_of(round_.file)
     predictions = costs.priced(prices, targets(rows), predictions)
     if earlier:
@@ -79,8 +79,8 @@ def judge(
     objective = task.task.objective
     told = None
     if objective == "generate":
-        told = writing.of_run(round_.file, rows, {_MINE: predictions, **beside}, bars, mine=_MINE, predictor=predictor, train=data.train)
-        predictions, more = told.answers[_MINE], {**more, **told.measured}
+        told = writing.of_run(round_.file, rows, {MINE: predictions, **beside}, bars, mine=MINE, predictor=predictor, train=data.train)
+        predictions, more = told.answers[MINE], {**more, **told.measured}
         beside, rivals = ({name: told.answers[name] for name in some} for some in (beside, rivals))
         earlier = replace(earlier, predictions=told.answers[LIVE]) if earlier else None
     answered = Answered(objective, rows, predictions, data.labels)
@@ -267,10 +267,9 @@ class Earlier:
     predictions: list[Prediction]
 
 
-def before(round_: Round, rows: Sequence[Example]) -> Earlier:
-    """Let the bundle that `evaluate.against` names answer the test rows."""
-    task = round_.file.task
-    other = load_predictor(round_.file.resolve(str(task.evaluate.against)))
+def before(bundle: str | Path, rows: Sequence[Example], task: Task) -> Earlier:
+    """Let an earlier bundle answer rows."""
+    other = load_predictor(bundle)
     return Earlier(other, compared(other, rows, predict_rows(other, rows, task))[0])
 
 

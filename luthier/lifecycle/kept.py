@@ -80,13 +80,15 @@ def reworded(predictor: Predictor, task: Task, rows: Sequence[Example]) -> Rewor
 
 
 def judged(
-    predictor: Predictor, task: Task, rows: Sequence[Example], predictions: Sequence[Prediction], *, whether: bool | None, out: Path | None
+    predictor: Predictor, task: Task, rows: Sequence[Example], predictions: Sequence[Prediction], *, whether: bool | None, out: Path | None,
+    others: Mapping[str, list[Prediction]],
 ) -> Judged:
     """Ask the judge of a bundle's task about other rows.
 
     Args:
         whether: None asks only a judge on this machine; True any; False none.
         out: where the report goes, and beside it what people may rate.
+        others: what rivals and an earlier bundle say of the rows, by name.
     Raises:
         TaskError: no judge is known and one is to be asked, or its key is not set.
     """
@@ -98,7 +100,7 @@ def judged(
     settings = Judge(**known)
     if whether is None and not is_here(settings):
         return Judged(notes=[f"The judge {settings.called} is on another machine, so it was not asked; --judge asks it."])
-    rivals, why = _rivals(predictor, settings, task, rows)
+    rivals, why = _rivals(predictor, settings, task, rows, others)
     if why:
         return Judged(notes=[why])
     folder = (out if out.suffix != ".html" else out.parent) if out else None
@@ -119,13 +121,15 @@ def is_here(settings: Judge) -> bool:
 
 
 def _rivals(
-    predictor: Predictor, settings: Judge, task: Task, rows: Sequence[Example]
+    predictor: Predictor, settings: Judge, task: Task, rows: Sequence[Example], others: Mapping[str, list[Prediction]]
 ) -> tuple[dict[str, list[Prediction]], str | None]:
     """Return the other answers of pairs, or why they are not known here."""
     if settings.mode == "score" or settings.versus == REFERENCE:
         return {}, None
+    if settings.versus in others:
+        return {settings.versus: others[settings.versus]}, None
     if settings.versus != _UNTUNED:
-        return {}, f"The judge compares with {settings.versus}, which is known in a run only; it was not asked."
+        return {}, f"The judge compares with {settings.versus}, which is known in a run only, or by --against if it is `live`; it was not asked."
     from luthier.lifecycle.judging import predict_rows
 
     try:

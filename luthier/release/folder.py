@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from luthier.base.errors import BundleError, did_you_mean
+from luthier.base.files import read_json
 
 
 def bundle_folder(folder: str | Path, *, stage: str | None = None) -> Path:
@@ -22,6 +23,22 @@ def bundle_folder(folder: str | Path, *, stage: str | None = None) -> Path:
         if (candidate / "bundle.json").is_file():
             return candidate
     raise BundleError("no bundle here", where=str(path), mend="Name the folder that `luthier run` or `train` printed.")
+
+
+def made_to(objective: str, folder: str | Path) -> Path:
+    """Return the bundle that a path names, of an objective: it is to answer the same rows as another one.
+
+    Raises:
+        BundleError: there is none, or it was made for another objective.
+    """
+    bundle = bundle_folder(folder)
+    try:
+        found = dict(read_json(bundle / "bundle.json")).get("objective")
+    except (OSError, ValueError, TypeError) as error:
+        raise BundleError(f"bundle.json cannot be read ({error})", where=str(bundle), mend="Copy the bundle again.") from error
+    if found != objective:
+        raise BundleError(f"it was made to {found} and not to {objective}, so the two cannot be compared", where=str(folder))
+    return bundle
 
 
 def _of_stage(run: Path, stage: str) -> Path:

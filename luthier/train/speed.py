@@ -149,10 +149,9 @@ def prepare(learner: Learner, train: TrainSection) -> None:
         for module in learner.modules():
             if isinstance(module, Learner):
                 module.compiled = True
-    else:
-        # A compiler draws inside its own loops.
+    elif learner.device.type == "cpu":  # a compiler draws inside its own loops
         dropout.use_quick(learner)
-        if learner.device.type == "cpu" and hasattr(network, "config"):
+        if hasattr(network, "config"):
             dropped.use(network)
 
 

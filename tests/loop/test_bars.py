@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -59,6 +60,14 @@ def test_a_run_is_held_against_parts_and_rivals(channels: Path) -> None:
     alone = luthier("evaluate", folder, "messages.csv", "--column", "text=message", "--column", "label=queue",
                     "--accept", "accuracy >= live", "--json", cwd=channels)  # fmt: skip
     assert any("accuracy >= live: needs the earlier bundle (--against)" in note for note in only_object(alone)["notes"])
+    # One of another objective is told before anything is done, by both commands.
+    other = channels / "other"
+    shutil.copytree(folder / "bundle", other)
+    facts = json.loads((other / "bundle.json").read_text())
+    (other / "bundle.json").write_text(json.dumps({**facts, "objective": "grade"}))
+    words = "it was made to grade and not to classify"
+    refused(luthier("evaluate", folder, "messages.csv", "--against", other, cwd=channels), words)
+    refused(luthier("check", "task.yaml", "--set", f"evaluate.against={other}", cwd=channels), words)
 
 
 @pytest.mark.parametrize(

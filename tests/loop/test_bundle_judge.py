@@ -61,7 +61,7 @@ def test_a_bundle_decides_where_people_agree_with_it(polite: Path, chat_project:
     predictor, task = load_predictor(done.bundle), load_task(chat_project / "task.yaml").task
     predictor.facts["judge"]["versus"] = "untuned"
     rows = read_examples(str(chat_project / "sums.jsonl"), data=task.data, objective="generate", base=chat_project, need_target=True).examples[:6]
-    told = kept.judged(predictor, task, rows, predict_rows(predictor, rows, task), whether=None, out=None)
+    told = kept.judged(predictor, task, rows, predict_rows(predictor, rows, task), whether=None, out=None, others={})
     assert told.record["judge"]["versus"] == "untuned" and told.record["judge"]["criteria"][0]["asked"] == 6, told.notes
     page = (chat_project / "run/report.html").read_text()
     assert "on this machine; nothing was sent" in page and "How far the judge agrees with people" in page

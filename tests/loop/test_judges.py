@@ -245,7 +245,11 @@ def test_a_bundle_is_judged_on_other_rows_by_the_judge_of_its_task(chat_project:
         predictor, task = load_predictor(chat_project / "run"), load_task(path).task
         predictor.facts["judge"]["url"] = "https://judge.example.com/v1"
         rows = [Example("0", {"messages": [{"role": "user", "content": "1 + 1"}]}, "2", Source("sums.jsonl", 1))]
-        told = kept.judged(predictor, task, rows, [Prediction(text="2")], whether=None, out=None)
+        told = kept.judged(predictor, task, rows, [Prediction(text="2")], whether=None, out=None, others={})
         assert not told.metrics and "on another machine" in told.notes[0] and "--judge" in told.notes[0]
+        # Pairs with the live model need one: `evaluate --against` names it.
+        pairs, live = Judge(**{**predictor.facts["judge"], "mode": "pairwise", "versus": "live", "scale": [1, 5]}), [Prediction(text="3")]
+        assert kept._rivals(predictor, pairs, task, rows, {"live": live}) == ({"live": live}, None)
+        assert "known in a run only" in (kept._rivals(predictor, pairs, task, rows, {})[1] or "")
     gone = evaluate(chat_project / "run", str(few), out=chat_project / "other", columns={"prompt": "completion", "completion": "prompt"}, accept=None)
     assert gone["verdict"] == "cannot tell" and "no test row has an answer" in gone["reasons"][0]
