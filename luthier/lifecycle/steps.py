@@ -84,7 +84,9 @@ def settle(
         for setting in chosen:
             emit("speed", key=setting.key, value=setting.value, why=setting.why, said=f"speed    {setting}")
     section = section.model_copy(update={setting.key: setting.value for setting in chosen})
-    return defaults.resolve(section, objective=objective, rows=rows, rates=learner.rates)
+    section = defaults.resolve(section, objective=objective, rows=rows, rates=learner.rates)
+    speed.read_frozen(learner, section)
+    return section
 
 
 def _choose(round_: Round, data: Prepared, model: Model, *, contests: bool = True) -> Choice:

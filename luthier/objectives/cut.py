@@ -57,9 +57,13 @@ def gathered(
 
 
 class Kept:
-    """What :func:`gathered` gave for one set of rows, so that two who ask before anything has learnt compute it once."""
+    """What :func:`gathered` gave for one set of rows, so that two who ask before anything has learnt compute it once.
+
+    ``half``: the kind of device on which passes are computed in bfloat16, as those of the training that begins there.
+    """
 
     def __init__(self) -> None:
+        self.half: str | None = None
         self._key: tuple[int, int] | None = None
         self._found = torch.empty(0)
 
@@ -67,8 +71,13 @@ class Kept:
         """Return (N, ...), computed now or remembered of the same rows in the same order."""
         key = (len(rows), hash(tuple(row.ids for row in rows)))
         if key != self._key:
-            self._key, self._found = key, gathered(rows, make)
+            self._key, self._found = key, self.read(rows, make)
         return self._found
+
+    def read(self, rows: Sequence[Encoded], make: Callable[[Sequence[Encoded]], torch.Tensor]) -> torch.Tensor:
+        """Return (N, ...), computed now and not remembered."""
+        with torch.autocast(self.half or "cpu", dtype=torch.bfloat16, enabled=self.half is not None):
+            return gathered(rows, make)
 
     @property
     def filled(self) -> bool:

@@ -13,6 +13,7 @@ import torch
 
 from luthier.base.errors import ModelError, TrainError
 from luthier.models import dropout, dropped, flat, freeze, low_rank, memory, methods, passes
+from luthier.objectives.heads import use
 from luthier.objectives.learner import Learner
 from luthier.spec.objective import WRITING
 from luthier.spec.train import TrainSection
@@ -125,6 +126,16 @@ def _compiling(train: TrainSection, where: torch.device, rows: int, packs: bool)
     return Setting("compile", "on", f"{steps} steps win back the minute that it takes")
 
 
+def read_frozen(learner: Learner, train: TrainSection) -> None:
+    """Let the untouched network be read in the precision of the training that begins there.
+
+    That is as long as a third of an epoch in float32. A head that is all that learns is fitted to every digit.
+    """
+    kept = getattr(learner, "frozen", None)
+    if kept is not None:
+        kept.half = learner.device.type if train.precision == "bfloat16" and train.method not in use.ENDS else None
+
+
 def prepare(learner: Learner, train: TrainSection) -> None:
     """Put settled settings on a learner whose method is applied.
 
@@ -133,6 +144,7 @@ def prepare(learner: Learner, train: TrainSection) -> None:
     """
     if train.packing != "auto":
         learner.lay_flat(train.packing == "on")
+    read_frozen(learner, train)
     network: Any = methods.plain(learner.network)
     if train.precision == "bfloat16" and learner.device.type == "cuda":
         low_rank.hold_half(learner.network)

@@ -443,3 +443,17 @@ def test_the_words_say_why(tiny_llama: Path, on_gpu) -> None:
     assert any(s.startswith("packing on: no padding") for s in said)
     assert any(s.startswith("checkpointing off: activations fit, about") for s in said)
     assert any(s.startswith("compile on: 471 steps") for s in said)
+
+
+def test_the_untouched_network_is_read_in_the_precision_of_training(tiny_bert: Path) -> None:
+    rows, found = labelled(40), {}
+    for method, precision in (("full", "float32"), ("full", "bfloat16"), ("head", "bfloat16")):
+        learner = learner_of(tiny_bert, "classify", LABELS, max_tokens=64)
+        speed.read_frozen(learner, section("classify", 40, method=method, precision=precision))
+        learner.eval()
+        found[method, precision] = learner.frozen.of([learner.encode(row) for row in rows], learner.head_features)
+    exact, half = found["full", "float32"], found["full", "bfloat16"]
+    assert not torch.equal(exact, half) and exact.dtype == half.dtype == torch.float32
+    assert torch.nn.functional.cosine_similarity(exact, half).min() > 0.999
+    # What ends in this head is fitted to every digit.
+    assert torch.equal(exact, found["head", "bfloat16"])

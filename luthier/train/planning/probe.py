@@ -13,7 +13,7 @@ import torch
 
 from luthier.base.records import Encoded
 from luthier.objectives.classify import Classifier
-from luthier.objectives.cut import gathered, micro_batches
+from luthier.objectives.cut import micro_batches
 from luthier.objectives.heads.use import FEW
 from luthier.objectives.learner import Learner
 from luthier.objectives.linear import regression
@@ -102,7 +102,7 @@ def probe(learner: Learner, rows: Sequence[Encoded], work: Work, plan: Plan, sec
     traces: dict[str, Trace] = {}
     sizes: dict[str, tuple[int, int]] = {}
     reading = _reading(learner, rows, traces, sizes)
-    head = _head(learner, rows, section, fits_head, reading) if fits_head else NOTHING
+    head = _head(learner, rows, section, fits_head) if fits_head else NOTHING
     passes: list[Pass] = []
     refer = step = NOTHING
     if plan.steps:
@@ -160,12 +160,14 @@ def _reading(learner: Learner, rows: Sequence[Encoded], traces: dict[str, Trace]
     return took.times(1 / tokens)
 
 
-def _head(learner: Learner, rows: Sequence[Encoded], section: TrainSection, whole: int, reading: Clock) -> Clock:
+def _head(learner: Learner, rows: Sequence[Encoded], section: TrainSection, whole: int) -> Clock:
     """Fit a head to some of the rows and return what that of all of them takes."""
     few = list(rows[:: max(1, len(rows) // _HEAD_ROWS)])[:_HEAD_ROWS]
     if isinstance(learner, Classifier) and whole > FEW and learner.pooling != "own":
         learner.eval()
-        vectors = gathered(few, learner.head_features).numpy()
+        learner.frozen.read(few[:16], learner.head_features)
+        seen, read = _timed(lambda: learner.frozen.read(few, learner.head_features))
+        vectors = seen.numpy()
         labels = np.asarray([row.label for row in few])
         # As many rows as make the fit's own start small beside its work: the same ones again, each a little moved.
         times = _FITTED_ROWS // len(few)
@@ -177,7 +179,7 @@ def _head(learner: Learner, rows: Sequence[Encoded], section: TrainSection, whol
 
         fit(16)  # imports the library
         _, took = _timed(lambda: fit(len(many)))
-        read = reading.times(sum(map(len, rows)) * whole / len(rows))
+        read = read.times(sum(map(len, rows)) / len(rows) * whole / sum(map(len, few)))
         # The penalty is chosen by three fits to four fifths of at most 4,000 rows; then all are fitted (objectives/linear.py).
         return took.times((3 * 0.8 * min(whole, 4000) + whole) / len(many)).plus(read)
     # Libraries are imported by the first fit. What a fit costs before it sees a row is told by two of different sizes.
