@@ -70,7 +70,7 @@ def _of_one(task: Task) -> list[Fault]:
         faults.append(
             Fault("there are bars to meet but no test rows", "data.split.test", "Give it a share, or name data.test.")
         )
-    if task.task.objective == "rank" and task.train.batch < 2:
+    if task.task.objective == "rank" and task.train.batch == 1:
         what = "a step of one row has nothing to tell its item apart from"
         faults.append(Fault(what, "train.batch", "Set it to 2 at least; 32 to 128 are usual."))
     faults += judged.faults(task.evaluate.judge, bars, task.task.objective, live=task.evaluate.against is not None)

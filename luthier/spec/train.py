@@ -94,7 +94,11 @@ class TrainSection(Section):
         "auto", description="Passes over the training rows; parts of a pass are allowed."
     )
     max_steps: int | None = Field(None, ge=1, description="At most so many optimiser steps.")
-    batch: int = Field(32, ge=1, description="Rows per optimiser step.")
+    batch: Annotated[int, Field(ge=1)] | Auto = Field(
+        "auto",
+        description="Rows per optimiser step; `auto` is 32, and 64 where a classifier learns from 5,000 rows or more in `full` and "
+        "the rate is left open, which then rises by the root of that.",
+    )
     micro_tokens: int | Auto = Field(
         "auto",
         description="Most tokens, padding included, in one forward pass; a step's batch is cut into such pieces.",
