@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,16 @@ MEASURED = frozenset(name for family in FAMILIES.values() for name in family.mea
 WORDS = {name: words for family in FAMILIES.values() for name, words in family.words.items()}
 PER_LABEL = tuple(dict.fromkeys(name for family in FAMILIES.values() for name in family.by_label))
 _PER_LABEL = re.compile(rf"^({'|'.join(PER_LABEL)})\[(.+)\]$", re.DOTALL)
+
+
+def doubt(metric: str, objective: str, rows: int) -> Callable[[float], float] | None:
+    """Return the standard error of a score of so many rows as a function of the score: that of a share; None where it is no share.
+
+    For ``classify`` alone, where it was measured that it chooses better weights (docs/experiments.md).
+    """
+    if objective != "classify" or not rows or metric in LOWER_IS_BETTER | NEITHER_IS_BETTER | UNBOUNDED:
+        return None
+    return lambda score: math.sqrt(max(0.0, score * (1 - score)) / rows)
 
 
 def classification(

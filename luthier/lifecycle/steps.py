@@ -201,7 +201,7 @@ def train(
         learner, examples, resolved.train, score=gauge if data.valid else None,
         lower_is_better=metric in measures.LOWER_IS_BETTER, folder=round_.folder / "checkpoints",
         identity=stable_hash([identity, data.report.fingerprint, model.base.found.sha256, extended.record.get("fingerprint")]), emit=round_.emit, stopper=round_.stopper, balance=extended.balance, pull=pull,
-        to_the_end=by_contest,
+        to_the_end=by_contest, doubt=measures.doubt(metric, resolved.task.objective, len(data.valid)),
     )  # fmt: skip
     temper(model.learner, choice)
     for name, found in settling.settle(model.learner, data, round_.file.task, prices_of(round_.file), declines=declines).items():

@@ -140,7 +140,11 @@ class TrainSection(Section):
         description="Train rows measured beside the validation rows at each evaluation, for the verdict on over- and"
         " underfitting; 0 measures none.",
     )
-    metric: str = Field("auto", description="Validation metric that chooses the delivered checkpoint.")
+    metric: str = Field(
+        "auto",
+        description="Validation metric that chooses the delivered weights: the best; for classify the last, unless earlier ones are better by "
+        "more than a standard error.",
+    )
     seed: int = Field(0, ge=0, description="Seed of batch order, dropout and new parameters.")
     checkpoint_s: float = Field(
         60.0, ge=0, description="Seconds between checkpoints; one is also written on ^C and SIGTERM."

@@ -60,6 +60,7 @@ def fit(
     learner: Learner, examples: Sequence[Example], section: TrainSection, *, score: Score | None, lower_is_better: bool = False,
     folder: Path | None = None, identity: str = "", emit: Emit = silent, stopper: Stopper | None = None,
     balance: Balance | None = None, pull: Callable[[], Penalty | None] | None = None, to_the_end: bool = False,
+    doubt: Callable[[float], float] | None = None,
 ) -> Outcome:  # fmt: skip
     """Train ``learner`` in place and leave its best weights in it.
 
@@ -72,6 +73,8 @@ def fit(
         balance: how rare labels count more (classify): by their weight in the loss and the head's fit, or by being drawn.
         pull: makes a penalty on the weights as they are before the first step, once it is known which of them learn.
         to_the_end: the score is told but chooses nothing: the last weights are delivered.
+        doubt: the standard error of a score. Earlier weights are then delivered only if they were better than those of the last
+            step by more than that: the rate has fallen to nothing there, and the best of several looks is partly luck.
     """
     if section.threads:
         torch.set_num_threads(section.threads)
@@ -105,7 +108,7 @@ def fit(
     by_row = _balance(learner, rows, balance)
     run = _Run(learner, rows, names, section, plan, optimizer, score, lower_is_better, folder, settings, emit, stopper)
     run.by_row, run.draws = by_row, by_row if balance and balance.kind == "resample" else None
-    run.penalty, run.to_the_end = penalty, to_the_end
+    run.penalty, run.to_the_end, run.doubt = penalty, to_the_end, doubt
     run.begin()
     run.loop()
     speed.release(learner)
@@ -178,6 +181,7 @@ class _Run:
         self.draws: list[float] | None = None
         self.penalty: Penalty | None = None
         self.to_the_end = False
+        self.doubt: Callable[[float], float] | None = None
         self.held_step = 0
 
     def begin(self) -> None:
@@ -281,7 +285,7 @@ class _Run:
             self._without_score(figures)
             return
         progress.evaluations.append({"step": progress.step, **figures})
-        better = self.to_the_end or self._exceeds(progress.best_score, value)
+        better = self.to_the_end or self._exceeds(progress.best_score, value, by=-self._luck())
         if better:
             progress.best_score, progress.best_step = value, progress.step
             self.best = copy_state(self.learner)
@@ -301,6 +305,11 @@ class _Run:
         if self.best is None or self.to_the_end:
             self.best, progress.best_step = copy_state(self.learner), progress.step
         self.emit("warning", text=f"the validation score at step {progress.step} is not a number ({figures['score']})")
+
+    def _luck(self) -> float:
+        """Return by how much an earlier score may be above that of the last step without being better."""
+        best, step = self.progress.best_score, self.progress.step
+        return self.doubt(best) if self.doubt and best is not None and 0 < step == self.plan.steps else 0.0
 
     def _exceeds(self, before: float | None, value: float, *, by: float = 0.0) -> bool:
         return before is None or self.sign * (value - before) > by

@@ -133,7 +133,7 @@ _NEXT: dict[str, tuple[str, ...]] = {
         "If that changes little, another base model: this one may not know the language of these texts.",
     ),
     "overfits": (
-        "The weights of the best validation score are delivered, so the harm is small; the time after it was wasted.",
+        "The delivered weights have the best validation score, or one that chance does not tell from it, so the harm is small; the time after it was wasted.",
         "Train less: fewer train.epochs, a lower train.rate, a smaller train.patience.",
         "Hold it back: train.weight_decay, train.label_smoothing, train.dropout, or a method that trains less, such as lora.",
         "More rows help most: see `luthier curve`.",
