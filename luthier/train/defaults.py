@@ -61,7 +61,7 @@ _RATES = {
 # Rows a step. Of many rows a classifier learns as much in half as many steps, and sooner: what a step costs beside its products is paid
 # half as often (docs/experiments.md, BANKING77 and CLINC150). Adam's rate goes with the root of the batch (Malladi et al. 2022,
 # https://arxiv.org/abs/2205.10287).
-_BATCH, _MANY_ROWS, _LARGER = 32, 5000, 2
+BATCH, _MANY_ROWS, _LARGER = 32, 5000, 2
 _USUAL = {"reads": "full", "writes": "lora"}
 _WHOLE, _MUON_RATE = ("full", "last-layers", "gradual"), 3e-4
 _LAYER_DECAY = {"gradual": 0.95}
@@ -93,7 +93,7 @@ def resolve(train: TrainSection, *, objective: str, rows: int, rates: str | None
     larger = _LARGER if _takes_larger_steps(train, objective, method, rates, rows) else 1
     chosen = {
         "method": method,
-        "batch": larger * _BATCH,
+        "batch": larger * BATCH,
         "rate": larger**0.5 * (_MUON_RATE if train.optimizer == "muon" else _rate(objective, method, rates)),
         "optimizer": "adamw",
         "layer_decay": _LAYER_DECAY.get(method, 1.0),

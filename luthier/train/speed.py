@@ -17,7 +17,7 @@ from luthier.objectives.heads import use
 from luthier.objectives.learner import Learner
 from luthier.spec.objective import WRITING
 from luthier.spec.train import TrainSection
-from luthier.train.defaults import make_plan, micro_tokens
+from luthier.train.defaults import BATCH, make_plan, micro_tokens
 
 # Tokens of a pass on a GPU, tried from the most: products of 16,384 rows run at full rate, and more only take memory.
 _PASSES = (16384, 8192, 4096)
@@ -119,7 +119,8 @@ def _compiling(train: TrainSection, where: torch.device, rows: int, packs: bool)
     if missing:
         return Setting("compile", "off", f"it needs {missing}")
     epochs = 3.0 if train.epochs == "auto" else float(train.epochs)
-    steps = make_plan(train.model_copy(update={"epochs": epochs, "rate": 0.0, "micro_tokens": 1, "label_smoothing": 0.0,
+    batch = BATCH if train.batch == "auto" else train.batch
+    steps = make_plan(train.model_copy(update={"epochs": epochs, "batch": batch, "rate": 0.0, "micro_tokens": 1, "label_smoothing": 0.0,
                                                "warmup_steps": None}), rows=rows).steps  # fmt: skip
     if steps < _STEPS_THAT_PAY:
         return Setting("compile", "off", f"{steps} steps do not win back the minute that it takes")
