@@ -78,7 +78,6 @@ def reach_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Train as the circle does, with a clock that stops while test accuracy is measured."""
     import torch
 
-    from bench.peers import precision
     from luthier.data.prepare import prepare
     from luthier.evaluate import metrics
     from luthier.models import catalogue
@@ -116,7 +115,7 @@ def reach_part(settings: Mapping[str, Any]) -> dict[str, Any]:
         fit(learner, data.train, section, score=score)
     return {
         "reached": curve[-1]["accuracy"] >= TARGET, "seconds": watch.stop(), "curve": curve,
-        "train_rows": len(data.train), "precision": precision(learner),
+        "train_rows": len(data.train), "precision": section.precision,
     }  # fmt: skip
 
 

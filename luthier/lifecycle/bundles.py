@@ -22,7 +22,7 @@ from luthier.evaluate.written import schema
 from luthier.lifecycle import judging, kept, rewording, writing
 from luthier.lifecycle.judging import MINE, assess, targets
 from luthier.lifecycle.reference import compared
-from luthier.release.folder import made_to
+from luthier.release.folder import check_comparable
 from luthier.release.predictor import Predictor, load_predictor
 from luthier.spec.bars import LIVE, Bar, parse_bars
 from luthier.spec.data import DataSection
@@ -143,7 +143,7 @@ def evaluate(
     if faults:
         raise TaskError.of(faults)
     if against:
-        made_to(predictor.objective, against)
+        check_comparable(against, predictor.objective)
     rows = judged_rows(predictor, source, columns)
     if not rows:
         raise DataError("no labelled rows are left to measure on", where=source)

@@ -31,7 +31,7 @@ from luthier.lifecycle.judges import file_faults as judge_file_faults
 from luthier.lifecycle.staged import apart, own_bars, stage_files
 from luthier.lifecycle.staged import data_faults as staged_data_faults
 from luthier.lifecycle.staged import faults as staged_faults
-from luthier.release.folder import made_to
+from luthier.release.folder import check_comparable
 from luthier.spec.bars import Bar, parse_bars
 from luthier.spec.load import TaskFile, load_task
 from luthier.spec.model import ModelSection
@@ -55,7 +55,7 @@ def check_task(file: TaskFile) -> None:
         raise TaskError.of(placed)
     pricing.prices_of(file)
     if task.evaluate.against:
-        made_to((inner or [file])[-1].task.task.objective, file.resolve(task.evaluate.against))
+        check_comparable(file.resolve(task.evaluate.against), (inner or [file])[-1].task.task.objective)
 
 
 def _of_one(task: Task) -> list[Fault]:

@@ -179,7 +179,7 @@ def _train(round_: Round, part: Prepared, resolved: Task, seed: int, folder: Pat
     outcome = fit(
         model.learner, part.train, section, score=gauge, lower_is_better=section.metric in measures.LOWER_IS_BETTER,
         folder=folder, identity=stable_hash([part.report.fingerprint, len(part.train), model.base.found.sha256]),
-        stopper=round_.stopper,
+        stopper=round_.stopper, doubt=measures.doubt(section.metric, asked.task.objective, len(part.valid)),
     )  # fmt: skip
     facts = {"rows": len(part.train), "steps": outcome.steps, "best_step": outcome.best_step}
     return {**facts, "seconds": round(time.monotonic() - began, 1), **measured(gauge, part, section.metric)}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.base.errors import DataError, Fault, LuthierError, ModelError, TaskError
-from luthier.base.files import read_json, read_jsonl, write_jsonl, write_text
+from luthier.base.files import read_jsonl, write_jsonl, write_text
 from luthier.base.records import Example, Prediction, Source
 from luthier.base.seeds import stable_fraction
 from luthier.data.personal import find
@@ -26,7 +26,7 @@ from luthier.evaluate.judges.people import Rated, read
 from luthier.evaluate.judges.rewarded import Rewarder
 from luthier.evaluate.rewards import with_reference
 from luthier.lifecycle.round import Round
-from luthier.release.folder import bundle_folder
+from luthier.release.folder import bundle_folder, objective_of
 from luthier.spec.judge import OVERALL, Judge
 from luthier.spec.load import TaskFile, parse_yaml
 
@@ -134,7 +134,7 @@ def file_faults(file: TaskFile) -> list[Fault]:
         return []
     where = f"{file.path}: evaluate.judge.bundle"
     try:
-        objective = read_json(bundle_folder(file.resolve(named)) / "bundle.json").get("objective")
+        objective = objective_of(file.resolve(named))
     except LuthierError as error:
         return [Fault(error.faults[0].what, where, error.faults[0].mend)]
     if objective != "prefer":

@@ -77,7 +77,10 @@ def resolve(round_: Round, data: Prepared, model: Model, *, contests: bool = Tru
 def settle(
     section: TrainSection, *, objective: str, rows: int, learner: Learner, emit: Emit = silent
 ) -> TrainSection:
-    """Return a section whose method is chosen with every other `auto` decided, by the learner where it knows better."""
+    """Return a section whose method is chosen with every other `auto` decided, by the learner where it knows better.
+
+    Whoever fits a head before training reads the learner's untouched network in the precision that is decided here.
+    """
     section = learner.decide(section)
     chosen = speed.choose(section, rows=rows, learner=learner)
     if learner.device.type == "cuda":

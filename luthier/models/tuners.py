@@ -130,7 +130,7 @@ def _learnt_input(network: Any, config: PeftConfig, head_names: tuple[str, ...],
     try:
         wrapped = _wrap(network, config)
         taken = changes_output(wrapped)
-    except (ValueError, TypeError, RuntimeError, NotImplementedError, AttributeError, KeyError, IndexError) as error:
+    except (ValueError, TypeError, RuntimeError, AttributeError, LookupError) as error:
         taken, reason = False, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:160]}"
     if wrapped is None or not taken:
         raise ModelError(

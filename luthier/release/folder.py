@@ -25,20 +25,27 @@ def bundle_folder(folder: str | Path, *, stage: str | None = None) -> Path:
     raise BundleError("no bundle here", where=str(path), mend="Name the folder that `luthier run` or `train` printed.")
 
 
-def made_to(objective: str, folder: str | Path) -> Path:
-    """Return the bundle that a path names, of an objective: it is to answer the same rows as another one.
+def objective_of(folder: str | Path) -> str:
+    """Return what the bundle that a path names was made to do, without opening its network.
 
     Raises:
-        BundleError: there is none, or it was made for another objective.
+        BundleError: there is none, or its facts cannot be read.
     """
     bundle = bundle_folder(folder)
     try:
-        found = dict(read_json(bundle / "bundle.json")).get("objective")
+        return str(dict(read_json(bundle / "bundle.json")).get("objective"))
     except (OSError, ValueError, TypeError) as error:
         raise BundleError(f"bundle.json cannot be read ({error})", where=str(bundle), mend="Copy the bundle again.") from error
-    if found != objective:
+
+
+def check_comparable(folder: str | Path, objective: str) -> None:
+    """Refuse a bundle that cannot answer the rows of an objective.
+
+    Raises:
+        BundleError: it was made for another one, or there is none.
+    """
+    if (found := objective_of(folder)) != objective:
         raise BundleError(f"it was made to {found} and not to {objective}, so the two cannot be compared", where=str(folder))
-    return bundle
 
 
 def _of_stage(run: Path, stage: str) -> Path:

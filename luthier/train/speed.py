@@ -130,7 +130,7 @@ def _compiling(train: TrainSection, where: torch.device, rows: int, packs: bool)
 def read_frozen(learner: Learner, train: TrainSection) -> None:
     """Let the untouched network be read in the precision of the training that begins there.
 
-    That is as long as a third of an epoch in float32. A head that is all that learns is fitted to every digit.
+    A head that is all that learns is fitted to every digit.
     """
     kept = getattr(learner, "frozen", None)
     if kept is not None:

@@ -316,6 +316,7 @@ def test_a_run_whose_disk_fills_up_goes_on_to_the_same_bundle(project: Path, tmp
 def test_a_read_only_folder_is_refused(project: Path, tmp_path: Path) -> None:
     with mounted(tmp_path / "closed", "size=1m,ro") as disk:
         refused(luthier("run", "task.yaml", "--out", disk / "run", cwd=project), "cannot be written", str(disk / "run"), "--out")
+        assert not list(disk.iterdir())
 
 
 # Processes, leftovers and clocks

@@ -57,7 +57,9 @@ def test_a_decoder_is_planned_without_its_weights(chat_project: Path, tiny_llama
     ],
 )
 def test_faults_end_with_2_and_help(project: Path, given: tuple[str, ...], words: tuple[str, ...]) -> None:
+    before = sorted(project.iterdir())
     refused(luthier("plan", "task.yaml", *given, cwd=project), *words)
+    assert sorted(project.iterdir()) == before
 
 
 def test_a_run_tells_its_estimate_and_its_error(project: Path) -> None:

@@ -131,3 +131,5 @@ def test_bad_preferences_are_told_before_the_first_step(tmp_path: Path, tiny_lla
     refused(luthier("run", path, "--set", "model.base=all-MiniLM-L6-v2", cwd=tmp_path), "does not write", "needs a decoder")
     done = luthier("run", path, "--set", "model.max_tokens=8", cwd=tmp_path)
     refused(done, "no training row fits in 8 tokens")
+    told = [json.loads(line)["kind"] for path in tmp_path.rglob("events.jsonl") for line in path.read_text().splitlines()]
+    assert "step" not in told and not list(tmp_path.rglob("step-*"))

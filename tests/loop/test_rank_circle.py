@@ -109,6 +109,8 @@ def test_a_fault_is_told_before_the_first_step(
     task = (folder / "task.yaml").read_text()
     (folder / "task.yaml").write_text(task.replace(old, new))
     refused(luthier("run", "task.yaml", cwd=folder), *words)
+    told = [json.loads(line)["kind"] for path in folder.rglob("events.jsonl") for line in path.read_text().splitlines()]
+    assert "step" not in told and not list(folder.rglob("step-*"))
 
 
 def test_the_preview_shows_the_ids_of_the_learner(tiny_bert: Path) -> None:
