@@ -28,6 +28,7 @@ from luthier.data.ranking import united
 from luthier.data.sources import digest_all
 from luthier.lifecycle.checking import bar_faults, check_task, write_suspects
 from luthier.lifecycle.round import Round, Run, Watcher
+from luthier.models import catalogue
 from luthier.release.folder import bundle_folder
 from luthier.spec import judge as judge_spec
 from luthier.spec.bars import parse_bars
@@ -55,6 +56,8 @@ def run(
     """
     file = task if isinstance(task, TaskFile) else load_task(task, overrides)
     check_task(file)
+    # Reading and checking the data may take minutes.
+    catalogue.refuse(file.task.base, folder=file.folder)
     identity = inputs_hash(file)
     folder = Path(out) if out else Path("runs") / f"{file.task.task.name}-{identity[:10]}"
     with stopping() as stopper, locked(folder):

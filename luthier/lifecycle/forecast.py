@@ -29,6 +29,8 @@ _SHARE = 0.02
 _ROWS = 2_000
 # A pass forwards and backwards computes about so much for a weight and a token.
 _FLOPS = 6
+# No pass takes less on a GPU: its kernels are started one by one from Python.
+_STARTED_S = 0.02
 # Passes that the smallest trial takes: two of reading, the largest one twice, the optimiser.
 _TRIAL = 4
 
@@ -66,11 +68,14 @@ def _forecast(data: Prepared, learner: Learner, resolved: Task) -> dict[str, Any
     memory.restart_peak()
     rival = copy.deepcopy(learner)
     subject = plan_parts.subject(resolved, data, rival, resolved.train, most=_ROWS)
-    found = counting.rate_here(memory.width_of(rival.network), seconds=0.02)
+    where, half = next(rival.parameters()).device, subject.section.precision == "bfloat16"
+    found = counting.rate_here(memory.width_of(rival.network), seconds=0.02, device=where, half=half)
     rate, busy = found.wall_s, min(1.0, found.wall_s / found.cpu_s)
     tokens = sum(map(subject.work.tokens, subject.work.pieces)) * subject.work.scale
+    passes = len(subject.work.pieces) * subject.work.scale
     guess = _FLOPS * methods.count(rival).total * tokens / (rate * UTILISED)
-    one = guess / max(1.0, len(subject.work.pieces) * subject.work.scale)
+    guess = max(guess, passes * _STARTED_S) if where.type == "cuda" else guess
+    one = guess / max(1.0, passes)
     # A head that is fitted to part of the rows takes its time too, which a short training would feel.
     tries = subject.plan.steps > 0 and _SHARE * guess >= _TRIAL * one
     if tries:

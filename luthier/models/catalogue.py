@@ -54,10 +54,23 @@ def find(base: str, *, folder: Path | None = None, revision: str | None = None) 
         return Found(shown, path, _weights_hash(path, base))
     if base in _BY_NAME:
         return _BY_NAME[base]()
-    if not _HUB_NAME.match(base):
-        raise ModelError(f'no folder "{base}"', where="model.base", mend="Give a folder, a hub name, or `embedded`.")
+    refuse(base, folder=folder)
     path = _from_hub(base, revision)
     return Found(base, path, _weights_hash(path, base))
+
+
+def refuse(base: str, *, folder: Path | None = None) -> None:
+    """Tell what is wrong with a base as far as its name and its folder show, without reading weights or asking the hub.
+
+    Raises:
+        ModelError: as :func:`find`.
+    """
+    if base == EMBEDDED:
+        return
+    if (path := here(base, folder)) is not None:
+        _weight_files(path, base)
+    elif base not in _BY_NAME and not _HUB_NAME.match(base):
+        raise ModelError(f'no folder "{base}"', where="model.base", mend="Give a folder, a hub name, or `embedded`.")
 
 
 def here(base: str, folder: Path | None) -> Path | None:
@@ -100,6 +113,11 @@ def _cached_sha256(path: Path, changed_ns: int) -> str:
 
 
 def _weights_hash(folder: Path, base: str) -> str:
+    digests = [_cached_sha256(file, file.stat().st_mtime_ns) for file in _weight_files(folder, base)]
+    return digests[0] if len(digests) == 1 else "+".join(d[:16] for d in digests)
+
+
+def _weight_files(folder: Path, base: str) -> list[Path]:
     if not (folder / "config.json").is_file():
         raise ModelError(
             f'"{base}" has no config.json',
@@ -114,8 +132,7 @@ def _weights_hash(folder: Path, base: str) -> str:
             where=str(folder),
             mend="Load it once with transformers where you trust it and save_pretrained() it: that writes safetensors.",
         )
-    digests = [_cached_sha256(file, file.stat().st_mtime_ns) for file in files]
-    return digests[0] if len(digests) == 1 else "+".join(d[:16] for d in digests)
+    return files
 
 
 def _from_hub(name: str, revision: str | None) -> Path:

@@ -127,7 +127,11 @@ class Generator(Learner):
         )
 
     def encode(self, example: Example) -> Encoded | None:
-        return self.turns.encode(example.inputs["messages"], str(example.target), tools=example.inputs.get("tools"))
+        return self.encode_all([example])[0]
+
+    def encode_all(self, examples: Sequence[Example]) -> Sequence[Encoded | None]:
+        rows = [(e.inputs["messages"], [str(e.target)], e.inputs.get("tools")) for e in examples]
+        return [found[0] if found else None for found in self.turns.encode_all(rows)]
 
     def encode_input(self, inputs: Mapping[str, Any], *, room: int) -> Encoded:
         return self.turns.encode_prompt(inputs["messages"], room=room, tools=inputs.get("tools"))

@@ -149,6 +149,11 @@ class Joined(Learner):
         encoded = self._of(example.stage).encode(example)
         return None if encoded is None else Tagged.of(encoded, example.stage)
 
+    def encode_all(self, examples: Sequence[Example]) -> Sequence[Encoded | None]:
+        if any(isinstance(example, Remembered) for example in examples):
+            return super().encode_all(examples)
+        return self.current.encode_all(examples)
+
     def encode_input(self, inputs: Mapping[str, Any], *, room: int) -> Encoded:
         return self.current.encode_input(inputs, room=room)
 

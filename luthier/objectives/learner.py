@@ -183,6 +183,10 @@ class Learner(torch.nn.Module, ABC):
     def encode(self, example: Example) -> Encoded | None:
         """Encode input and target for training; None where the target does not fit."""
 
+    def encode_all(self, examples: Sequence[Example]) -> Sequence[Encoded | None]:
+        """Encode many rows, each as :meth:`encode` does; where tokenizing takes time, on all cores at once."""
+        return [self.encode(example) for example in examples]
+
     @abstractmethod
     def encode_input(self, inputs: Mapping[str, Any], *, room: int) -> Encoded:
         """Encode an input to be answered, leaving ``room`` tokens for an answer."""

@@ -81,8 +81,8 @@ class Preferrer(Weigher):
         super().prepare_training(train)
         self.prefer = self.decide(train).prefer
 
-    def encode(self, example: Example) -> Encoded | None:
-        return encode_judged(self.turns, example)
+    def encode_all(self, examples: Sequence[Example]) -> Sequence[Encoded | None]:
+        return encode_judged(self.turns, examples)
 
     def refer(self, rows: Sequence[Encoded]) -> list[Encoded]:
         """Return the rows with the log-probabilities that the loss compares with, and for KTO with answers of other rows.

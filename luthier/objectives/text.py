@@ -61,13 +61,18 @@ class Text(Generator):
 
     def encode(self, example: Example) -> Encoded:
         """Encode a whole document, however long; ``values`` is its size in UTF-8 bytes."""
-        text = str(example.inputs["text"])
-        ids = document_ids(self.tokenizer, text)
-        return Encoded(ids, (False,) + (True,) * (len(ids) - 1), values=(float(len(text.encode("utf-8"))),))
+        return self.encode_all([example])[0]
+
+    def encode_all(self, examples: Sequence[Example]) -> list[Encoded]:
+        texts = [str(example.inputs["text"]) for example in examples]
+        return [
+            Encoded(ids, (False,) + (True,) * (len(ids) - 1), values=(float(len(text.encode("utf-8"))),))
+            for text, ids in zip(texts, document_ids(self.tokenizer, texts), strict=True)
+        ]
 
     def encode_input(self, inputs: Mapping[str, Any], *, room: int) -> Encoded:
         """Encode a beginning to be continued: its oldest tokens go where it is too long."""
-        ids = document_ids(self.tokenizer, str(inputs["text"]))[:-1]
+        ids = document_ids(self.tokenizer, [str(inputs["text"])])[0][:-1]
         keep = max(2, self.max_tokens - room)
         return Encoded(ids if len(ids) <= keep else (ids[0], *ids[len(ids) - keep + 1 :]))
 

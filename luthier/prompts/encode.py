@@ -46,8 +46,8 @@ def graded_text(inputs: Mapping[str, Any]) -> str:
     return f"{rubric}\n\n{inputs['text']}" if rubric else str(inputs["text"])
 
 
-def document_ids(tokenizer: Any, text: str) -> tuple[int, ...]:
-    """Return a document for a decoder: the start token, the text, the end token; the end token starts where no other does.
+def document_ids(tokenizer: Any, texts: Sequence[str]) -> list[tuple[int, ...]]:
+    """Return documents for a decoder: the start token, the text, the end token; the end token starts where no other does.
 
     Raises:
         ModelError: the tokenizer has no end token.
@@ -55,7 +55,8 @@ def document_ids(tokenizer: Any, text: str) -> tuple[int, ...]:
     if tokenizer.eos_token_id is None:
         raise ModelError("the tokenizer has no end token to part documents by", where="model.base")
     start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-    return (int(start), *tokenizer(text, add_special_tokens=False)["input_ids"], int(tokenizer.eos_token_id))
+    found = tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
+    return [(int(start), *ids, int(tokenizer.eos_token_id)) for ids in found]
 
 
 def special_ids(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -68,6 +69,19 @@ def _filler(tokenizer: Any) -> int:
     """Return a token for an empty text: a network needs at least one position."""
     known = (tokenizer.unk_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, 0)
     return next(int(i) for i in known if i is not None)
+
+
+# Turns, the answers that may follow them, and the tools that the model may call.
+Conversation = tuple[Sequence[Message], Sequence[str], Tools | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A conversation as texts: what is asked, and its answers, or the ``whole`` of which an answer is the tail."""
+
+    asked: str
+    answers: tuple[str, ...]
+    whole: tuple[bool, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,23 +106,47 @@ class Turns:
         For chat they are the tail of the whole conversation's rendering, so that training equals ``apply_chat_template``;
         a template that rewrites earlier turns has no common head, and then the answer is encoded alone.
         """
-        end = self.end_id
+        [(_, [ids])] = self._parts([(messages, [answer], tools)])
+        return ids
+
+    def _parts(self, rows: Sequence[Conversation]) -> list[tuple[list[int], list[list[int]]]]:
+        """Return for each conversation the ids of its prompt and of each of its answers.
+
+        The tokenizer is handed all texts at once, which it reads on all cores.
+        """
+        said = [self._said(*row) for row in rows]
+        asked = self._ids([one.asked for one in said], special=self.style == "plain")
+        told = iter(self._ids([text for one in said for text in one.answers], special=False))
+        end, ends = self.end_id, self.end_ids if self.style == "chat" else ()
+        found = []
+        for one, ids in zip(said, asked, strict=True):
+            answers = []
+            for text, whole in zip(one.answers, one.whole, strict=True):
+                tail = next(told)
+                if whole and tail[: len(ids)] == ids:
+                    tail = tail[len(ids) :]
+                elif whole:
+                    tail = self.tokenizer(text[len(one.asked) :], add_special_tokens=False)["input_ids"]
+                answers.append(_until_end(tail, ends, end) if whole else [*tail, end])
+            found.append((ids if self.style == "chat" else _without_end(self.tokenizer, ids), answers))
+        return found
+
+    def _said(self, messages: Sequence[Message], answers: Sequence[str], tools: Tools | None) -> _Said:
         messages, tools = self._unmarked(messages, tools)
-        answer = unmarked(answer, self._own_marks)
+        answers = [unmarked(answer, self._own_marks) for answer in answers]
         if self.style == "plain":
-            return [*self.tokenizer(answer, add_special_tokens=False)["input_ids"], end]
+            return _Said(plain_text(messages, tools), tuple(answers), (False,) * len(answers))
         asked = chat_text(self.tokenizer, messages, ask=True, tools=tools)
-        turns = [*messages, {"role": "assistant", "content": answer}]
-        whole = chat_text(self.tokenizer, turns, ask=False, tools=tools)
-        if not whole.startswith(asked):
-            return [*self.tokenizer(answer, add_special_tokens=False)["input_ids"], end]
-        prompt_ids = self.tokenizer(asked, add_special_tokens=False)["input_ids"]
-        whole_ids = self.tokenizer(whole, add_special_tokens=False)["input_ids"]
-        if whole_ids[: len(prompt_ids)] != prompt_ids:
-            tail = self.tokenizer(whole[len(asked) :], add_special_tokens=False)["input_ids"]
-        else:
-            tail = whole_ids[len(prompt_ids) :]
-        return _until_end(tail, self.end_ids, end)
+        wholes = [
+            chat_text(self.tokenizer, [*messages, {"role": "assistant", "content": answer}], ask=False, tools=tools)
+            for answer in answers
+        ]
+        follows = tuple(whole.startswith(asked) for whole in wholes)
+        texts = (whole if joined else answer for whole, answer, joined in zip(wholes, answers, follows, strict=True))
+        return _Said(asked, tuple(texts), follows)
+
+    def _ids(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
+        return self.tokenizer(list(texts), add_special_tokens=special)["input_ids"] if texts else []
 
     def encode(self, messages: Sequence[Message], answer: str, *, tools: Tools | None = None) -> Encoded | None:
         """Encode prompt and answer, ``tools`` being what the model may call; None where the answer alone does not fit in ``max_tokens``.
@@ -122,15 +160,22 @@ class Turns:
         self, messages: Sequence[Message], answers: Sequence[str], *, tools: Tools | None = None
     ) -> tuple[Encoded, ...] | None:
         """Encode one prompt with each of several answers, the prompt cut alike for all; None where one does not fit."""
-        answer_ids = [self.answer_ids(messages, answer, tools) for answer in answers]
-        room = self.max_tokens - max(map(len, answer_ids))
-        if room < 1:
-            return None
-        asked_ids = self.prompt_ids(messages, tools) or [_filler(self.tokenizer)]
-        prompt_ids = cut_left(asked_ids, room, keep_first=self._opens)
-        return tuple(
-            Encoded((*prompt_ids, *ids), (False,) * len(prompt_ids) + (True,) * len(ids)) for ids in answer_ids
-        )
+        return self.encode_all([(messages, answers, tools)])[0]
+
+    def encode_all(self, rows: Sequence[Conversation]) -> list[tuple[Encoded, ...] | None]:
+        """Encode many conversations at once, each as :meth:`encode_answers` does."""
+        opens, filler = self._opens, _filler(self.tokenizer)
+        found: list[tuple[Encoded, ...] | None] = []
+        for asked_ids, answer_ids in self._parts(rows):
+            room = self.max_tokens - max(map(len, answer_ids))
+            if room < 1:
+                found.append(None)
+                continue
+            prompt_ids = cut_left(asked_ids or [filler], room, keep_first=opens)
+            found.append(tuple(
+                Encoded((*prompt_ids, *ids), (False,) * len(prompt_ids) + (True,) * len(ids)) for ids in answer_ids
+            ))  # fmt: skip
+        return found
 
     def encode_prompt(self, messages: Sequence[Message], *, room: int, tools: Tools | None = None) -> Encoded:
         """Encode a question to be answered, leaving ``room`` tokens for the answer."""
@@ -177,16 +222,18 @@ class Turns:
         return tuple(dict.fromkeys([self.end_id, *closing]))
 
 
-def encode_judged(turns: Turns, example: Example) -> Encoded | None:
-    """Encode a preference as a row without ids of its own: ``others`` are a pair's better and worse answer behind their prompt.
+def encode_judged(turns: Turns, examples: Sequence[Example]) -> list[Encoded | None]:
+    """Encode preferences as rows without ids of their own: ``others`` are a pair's better and worse answer behind their prompt.
 
     A single answer has ``label`` 1 where it was marked good and 0 where bad. None where an answer does not fit.
     """
-    target = example.target or {}
-    single = "chosen" not in target
-    said = [target["completion"]] if single else [target["chosen"], target["rejected"]]
-    found = turns.encode_answers(example.inputs["messages"], list(map(str, said)), tools=example.inputs.get("tools"))
-    return None if found is None else Encoded((), label=int(bool(target["desirable"])) if single else None, others=found)
+    targets = [example.target or {} for example in examples]
+    said = [[t["completion"]] if "chosen" not in t else [t["chosen"], t["rejected"]] for t in targets]
+    rows = [(e.inputs["messages"], list(map(str, answers)), e.inputs.get("tools")) for e, answers in zip(examples, said, strict=True)]
+    return [
+        None if found is None else Encoded((), label=None if "chosen" in target else int(bool(target["desirable"])), others=found)
+        for target, found in zip(targets, turns.encode_all(rows), strict=True)
+    ]
 
 
 class TwoTexts(Turns):
@@ -207,6 +254,14 @@ class TwoTexts(Turns):
             return None
         asked = self.encode_prompt(messages, room=0, tools=tools)
         return Encoded(asked.ids, others=(Encoded(ids, (True,) * len(ids)),))
+
+    def encode_all(self, rows: Sequence[Conversation]) -> list[tuple[Encoded, ...] | None]:
+        """Encode many conversations, each answer beside its prompt."""
+        found = []
+        for messages, answers, tools in rows:
+            said = [self.encode(messages, answer, tools=tools) for answer in answers]
+            found.append(None if None in said else tuple(one for one in said if one is not None))
+        return found
 
     def encode_prompt(self, messages: Sequence[Message], *, room: int, tools: Tools | None = None) -> Encoded:
         """Encode a question. Of a long one the end is cut, of a conversation the oldest tokens; ``room`` is not needed."""

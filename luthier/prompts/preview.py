@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from luthier.base.records import Encoded, Example
@@ -53,7 +52,8 @@ def encoder(
             example.inputs["messages"], str(example.target), tools=example.inputs.get("tools")
         )
     if objective == "prefer":
-        return partial(encode_judged, _Turns(tokenizer, style_for(tokenizer, template), max_tokens))
+        judged = _Turns(tokenizer, style_for(tokenizer, template), max_tokens)
+        return lambda example: encode_judged(judged, [example])[0]
     if objective == "rank":
         return lambda example: encode_text(tokenizer, _wanted(example, items or {}), max_tokens=max_tokens)
     if objective == "text":
@@ -78,7 +78,7 @@ def _wanted(example: Example, items: Mapping[str, tuple[str, str]]) -> str:
 def _document(tokenizer: Any, text: str, *, decodes: bool) -> Encoded:
     if not decodes:
         return Encoded(tuple(tokenizer(text, add_special_tokens=False)["input_ids"]))
-    ids = document_ids(tokenizer, text)
+    [ids] = document_ids(tokenizer, [text])
     return Encoded(ids, (False,) + (True,) * (len(ids) - 1))
 
 

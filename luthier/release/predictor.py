@@ -90,7 +90,7 @@ class Predictor:
 
     def measure(self, examples: Sequence[Example]) -> list[Prediction]:
         """Predict, or for a generator weigh the known answer of, each example. A row too long to weigh has no sums."""
-        encoded = [self.learner.encode(replace(e, inputs=self._cleaned(e.inputs))) for e in examples]
+        encoded = self.learner.encode_all([replace(e, inputs=self._cleaned(e.inputs)) for e in examples])
         fitting = [e for e in encoded if e is not None]
         with self._lock:
             self.learner.eval()
@@ -117,7 +117,7 @@ class Predictor:
     def finish(self, examples: Sequence[Example]) -> list[Prediction]:
         """Return for each known answer how much of its second half would be written once the first is given
         (:meth:`Generator.finish`); nothing of a row too long to weigh."""
-        encoded = [self.learner.encode(replace(e, inputs=self._cleaned(e.inputs))) for e in examples]
+        encoded = self.learner.encode_all([replace(e, inputs=self._cleaned(e.inputs)) for e in examples])
         with self._lock:
             self.learner.eval()
             found = iter(_in_pieces([e for e in encoded if e is not None], self.learner.finish))

@@ -36,6 +36,9 @@ from luthier.train.penalty import Penalty
 # Settings that change time and memory and not what is learnt: a run may go on with others, on another machine.
 _NOT_LEARNT_FROM = ("checkpointing", "compile", "micro_tokens")
 
+# Rows that are made tokens of at once: enough for all cores, few enough to stop between them.
+_AT_ONCE = 1000
+
 # One number, or figures of which `score` is the one that chooses; the others are kept beside it.
 Score = Callable[[], float | Mapping[str, Any]]
 
@@ -118,13 +121,14 @@ def fit(
 def encode_all(learner: Learner, examples: Sequence[Example], emit: Emit) -> tuple[list[Encoded], list[str]]:
     """Encode the training rows; what cannot be learnt from is counted and told."""
     rows, names, lost = [], [], []
-    for example in examples:
-        encoded = learner.encode(example)
-        if encoded is None:
-            lost.append(str(example.source))
-            continue
-        rows.append(encoded)
-        names.append(str(example.source))
+    for start in range(0, len(examples), _AT_ONCE):
+        some = examples[start : start + _AT_ONCE]
+        for example, encoded in zip(some, learner.encode_all(some), strict=True):
+            if encoded is None:
+                lost.append(str(example.source))
+                continue
+            rows.append(encoded)
+            names.append(str(example.source))
     cut = 0 if learner.windows else sum(r.longest >= learner.max_tokens for r in rows)
     if not rows:
         raise TrainError(

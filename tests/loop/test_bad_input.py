@@ -45,6 +45,13 @@ def test_a_fault_of_the_task_is_told_with_its_mend(project: Path, old: str, new:
     assert refused(luthier("run", "task.yaml", cwd=project), *words)
 
 
+def test_a_base_that_is_not_there_is_told_before_the_data_is_read(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for base, words in (("/no/such/model", 'no folder "/no/such/model"'), (str(tmp_path / "empty"), "no config.json")):
+        assert refused(luthier("run", "task.yaml", "--set", f"model.base={base}", "--out", "out", cwd=project), words)
+        assert not (project / "out").exists()
+
+
 def test_all_faults_come_at_once_and_as_json(project: Path) -> None:
     (project / "task.yaml").write_text("task: {objective: classify, nam: x}\ndata: {sorce: a}\ntrain: {rate: fast}\n")
     done = luthier("run", "task.yaml", "--json", cwd=project)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from making import LABELS, labelled, learner_of, sums
+from making import LABELS, labelled, learner_of, marked, pairs, sums
 from transformers import AutoTokenizer
 
 from luthier.base.errors import DataError, ModelError
 from luthier.models.catalogue import find
+from luthier.objectives import OBJECTIVES
 from luthier.prompts.encode import Turns, cut_left, encode_text
 from luthier.prompts.template import plain_text, style_for
 from luthier.release.predictor import Predictor
@@ -150,3 +151,23 @@ def test_generation_equals_transformers_own(tiny_llama: Path) -> None:
         made = network.generate(**asked, max_new_tokens=12, do_sample=False, eos_token_id=list(learner.turns.end_ids))
     expected = tokenizer.decode(made[0, asked["input_ids"].shape[1] :], skip_special_tokens=True).strip()
     assert answer.text == expected
+
+
+@pytest.mark.parametrize(
+    ("objective", "model", "rows"),
+    [
+        ("generate", "tiny_llama", sums(30)),
+        ("generate", "tiny_gpt2", sums(30)),
+        ("generate", "tiny_t5", sums(30)),
+        ("prefer", "tiny_llama", pairs(30)),
+        ("prefer", "tiny_llama", marked(30)),
+        ("text", "tiny_llama", labelled(30)),
+        ("text", "tiny_bert_mlm", labelled(30)),
+        ("classify", "tiny_bert", labelled(30)),
+    ],
+)
+def test_many_rows_at_once_are_the_rows_one_by_one(objective, model, rows, request) -> None:
+    known = OBJECTIVES[objective].look(rows)
+    learner = learner_of(request.getfixturevalue(model), objective, LABELS if objective == "classify" else (), known=known)
+    assert list(learner.encode_all(rows)) == [learner.encode(row) for row in rows]
+    assert len({row.ids or row.others for row in learner.encode_all(rows)}) > 10

@@ -26,6 +26,7 @@ _HALVED = 0.6
 # Rows of these lengths are counted: attention grows with the square of the length, all else in proportion.
 _SHORT, _LONG = 24, 72
 _FEW = (8, 24)
+_MUCH = 4
 # Weights are read once for each token that is written; the slowest memory of a GPU here (T4, L4) reads so many bytes a second.
 _READ_S = 3e11
 
@@ -95,10 +96,11 @@ def law(learner: Learner, rows: Sequence[Encoded], plan: Plan) -> Law:
 
 
 def _pair(rows: Sequence[Encoded], size: int, *, cut: bool) -> list[Encoded]:
-    """Return two rows of about a length; where the network is large, the beginnings of two."""
+    """Return two rows of about a length; where the network is large, or all are much longer, the beginnings of two."""
     order = sorted(rows, key=lambda row: abs(len(row) - size))[:2]
     order = order if len(order) == 2 else order * 2
-    return [shortened(row, size) for row in order] if cut else order
+    most = size if cut else _MUCH * size
+    return [shortened(row, most) if len(row) > most else row for row in order]
 
 
 def _counted(learner: Learner, pair: Sequence[Encoded], plan: Plan) -> Counts:
@@ -153,16 +155,28 @@ class Pace:
         return Clock(one * tokens, one * tokens)
 
 
-def rate_here(width: int, *, seconds: float = 0.05) -> Clock:
-    """Return operations a second of float32 products of this machine at a network's width, on the wall and of computing."""
-    side = max(64, min(width, 2048))
-    left, right = torch.randn(512, side), torch.randn(side, side)
-    left @ right
+def rate_here(width: int, *, seconds: float = 0.05, device: torch.device | str = "cpu", half: bool = False) -> Clock:
+    """Return operations a second of matrix products of this machine at a network's width, on the wall and of computing.
+
+    Args:
+        half: in bfloat16, and not in float32.
+    """
+    side, where = max(64, min(width, 2048)), torch.device(device)
+    dtype = torch.bfloat16 if half else torch.float32
+    rows = 16384 if where.type == "cuda" else 512
+    left, right = (torch.randn(n, side, device=where, dtype=dtype) for n in (rows, side))
+
+    def multiply() -> None:
+        left @ right
+        if where.type == "cuda":
+            torch.cuda.synchronize()
+
+    multiply()
     began, cpu, count = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - began < seconds or count < 2:
-        left @ right
+        multiply()
         count += 1
-    done = 2.0 * 512 * side * side * count
+    done = 2.0 * rows * side * side * count
     return Clock(done / (time.perf_counter() - began), done / max(1e-9, time.process_time() - cpu))
 
 

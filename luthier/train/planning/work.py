@@ -85,4 +85,5 @@ def reading(lengths: Sequence[int]) -> int:
 def shortened(row: Encoded, tokens: int) -> Encoded:
     """Return the beginning of a row, with half of it to be learnt where tokens are learnt."""
     learn = tuple(i >= tokens // 2 for i in range(min(tokens, len(row.ids)))) if row.learn else row.learn
-    return replace(row, ids=row.ids[:tokens], learn=learn, others=tuple(shortened(o, tokens) for o in row.others))
+    places = tuple(place for place in row.places if place < tokens)
+    return replace(row, ids=row.ids[:tokens], learn=learn, places=places, others=tuple(shortened(o, tokens) for o in row.others))
