@@ -132,6 +132,20 @@ def tiny_bert_mlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_bert_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of two layers that looks left only: no rotary positions, and layers between its blocks and its tied output layer."""
+    from transformers import BertConfig, BertLMHeadModel
+
+    tokenizer = _bpe(bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+    tokenizer.chat_template = CHATML
+    config = BertConfig(vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+                        max_position_embeddings=128, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, is_decoder=True,
+                        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+                        pad_token_id=tokenizer.pad_token_id)  # fmt: skip
+    return _save(tmp_path_factory.mktemp("tiny") / "bert-decoder", BertLMHeadModel, config, tokenizer)
+
+
+@pytest.fixture(scope="session")
 def tiny_roberta_mlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A RoBERTa of two layers with its output layer for masked words; its tokenizer writes <s> and </s> around a text."""
     from tokenizers import processors

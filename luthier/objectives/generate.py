@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -289,18 +289,41 @@ def probe_ids(network: Any) -> torch.Tensor:
 
 
 def keeps_apart(learner: Generator) -> bool:
-    """Whether two rows in one line get the losses they get alone, and nothing is drawn in the attention between them."""
-    most = int(learner._plain.config.vocab_size)
-    rows = [Encoded(tuple((7 * i + n) % most for i in range(n)), (False,) + (True,) * (n - 1)) for n in (6, 5)]
+    """Whether rows in one line do not see each other, and nothing is drawn in the attention between them."""
     was_training = learner.training
     with torch.no_grad(), torch.random.fork_rng(devices=[learner.device] if learner.device.type == "cuda" else []):
         learner.train()  # rows are laid flat in training only; attention that draws refuses here
-        line = learner.collate(rows)
-        learner._scored(line)
-        learner.eval()
+
+        def line_of(rows: Sequence[Encoded]) -> Batch:
+            learner.train()
+            line = learner.collate(rows)
+            learner._scored(line)
+            learner.eval()
+            return line
+
         try:
-            together = sum(loss for loss, _ in learner.batch_sums(line))
-            apart = sum(loss for loss, _ in learner.row_sums(rows))
+            return unmoved(
+                lambda rows: sum(loss for loss, _ in learner.batch_sums(line_of(rows))),
+                lambda row: learner.row_sums([row])[0][0], int(learner._plain.config.vocab_size),
+            )  # fmt: skip
         finally:
             learner.train(was_training)
-    return abs(together - apart) <= 1e-4 * abs(apart)
+
+
+def unmoved(together: Callable[[Sequence[Encoded]], float], alone: Callable[[Encoded], float], vocabulary: int) -> bool:
+    """Whether a row's loss is the one it has alone, whatever stands before it.
+
+    A network with random weights hardly attends to anything, so that what it sees changes its loss by little: but where it sees
+    nothing, by nothing.
+
+    Args:
+        together: the loss of rows that stand together. alone: of one. vocabulary: ids are below it.
+    """
+
+    def ids(start: int, count: int) -> tuple[int, ...]:
+        return tuple((7 * i + start + count) % vocabulary for i in range(count))
+
+    row = Encoded(ids(0, 5), (False,) + (True,) * 4)
+    one, other = (together([Encoded(ids(start, 6), (False,) * 6), row]) for start in (0, 3))
+    by_itself = alone(row)
+    return abs(one - other) <= 1e-7 * abs(by_itself) and abs(one - by_itself) <= 1e-4 * abs(by_itself)

@@ -84,9 +84,11 @@ def test_a_folder_of_that_name_comes_first(name: str, tiny_llama: Path, tmp_path
 
 
 @pytest.mark.parametrize("objective", ["generate", "prefer"])
-def test_its_scores_come_in_pieces_and_are_its_own(objective: str) -> None:
+@pytest.mark.parametrize("model", [None, "tiny_bert_decoder"])
+def test_its_scores_come_in_pieces_and_are_its_own(objective: str, model: str | None, request) -> None:
     """A BERT has layers between its blocks and its output layer; nothing of size (tokens, vocabulary) is held for them."""
-    learner = learner_of(catalogue.find(catalogue.GENERATOR).folder, objective, max_tokens=64)
+    folder = request.getfixturevalue(model) if model else catalogue.find(catalogue.GENERATOR).folder
+    learner = learner_of(folder, objective, max_tokens=64)
     learner.prepare_training(section(objective, 4, embeddings="train"))
     learner.eval()
     examples = sums(4)
