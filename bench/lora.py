@@ -187,7 +187,7 @@ def check_part(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def trl_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Time the SFTTrainer on the planned steps."""
-    from bench.peers import StepClock, facts_of, learning, precision
+    from bench.peers import StepClock, computed_in, facts_of, learning
 
     plan = settings["plan"]
     order = [row for step in (*plan["warm"], *plan["timed"]) for row in step]
@@ -198,7 +198,7 @@ def trl_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     trainer.train()
     return _measured(
         settings, clock.seconds, cpu_s=clock.cpu_s, learning=learning(trainer.model),
-        precision=precision(trainer.model), checkpointing=bool(trainer.model.is_gradient_checkpointing),
+        precision=computed_in(trainer), checkpointing=bool(trainer.model.is_gradient_checkpointing),
         **facts_of(plan),
     )  # fmt: skip
 
@@ -207,7 +207,7 @@ def luthier_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Time Luthier's loop with `method: lora` on the planned steps."""
     import torch
 
-    from bench.peers import facts_of, learning, precision
+    from bench.peers import facts_of, learning
     from luthier.train import defaults, speed
     from luthier.train.loop import train
     from luthier.train.optim import make_optimizer
@@ -235,7 +235,7 @@ def luthier_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     run(settings["plan"]["warm"])
     seconds, cpu_s = run(settings["plan"]["timed"])
     return _measured(
-        settings, seconds, cpu_s=cpu_s, learning=learning(learner), precision=precision(learner), checkpointing=False,
+        settings, seconds, cpu_s=cpu_s, learning=learning(learner), precision=section.precision, checkpointing=False,
         **facts_of(settings["plan"]),
     )  # fmt: skip
 

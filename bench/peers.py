@@ -134,6 +134,11 @@ def precision(model: torch.nn.Module) -> str:
     return " and ".join(sorted({str(p.dtype).removeprefix("torch.") for p in model.parameters()}))
 
 
+def computed_in(trainer: Any) -> str:
+    """Return the type that a peer's Trainer multiplies in: that of its weights, unless autocast says otherwise."""
+    return "bfloat16" if trainer.args.bf16 else precision(trainer.model)
+
+
 def learning(model: torch.nn.Module) -> int:
     """Return how many parameters learn, shared ones counted once."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -24,14 +24,10 @@ class ByteNgrams:
     """
 
     def __init__(self, texts: Sequence[str], *, order: int = 5) -> None:
-        """Count the n-grams of up to ``order`` bytes; of more than 50 MB of text, the first 50."""
+        """Count the n-grams of up to ``order`` bytes; of more than 50 MB of text, those of texts evenly spread that make so much."""
         self.order = order
-        kept, size = [], 0
-        for text in texts:
-            kept.append(_symbols(text, order))
-            size += len(kept[-1])
-            if size >= _MAX_BYTES:
-                break
+        every = max(1, -(-sum(map(len, texts)) // _MAX_BYTES))
+        kept = [_symbols(text, order) for text in texts[::every]]
         self._counts: list[tuple[Keys, Keys]] = []
         self._histories: list[tuple[Keys, Keys, Keys]] = []
         for length in range(1, order + 1):
@@ -39,10 +35,12 @@ class ByteNgrams:
                 np.concatenate([_grams(symbols, length, order) for symbols in kept]) if kept else np.zeros(0, np.int64)
             )
             keys, counts = np.unique(grams, return_counts=True)
-            heads, first, kinds = np.unique(keys >> _BITS, return_index=True, return_counts=True)
+            # Sorted grams stand by their histories.
+            heads = keys >> _BITS
+            first = np.flatnonzero(np.diff(heads, prepend=-1))
             totals = np.add.reduceat(counts, first) if len(first) else counts
             self._counts.append((keys, counts))
-            self._histories.append((heads, totals, kinds))
+            self._histories.append((heads[first], totals, np.diff(first, append=len(heads))))
 
     def nats(self, text: str) -> float:
         """Return the negative log-likelihood of a text's UTF-8 bytes."""

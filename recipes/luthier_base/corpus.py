@@ -1,7 +1,8 @@
 """Write the text that the generator learns from: ``python -m recipes.luthier_base.corpus OUT [--data DIR]``.
 
 ``text/train.jsonl`` and ``text/held.jsonl`` hold plain documents (``text``, ``source``) for ``objective: text``;
-``chat/train.jsonl`` and ``chat/held.jsonl`` hold conversations (``messages``, ``source``) for ``objective: generate``.
+``chat/train.jsonl`` and ``chat/held.jsonl`` hold conversations (``messages``, ``source``) for ``objective: generate``, and those
+of ``copy/`` mostly repeat what was said.
 
 Whole works are held out, never parts of one: three novels of authors who have no other book here, one file in fifty of the
 medical answers, the official dev dialogues, the last stories, and of the prompted data sets all rows whose longest input is
@@ -12,8 +13,10 @@ gsm8k-like or dialogue-summary data sets that share sources with those are left 
 from __future__ import annotations
 
 import argparse
+import collections
 import gzip
 import io
+import itertools
 import json
 import random
 import re
@@ -21,25 +24,24 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 from bench.common import DATA
+from recipes.luthier_base.reading import Document, asked_about, repeats
 
 # Not free in every country that counts seventy years from an author's death.
 LEFT_OUT_NOVELS = ("Forster",)
 # Authors with one style each, of three times; their books are held out whole.
 HELD_NOVELS = ("Anon_Clara_1864", "Stevenson_Treasure_1883", "Woolf_Lighthouse_1927")
-PIECE = 1900  # characters: what nearly always fits in 512 tokens
+PIECE = 3800  # characters: what nearly always fits in 1,024 tokens
 HELD_STORIES, ONE_IN = 500, 50
-# A reader of today meets little that is written like these novels: one piece in three is enough of them.
-NOVELS_ONE_IN = 3
 # A million held-out characters tell bits per byte to a hundredth; more of them only take time at each end of a run.
 MEASURED_ONE_IN = 4
-# Longest conversation, in characters, that a model with 512 positions can read and answer.
-CHAT = 1600
+# Longest conversation, in characters, that a model with 1,024 positions can read and answer.
+CHAT = 3200
+# Conversations that repeat what was said, and as many characters of it among the plain text as one in ten.
+COPIES, REPEATED = 18_000, 20_000
 _END = "<|endoftext|>"
-Document = dict[str, Any]
 
 
 def members(path: Path, ending: str) -> Iterator[tuple[str, bytes]]:
@@ -82,9 +84,8 @@ def novels(data: Path) -> Iterator[tuple[bool, Document]]:
         if title.startswith(LEFT_OUT_NOVELS):
             continue
         lines = [line.strip() for line in raw.decode("utf-8-sig").splitlines()]
-        for number, text in enumerate(pieces([line for line in lines if line])):
-            if number % NOVELS_ONE_IN == 0:
-                yield title in HELD_NOVELS, {"text": text, "source": title}
+        for text in pieces([line for line in lines if line]):
+            yield title in HELD_NOVELS, {"text": text, "source": title}
 
 
 def medical(data: Path) -> Iterator[tuple[bool, str, str]]:
@@ -186,6 +187,8 @@ def texts(data: Path) -> Iterator[tuple[bool, Document]]:
             yield held, {"text": text, "source": "prompted"}
     for held, asked, answer, source in instructions(data):
         yield held, {"text": f"{asked}\n\n{answer}", "source": source}
+    for document in _repeated(data, REPEATED):
+        yield False, {"text": f"{document['messages'][0]['content']}\n{document['answer']}", "source": "repeats"}
 
 
 def chats(data: Path) -> Iterator[tuple[bool, Document]]:
@@ -203,6 +206,37 @@ def chats(data: Path) -> Iterator[tuple[bool, Document]]:
         yield held, {"messages": [{"role": "user", "content": prompt}], "answer": completion, "source": "prompted"}
     for held, asked, answer, source in instructions(data):
         yield held, {"messages": [{"role": "user", "content": asked}], "answer": answer, "source": source}
+    yield from reading(data)
+
+
+def reading(data: Path) -> Iterator[tuple[bool, Document]]:
+    """Yield conversations about texts of all kinds, whose answers stand in the question."""
+    yield from asked_about(itertools.chain(novels(data), stories(data), _paragraphs(data)))
+
+
+def _paragraphs(data: Path) -> Iterator[tuple[bool, Document]]:
+    for held, _, answer in medical(data):
+        yield held, {"text": answer, "source": "medical"}
+
+
+def copies(data: Path) -> Iterator[tuple[bool, Document]]:
+    """Yield conversations of which six in seven are :func:`repeats`, and the others short ones of :func:`chats`."""
+    rng = random.Random("what stands between them")
+    short = [(held, row) for held, row in chats(data) if sum(len(t["content"]) for t in row["messages"]) + len(row["answer"]) < 800]
+    repeated = _repeated(data, COPIES)
+    for held, row in rng.sample(short, COPIES // 6):
+        yield held, row
+        for document in itertools.islice(repeated, 6):
+            yield held, document
+
+
+def _repeated(data: Path, count: int) -> Iterator[Document]:
+    rng = random.Random("words without sense")
+    texts = [document["text"] for held, document in itertools.chain(stories(data), _paragraphs(data)) if not held]
+    counts = collections.Counter(word for text in texts for word in text.split())
+    words = [word for word, _ in counts.most_common(6000)]
+    for _ in range(count):
+        yield repeats(rng, words, texts)
 
 
 def _answered(document: Document) -> Document:
@@ -219,9 +253,9 @@ def _short(document: Document) -> bool:
 
 
 def write(data: Path, out: Path) -> dict[str, dict[str, int]]:
-    """Write the four files; return characters by file and source."""
+    """Write the files; return characters by file and source."""
     sizes: dict[str, dict[str, int]] = {}
-    for kind, made in (("text", filled(texts(data))), ("chat", chats(data))):
+    for kind, made in (("text", filled(texts(data))), ("copy", copies(data)), ("chat", chats(data))):
         (out / kind).mkdir(parents=True, exist_ok=True)
         with (out / kind / "train.jsonl").open("w", encoding="utf-8") as train, \
                 (out / kind / "held.jsonl").open("w", encoding="utf-8") as kept:  # fmt: skip
@@ -249,7 +283,7 @@ def main() -> None:
         total = sum(told.values())
         kinds: dict[str, int] = {}
         for source, size in told.items():
-            kind = source if source in ("stories", "medical", "dialogues", "prompted") or "." in source else "novels"
+            kind = source if source in ("stories", "medical", "dialogues", "prompted", "reading", "repeats") or "." in source else "novels"
             kinds[kind] = kinds.get(kind, 0) + size
         print(f"{file}.jsonl: {total / 1e6:.1f} M characters; " + ", ".join(f"{k} {v / 1e6:.1f}" for k, v in kinds.items()))
 

@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-VOCABULARY, POSITIONS = 8192, 512
+VOCABULARY, POSITIONS = 8192, 1024
 END, USER, ASSISTANT, SYSTEM, PAD = "<|end|>", "<|user|>", "<|assistant|>", "<|system|>", "<|pad|>"
 TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 # Width, layers, heads and inner width: one that costs as much a token as MiniLM, and one that reads twice as many in the time.
-SCRATCH = {"scratch": (320, 8, 5, 864), "scratch-small": (256, 6, 4, 688)}
+SCRATCH = {"scratch": (384, 6, 6, 1024), "scratch-small": (256, 6, 4, 688)}
 
 
 def lines_of(corpus: Path) -> Iterator[str]:
@@ -111,6 +111,8 @@ def main() -> None:
     tokenizer = tokenizer_of(asked.corpus)
     made = {**{name: scratch(tokenizer, size) for name, size in SCRATCH.items()}, "minilm": from_minilm(tokenizer)}
     for name, network in made.items():
+        # MiniLM's positions are learnt ones, and end earlier.
+        tokenizer.model_max_length = network.config.max_position_embeddings
         network.save_pretrained(asked.out / name)
         tokenizer.save_pretrained(asked.out / name)
         print(f"{asked.out / name}: {sum(p.numel() for p in network.parameters()):,} parameters")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pytest
 
-from recipes.luthier_base import corpus, start
+from recipes.luthier_base import corpus, reading, start
 
 
 def test_pieces_are_short_and_lose_nothing() -> None:
@@ -23,6 +24,44 @@ def test_templates_of_one_item_have_one_number() -> None:
     asked = [f"Summarise:\n{article}\nTL;DR", f"{article}\n\nWrite a headline.", f"What is this about?\n  {article}  "]
     assert len({corpus.item_of(text) for text in asked}) == 1
     assert corpus.item_of(asked[0]) != corpus.item_of("Summarise:\n" + article.replace("bridge", "tunnel"))
+
+
+TEXTS = [
+    "Mr. Hall came in at noon. He shook the rain from his coat. \"Is the letter here?\" he asked. Nobody had seen any letter at all.",
+    "Salt is found in many foods. Too much of it makes you thirsty. Most canned foods contain large amounts of salt. Read the label.",
+]
+
+
+def test_answers_stand_in_the_question_or_were_left_out_of_it() -> None:
+    rows = list(reading.asked_about((False, {"text": TEXTS[i % 2], "source": "x"}) for i in range(400)))
+    assert 150 < len(rows) < 250
+    left_out = 0
+    for _, row in rows:
+        [asked], answer = row["messages"], row["answer"]
+        gap = "[...]" in asked["content"]
+        left_out += gap
+        assert (answer in asked["content"]) is not gap
+        assert any(answer in text for text in TEXTS)
+    assert 0.3 < left_out / len(rows) < 0.7
+
+
+def test_a_title_ends_no_sentence() -> None:
+    assert reading.sentences(TEXTS[0])[0] == "Mr. Hall came in at noon."
+    assert len(reading.sentences(TEXTS[0])) == 4
+
+
+def test_the_principal_sentence_shares_most_words_with_the_others() -> None:
+    said = ["Salt is found in many foods.", "It makes you thirsty.", "Most foods that make people thirsty contain salt.", "Read the label."]
+    assert reading.principal(said) == 2
+
+
+def test_what_is_repeated_is_what_was_said() -> None:
+    rng = random.Random(0)
+    rows = [reading.repeats(rng, ["pear", "lamp", "blue", "seven"], TEXTS) for _ in range(50)]
+    for row in rows:
+        [asked] = row["messages"]
+        assert set(row["answer"].split("\n")) == {asked["content"]}
+    assert len({row["messages"][0]["content"] for row in rows}) > 30
 
 
 def test_the_tokenizer_gives_back_what_it_was_given(tmp_path: Path) -> None:

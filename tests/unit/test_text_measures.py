@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from luthier.base.records import Example, Prediction, Source
+from luthier.evaluate import ngrams
 from luthier.evaluate.baselines import RIVALS
 from luthier.evaluate.metrics import measured
 from luthier.evaluate.ngrams import START, ByteNgrams
@@ -50,6 +51,15 @@ def test_chances_of_all_next_bytes_are_one() -> None:
     # Beyond ASCII a byte does not stand alone, so what is left is what two bytes of one character share.
     assert 0.5 < total < 1.0
     assert ByteNgrams([], order=3).nats("abc") == pytest.approx(3 * math.log(256))
+
+
+def test_of_too_much_text_all_parts_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [word * 5 for word in ("abab", "cdcd") for _ in range(100)]
+    monkeypatch.setattr(ngrams, "_MAX_BYTES", 500)
+    model = ByteNgrams(texts, order=3)
+    # The first 500 bytes hold no "cd": then it would cost as much as any bytes.
+    assert model.nats("cdcdcd") == pytest.approx(model.nats("ababab"), rel=0.3)
+    assert model.nats("cdcdcd") < 0.5 * 6 * math.log(256)
 
 
 def test_metrics_of_text_by_hand() -> None:
