@@ -26,8 +26,8 @@ class ByteNgrams:
     def __init__(self, texts: Sequence[str], *, order: int = 5) -> None:
         """Count the n-grams of up to ``order`` bytes; of more than 50 MB of text, those of texts evenly spread that make so much."""
         self.order = order
-        every = max(1, -(-sum(map(len, texts)) // _MAX_BYTES))
-        kept = [_symbols(text, order) for text in texts[::every]]
+        share = min(1.0, _MAX_BYTES / max(1, sum(map(len, texts))))
+        kept = [_symbols(texts[int(i / share)], order) for i in range(int(len(texts) * share))]
         self._counts: list[tuple[Keys, Keys]] = []
         self._histories: list[tuple[Keys, Keys, Keys]] = []
         for length in range(1, order + 1):

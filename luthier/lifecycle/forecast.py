@@ -68,13 +68,16 @@ def _forecast(data: Prepared, learner: Learner, resolved: Task) -> dict[str, Any
     memory.restart_peak()
     rival = copy.deepcopy(learner)
     subject = plan_parts.subject(resolved, data, rival, resolved.train, most=_ROWS)
-    where, half = next(rival.parameters()).device, subject.section.precision == "bfloat16"
+    where = next(rival.parameters()).device
+    on_gpu = where.type == "cuda"
+    # On a processor most of a step is no product, so float32's rate tells more of it, whatever it trains in.
+    half = on_gpu and subject.section.precision == "bfloat16"
     found = counting.rate_here(memory.width_of(rival.network), seconds=0.02, device=where, half=half)
     rate, busy = found.wall_s, min(1.0, found.wall_s / found.cpu_s)
     tokens = sum(map(subject.work.tokens, subject.work.pieces)) * subject.work.scale
     passes = len(subject.work.pieces) * subject.work.scale
     guess = _FLOPS * methods.count(rival).total * tokens / (rate * UTILISED)
-    guess = max(guess, passes * _STARTED_S) if where.type == "cuda" else guess
+    guess = max(guess, passes * _STARTED_S) if on_gpu else guess
     one = guess / max(1.0, passes)
     # A head that is fitted to part of the rows takes its time too, which a short training would feel.
     tries = subject.plan.steps > 0 and _SHARE * guess >= _TRIAL * one
@@ -85,7 +88,7 @@ def _forecast(data: Prepared, learner: Learner, resolved: Task) -> dict[str, Any
         speed, held, span = Speed(probe=tried), plan_memory.here(subject, tried, resident), MEASURED
     else:
         rule = counting.law(rival, subject.rows, subject.plan)
-        speed = Speed(rule=rule, pace=Pace(rate * UTILISED, False))
+        speed = Speed(rule=rule, pace=Pace(rate * UTILISED, on_gpu))
         held, span = plan_memory.counted(subject, rule, None, runtime=resident - weights), COUNTED
     parts = plan_parts.training_parts(subject, speed)
     if "head" in parts and getattr(getattr(learner, "frozen", None), "filled", False):
