@@ -69,6 +69,9 @@ class LabelScorer(Labelled, Weigher):  # type: ignore[misc]
         encoded = self.encode_input(example.inputs, room=0)
         return Encoded(encoded.ids, label=self._index.get(example.target), others=encoded.others)
 
+    def encode_all(self, examples: Sequence[Example]) -> Sequence[Encoded | None]:
+        return [self.encode(example) for example in examples]
+
     def encode_input(self, inputs: Mapping[str, Any], *, room: int) -> Encoded:
         return self.asks.encode(str(inputs["text"]))
 
