@@ -34,8 +34,8 @@ SHAPES: dict[str, dict[str, int]] = {
              "intermediate_size": 2048, "vocab_size": 32000, "head_dim": 64},
     "1B": {"hidden_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8,
            "intermediate_size": 8192, "vocab_size": 128256, "head_dim": 64},
-    # The generator that comes with Luthier.
-    "luthier-base": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 6, "num_key_value_heads": 6,
+    # What recipes/luthier_base trains on a GPU.
+    "recipe": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 6, "num_key_value_heads": 6,
                      "intermediate_size": 1024, "vocab_size": 8192, "head_dim": 64},
     "8B": {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
            "intermediate_size": 14336, "vocab_size": 128256, "head_dim": 128},
@@ -50,7 +50,7 @@ PARTS_IN_ORDER: list[tuple[str, str, dict[str, Any], int]] = [
     ("Luthier, lora", "luthier", {"method": "lora", "compile": "on"}, 120),
     ("TRL, lora, packed", "trl", {"method": "lora", "attention": "flex_attention", "again": False}, 100),
     ("TRL, lora, packed, sdpa", "trl", {"method": "lora", "attention": "sdpa", "again": False}, 90),
-    ("luthier-base, full, Muon", "luthier", {"shape": "luthier-base", "method": "full", "compile": "on", "optimizer": "muon",
+    ("the recipe's Llama, full, Muon", "luthier", {"shape": "recipe", "method": "full", "compile": "on", "optimizer": "muon",
                                               "longest": 1024, "tokens": 65536, "batch": 180, "rows": 180 * 38}, 75),
     ("same loss", "same", {}, 60),
     ("TRL, full, packed, as shipped", "trl", {"method": "full", "attention": "flex_attention", "again": True}, 100),

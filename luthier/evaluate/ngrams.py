@@ -26,7 +26,7 @@ class ByteNgrams:
     def __init__(self, texts: Sequence[str], *, order: int = 5) -> None:
         """Count the n-grams of up to ``order`` bytes; of more than 50 MB of text, those of texts evenly spread that make so much."""
         self.order = order
-        share = min(1.0, _MAX_BYTES / max(1, sum(map(len, texts))))
+        share = min(1.0, _MAX_BYTES / max(1, sum(len(text.encode("utf-8", "replace")) for text in texts)))
         kept = [_symbols(texts[int(i / share)], order) for i in range(int(len(texts) * share))]
         self._counts: list[tuple[Keys, Keys]] = []
         self._histories: list[tuple[Keys, Keys, Keys]] = []

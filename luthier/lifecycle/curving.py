@@ -24,6 +24,7 @@ from luthier.evaluate import metrics as measures
 from luthier.lifecycle.checking import check_task
 from luthier.lifecycle.circle import inputs_hash, prepare_data
 from luthier.lifecycle.round import Round, Watcher
+from luthier.models import catalogue
 from luthier.spec.load import load_task
 from luthier.spec.task import Task
 
@@ -49,6 +50,7 @@ def curve(
     """
     file = load_task(task, overrides)
     check_task(file)
+    catalogue.refuse(file.task.base, folder=file.folder)
     identity = stable_hash([inputs_hash(file), "curve"])
     folder = out or Path("runs") / f"{file.task.task.name}-curve-{identity[:10]}"
     with stopping() as stopper, locked(folder):

@@ -153,17 +153,11 @@ class Turns:
 
         A prompt that is too long loses its oldest tokens, but keeps its opening token: the question usually stands at the end.
         """
-        found = self.encode_answers(messages, [answer], tools=tools)
+        [found] = self.encode_all([(messages, [answer], tools)])
         return found[0] if found else None
 
-    def encode_answers(
-        self, messages: Sequence[Message], answers: Sequence[str], *, tools: Tools | None = None
-    ) -> tuple[Encoded, ...] | None:
-        """Encode one prompt with each of several answers, the prompt cut alike for all; None where one does not fit."""
-        return self.encode_all([(messages, answers, tools)])[0]
-
     def encode_all(self, rows: Sequence[Conversation]) -> list[tuple[Encoded, ...] | None]:
-        """Encode many conversations at once, each as :meth:`encode_answers` does."""
+        """Encode prompts with each of their answers, the prompt cut alike for all; None where one does not fit."""
         opens, filler = self._opens, _filler(self.tokenizer)
         found: list[tuple[Encoded, ...] | None] = []
         for asked_ids, answer_ids in self._parts(rows):

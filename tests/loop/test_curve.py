@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from commands import luthier, only_object
+from commands import luthier, only_object, refused
 
 
 def test_a_curve_is_measured_kept_and_extended(project: Path) -> None:
@@ -68,3 +68,8 @@ def test_a_run_measures_its_curve_where_asked(project: Path) -> None:
     )
     assert few.returncode == 2
     assert "no validation rows" in few.stderr
+
+
+def test_a_base_that_is_not_there_is_told_before_the_data_is_read(project: Path) -> None:
+    refused(luthier("curve", "task.yaml", "--set", "model.base=/no/such/model", "--out", "curve", cwd=project), 'no folder "/no/such/model"')
+    assert not (project / "curve").exists()

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from luthier.base.errors import DataError, ModelError
 from luthier.models.catalogue import find
-from luthier.objectives import OBJECTIVES
+from luthier.objectives import OBJECTIVES, Learner
 from luthier.prompts.encode import Turns, cut_left, encode_text
 from luthier.prompts.template import plain_text, style_for
 from luthier.release.predictor import Predictor
@@ -173,3 +173,18 @@ def test_many_rows_at_once_are_the_rows_one_by_one(objective, model, rows, reque
     learner = learner_of(request.getfixturevalue(model), objective, LABELS if objective == "classify" else (), known=known, **how)
     assert list(learner.encode_all(rows)) == [learner.encode(row) for row in rows]
     assert len({row.ids or row.others for row in learner.encode_all(rows)}) > 10
+
+
+def test_nobody_inherits_another_objectives_way_to_encode_many() -> None:
+    """Who encodes a row in a way of its own must say how many are: else those of the class above would be made."""
+    def place(kind: type, name: str) -> int:
+        return next(i for i, above in enumerate(kind.__mro__) if name in vars(above))
+
+    def below(kind: type) -> set[type]:
+        return {kind}.union(*(below(one) for one in kind.__subclasses__()))
+
+    kinds = {kind for kind in below(Learner) if not kind.__abstractmethods__}
+    assert len(kinds) > 10
+    for kind in kinds:
+        many = place(kind, "encode_all")
+        assert kind.__mro__[many] is Learner or many <= place(kind, "encode"), kind.__name__

@@ -26,6 +26,7 @@ _HALVED = 0.6
 # Rows of these lengths are counted: attention grows with the square of the length, all else in proportion.
 _SHORT, _LONG = 24, 72
 _FEW = (8, 24)
+# Rows are cut to so many times these lengths where all are longer: a pass over whole ones would take as long as what it estimates.
 _MUCH = 4
 # Weights are read once for each token that is written; the slowest memory of a GPU here (T4, L4) reads so many bytes a second.
 _READ_S = 3e11
