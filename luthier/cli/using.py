@@ -67,7 +67,7 @@ def evaluate(
         show.verdict(record, names=main_metrics(record))
     if as_json:
         show.emit_json(
-            {key: record[key] for key in ("verdict", "reasons", "notes", "bundle", "rows", "metrics", "against", "report") if key in record}
+            {key: record[key] for key in ("verdict", "reasons", "notes", "bundle", "rows", "metrics", "baselines", "against", "report") if key in record}
         )
     else:
         show.emit_line(record["verdict"])

@@ -32,9 +32,11 @@ def set_aside(prepared: Prepared, data: DataSection) -> Prepared:
 
     On the test side they stay: there they are measured.
     """
-    if data.out_of_scope is None:
-        return prepared
-    label = data.out_of_scope.label
+    return prepared if data.out_of_scope is None else without(prepared, data.out_of_scope.label)
+
+
+def without(prepared: Prepared, label: str) -> Prepared:
+    """Return the data with the train and validation rows of one label ``outside``."""
     train, of_train = _parted(prepared.train, label)
     valid, of_valid = _parted(prepared.valid, label)
     return replace(

@@ -16,10 +16,10 @@ from luthier.data.ranking import questions
 from luthier.evaluate import costs
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.answered import Answered
-from luthier.evaluate.baselines import check_rivals, of_rows_alone
+from luthier.evaluate.baselines import check_rivals
 from luthier.evaluate.report.page import write_report
 from luthier.evaluate.written import schema
-from luthier.lifecycle import judging, kept, rewording, writing
+from luthier.lifecycle import judging, kept, learnt, rewording, writing
 from luthier.lifecycle.judging import MINE, assess, targets
 from luthier.lifecycle.reference import compared
 from luthier.release.folder import check_comparable
@@ -150,7 +150,10 @@ def evaluate(
     earlier = judging.before(against, rows, task) if against else None
     predictions, notes = compared(predictor, rows, judging.predict_rows(predictor, rows, task))
     facts = predictor.facts
-    answers = {MINE: predictions, **of_rows_alone(predictor.objective, rows), **({LIVE: earlier.predictions} if earlier else {})}
+    data, why = learnt.data_of(predictor)
+    rivals, missing = learnt.rivals(predictor, task, data, rows, {bar.rival for bar in bars})
+    notes += [*why, *missing, *(learnt.known("The bundle", data, rows) if data else ())]
+    answers = {MINE: predictions, **rivals, **({LIVE: earlier.predictions} if earlier else {})}
     if predictor.objective == "generate":
         answers = dict(written(task, predictor, rows, answers, bars))
     prices = costs.Prices.from_dict(facts.get("costs"))
@@ -161,6 +164,7 @@ def evaluate(
     answered = Answered(predictor.objective, rows, predictions, predictor.labels)
     found = assess(task, answered, bars, rivals=answers, of_run=False, predictor=predictor, more=told.metrics,
                    doubts={**told.doubts, **rewording.doubts(reworded)}, reworded=reworded)  # fmt: skip
+    found["baselines"] = {name: measures.measured(predictor.objective, answered.targets, answers[name], predictor.labels) for name in rivals}
     if earlier:
         found["against"] = judging.against(task, answered, replace(earlier, predictions=answers[LIVE]))
     record = {

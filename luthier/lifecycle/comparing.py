@@ -15,6 +15,7 @@ from luthier.data.ranking import united
 from luthier.evaluate import metrics as measures
 from luthier.evaluate import predict, several
 from luthier.evaluate.report.comparison import write_comparison
+from luthier.lifecycle import learnt
 from luthier.lifecycle.bundles import judged_rows, task_of, written
 from luthier.lifecycle.reference import compared
 from luthier.release.folder import bundle_folder
@@ -102,16 +103,9 @@ def _contenders(named: Sequence[str | Path]) -> tuple[list[Contender], str | Non
             continue
         run = next((folder for folder in (Path(path), bundle.parent) if (folder / "report.json").is_file()), None)
         record = read_json(run / "report.json") if run else {}
-        found.append(Contender("", str(path), bundle, run, record, _prepared(run, record) if run else None))
+        found.append(Contender("", str(path), bundle, run, record, learnt.prepared_of(run, record.get("fingerprint")) if run else None))
     _name(found)
     return found, source
-
-
-def _prepared(run: Path, record: Mapping[str, Any]) -> Path | None:
-    """Return the folder of the data that a run was made of."""
-    mark = str(record.get("fingerprint"))[:16]
-    there = [*run.glob(f"prepared/{mark}/data.json"), *run.glob(f"stages/*/prepared/{mark}/data.json")]
-    return there[0].parent if there else None
 
 
 def _name(contenders: Sequence[Contender]) -> None:
@@ -138,9 +132,7 @@ def _rows_of(contenders: Sequence[Contender], source: str, columns: Mapping[str,
     rows = judged_rows(load_predictor(contenders[0].bundle), source, columns)
     for one in contenders:
         if one.prepared is not None:
-            learnt = {row.id for row in load_prepared(one.prepared).train}
-            if (known := sum(row.id in learnt for row in rows)) > 0:
-                notes.append(f"{one.name} learnt from {known:,} of these {len(rows):,} rows: its figures are too good.")
+            notes += learnt.known(one.name, load_prepared(one.prepared), rows)
     return rows
 
 

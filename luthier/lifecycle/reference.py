@@ -46,8 +46,9 @@ def reference_of(predictor: Predictor, *, folder: Path | None = None, also: Sequ
         opened = open_base(_same_weights(base, folder or Path.cwd(), also), max_tokens=predictor.learner.max_tokens)
     except ModelError as error:
         raise ModelError(f"The untuned model {base.get('name')} cannot be asked ({error.faults[0].what})") from None
-    style = predictor.facts["learner"]["style"]
-    return Predictor(OBJECTIVES[predictor.objective].create(opened, labels=(), model=ModelSection(template=style)).to(device()))
+    style = predictor.facts["learner"].get("style")  # how messages become one text; none where texts stand by themselves
+    model = ModelSection(template=style) if style else ModelSection()
+    return Predictor(OBJECTIVES[predictor.objective].create(opened, labels=(), model=model).to(device()))
 
 
 def _same_weights(base: Mapping[str, Any], folder: Path, also: Sequence[str]) -> Found:

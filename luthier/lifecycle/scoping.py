@@ -79,10 +79,8 @@ def row_faults(task: Task, bars: Sequence[Bar], data: Prepared) -> list[Fault]:
     return found
 
 
-def never_declined(task: Task, found: Mapping[str, list[Prediction]]) -> dict[str, list[Prediction]]:
-    """Return rivals' answers, with how unsure each is where this model may decline: they never do, but can be measured by it."""
-    if asked(task) is None:
-        return dict(found)
+def never_declined(found: Mapping[str, list[Prediction]]) -> dict[str, list[Prediction]]:
+    """Return rivals' answers, with how unsure each is, where a model may decline: they never do, but can be measured by it."""
     return {
         name: [replace(p, unlike=1 - max(p.scores.values())) if p.scores else p for p in predictions]
         for name, predictions in found.items()

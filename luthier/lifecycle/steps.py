@@ -30,9 +30,8 @@ from luthier.data.prepare import Prepared
 from luthier.data.shapes.layout import cell_settings
 from luthier.evaluate import baselines as rivals_
 from luthier.evaluate import metrics as measures
-from luthier.evaluate.predict import answered_alike
 from luthier.evaluate.report.page import write_report
-from luthier.lifecycle import frozen_rivals, kept_rivals, settling, writing
+from luthier.lifecycle import frozen_rivals, kept_rivals, learnt, settling, writing
 from luthier.lifecycle import kept as judgement
 from luthier.lifecycle.augmenting import extend as extend_rows
 from luthier.lifecycle.gauges import Gauge, without_rows
@@ -128,13 +127,7 @@ def baselines(round_: Round, data: Prepared, model: Model) -> dict[str, list[Pre
     task = round_.file.task
     if not data.test:
         return {}
-    found: dict[str, list[Prediction]] = {}
-    if make := rivals_.RIVALS.get(task.task.objective):
-        known = data.items or data.labels
-        if task.task.objective == "generate":
-            found |= answered_alike(lambda some: make(data.train, some, known), data.test, task.evaluate.generate_rows)
-        else:
-            found |= make(data.train, data.test, known)
+    found = learnt.fitted(task, data, data.test)
     found |= frozen_rivals.frozen(
         model.learner, data.train, data.test, lambda: predict_rows(Predictor(model.learner), data.test, task), seed=task.train.seed
     )
@@ -142,7 +135,7 @@ def baselines(round_: Round, data: Prepared, model: Model) -> dict[str, list[Pre
         untuned = predict_rows(Predictor(model.learner), data.test, task)
         found |= rivals_.of_untuned(task.task.objective, untuned)
     round_.timed("baselines", began)
-    found = scoping.never_declined(task, found)
+    found = scoping.never_declined(found) if scoping.asked(task) else found
     for name, predictions in found.items():
         values = figures(task.task.objective, data.test, predictions, data.labels)
         # A rival that has no tokens, say, has no perplexity: then the first metric it has.

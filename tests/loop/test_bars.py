@@ -40,14 +40,27 @@ def test_a_run_is_held_against_parts_and_rivals(channels: Path) -> None:
     assert "channel=email" in page and 'id="slices"' in page and "slips of the keyboard" in page
     suite = ElementTree.parse(channels / "bars.xml").getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("4", "0")
-    # The same bars on a file of later rows: what needs a run's rivals is left out and told.
-    again = luthier("evaluate", folder, "messages.csv", "--column", "text=message", "--column", "label=queue",
-                    "--accept", "accuracy{channel=phone} >= 0.5", "--accept", "macro_f1 > majority", "--json", cwd=channels)  # fmt: skip
+    # The same bars on other rows: rivals are fitted on the run's train rows, which are known again among these.
+    columns = ("--column", "text=message", "--column", "label=queue")
+    bars_ = ("--accept", "accuracy{channel=phone} >= 0.5", "--accept", "macro_f1 > majority + 5 %", "--accept", "accuracy > frozen_linear")
+    again = luthier("evaluate", folder, "messages.csv", *columns, *bars_, "--json", cwd=channels)
     assert again.returncode == 0, again.stderr
     told = only_object(again)
     assert told["metrics"]["test"]["accuracy{channel=phone}"]["value"] > 0.5
-    assert any("macro_f1 > majority: needs the rivals of a run" in note for note in told["notes"])
-    assert "against" not in told
+    assert 0 < told["baselines"]["majority"]["macro_f1"] < 0.5 < told["baselines"]["tfidf_linear"]["macro_f1"]
+    said = " ".join(told["notes"])
+    assert f"The bundle learnt from {record['data']['splits']['train']} of these 240 rows: its figures are too good." in said
+    assert "macro_f1" not in said and "accuracy > frozen_linear: needs the rivals of a run" in said and "against" not in told
+    # The same rows as the run's test rows give the same rivals; and a bundle that left its run knows none.
+    (test,) = folder.glob("prepared/*/test.jsonl")
+    rows = [json.loads(line) for line in test.read_text().splitlines()]
+    (channels / "later.jsonl").write_text("".join(json.dumps({"message": r["inputs"]["text"], "queue": r["target"]}) + "\n" for r in rows))
+    later = only_object(luthier("evaluate", folder, "later.jsonl", "--json", cwd=channels))
+    assert later["baselines"] == {name: record["baselines"][name] for name in ("majority", "tfidf_linear")}
+    assert not any("learnt from" in note for note in later["notes"])
+    shutil.copytree(folder / "bundle", channels / "elsewhere")
+    gone = only_object(luthier("evaluate", "elsewhere", "messages.csv", *columns, *bars_, "--json", cwd=channels))
+    assert gone["baselines"] == {} and any("macro_f1 > majority + 0.05: needs the rivals of a run" in note for note in gone["notes"])
     # Beside the bundle that is live, here itself: nothing is better, and nothing is worse.
     for bar, code in (("accuracy >= live", 0), ("accuracy >= live + 2 %", 1)):
         beside = luthier("evaluate", folder, "messages.csv", "--column", "text=message", "--column", "label=queue",

@@ -11,6 +11,7 @@ from words import SENTENCES
 
 from luthier.base.errors import BundleError
 from luthier.lifecycle.answering import predict_file, serve_bundle
+from luthier.lifecycle.bundles import evaluate
 from luthier.lifecycle.checking import check_data
 from luthier.lifecycle.circle import run
 
@@ -51,6 +52,13 @@ def test_plain_text_goes_round(model, request, tmp_path: Path) -> None:
     assert set(baselines) == {"byte_5gram", "untuned"}
     assert baselines["byte_5gram"]["bits_per_byte"] > 0
     assert (metrics["bits_per_byte"]["value"] is None) == (model == "tiny_bert_mlm")
+    rows = [json.loads(line) for path in (tmp_path / "run" / "prepared").glob("*/test.jsonl") for line in path.read_text().splitlines()]
+    write_rows(tmp_path / "later.jsonl", [row["inputs"] for row in rows])
+    bar = {"perplexity": "< untuned", "bits_per_byte": "< byte_5gram"}
+    later = evaluate(tmp_path / "run" / "bundle", str(tmp_path / "later.jsonl"), columns={}, accept=bar, out=None)
+    assert later["baselines"]["byte_5gram"] == baselines["byte_5gram"]
+    assert later["baselines"]["untuned"]["perplexity"] == pytest.approx(baselines["untuned"]["perplexity"])
+    assert [row["metric"] for row in later["bars"]] == list(bar)
     bits = [row["bits"] for row in done.record["surprises"]]
     assert bits == sorted(bits, reverse=True)
     assert "Hardest documents" in (tmp_path / "run" / "report.html").read_text()

@@ -71,6 +71,7 @@ def test_a_run_ranks_beside_its_rivals(users: bool, tmp_path: Path, tiny_bert: P
     )
     measured = only_object(luthier("evaluate", "run/bundle", "rows.csv", "--json", cwd=folder))
     assert measured["rows"] > 0
+    assert measured["baselines"].keys() == {"popularity", "item_knn" if users else "bm25"}
 
 
 @pytest.mark.slow

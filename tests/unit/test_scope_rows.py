@@ -142,18 +142,11 @@ def test_metrics_of_scope_have_intervals_and_can_be_compared() -> None:
         one = found[name]
         assert one["low"] < one["value"] < one["high"], name
     never = scoping.never_declined(
-        load_like(True), {"rival": [Prediction(label=p.nearest or p.label, scores=p.scores) for p in predictions]}
+        {"rival": [Prediction(label=p.nearest or p.label, scores=p.scores) for p in predictions]}
     )["rival"]
     compared = paired("classify", targets, never, predictions, LABELS, resamples=300)
     assert compared["oos_recall"]["first"] == 0 and compared["oos_recall"]["better"] == "second"
     assert 0.3 < compared["oos_auroc"]["first"] < 0.7, "one less the highest probability says nothing in these rows"
-
-
-def load_like(declines: bool) -> object:
-    from luthier.spec.task import Task
-
-    answer = {"answer": {"out_of_scope": {}}} if declines else {}
-    return Task.model_validate({"task": {"objective": "classify"}, "data": {"source": "x.csv"}, **answer})
 
 
 def test_a_prediction_says_so_and_what_would_be_nearest() -> None:
