@@ -1,23 +1,64 @@
-"""Run the real command in a process of its own."""
+"""Run the real command in a process of its own.
+
+Most are forked from one process that has the heavy libraries imported already: importing them anew takes longer than most
+commands here. ``apart`` starts a new interpreter, as a user does, with another order of sets and hashes.
+"""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive"}
 COMMAND = [sys.executable, "-m", "luthier.cli"]
+# Imported once. Nothing here may compute: threads that were started do not come along into a fork.
+_HEAVY = ["luthier.cli.making", "luthier.lifecycle.circle", "luthier.lifecycle.bundles", "luthier.lifecycle.answering", "sklearn.linear_model",
+          "transformers.models.bert.modeling_bert", "transformers.models.llama.modeling_llama"]  # fmt: skip
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(_HEAVY)
 
 
 def luthier(
-    *args: object, cwd: Path, text: str | None = None, timeout: float = 300
+    *args: object, cwd: Path, text: str | None = None, timeout: float = 300, apart: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *map(str, args)], cwd=cwd, input=text, capture_output=True, text=True, timeout=timeout,
-                          env=ENVIRONMENT)  # fmt: skip
+    words = [str(arg) for arg in args]
+    if apart:
+        return subprocess.run([*COMMAND, *words], cwd=cwd, input=text, capture_output=True, text=True, timeout=timeout,
+                              env=ENVIRONMENT)  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        streams = [str(Path(folder) / name) for name in ("in", "out", "err")]
+        Path(streams[0]).write_text(text or "")
+        process = _FORKS.Process(target=_command, args=(words, str(cwd), streams, dict(ENVIRONMENT)))
+        process.start()
+        process.join(timeout)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(words, timeout)
+        out, err = (Path(stream).read_text() for stream in streams[1:])
+    return subprocess.CompletedProcess(words, process.exitcode, out, err)
+
+
+def _command(words: Sequence[str], cwd: str, streams: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Be the command, in the forked process: its folder, its environment, its three streams."""
+    assert "torch" in sys.modules, "the process that commands are forked from could not import the libraries"
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, (path, mode) in enumerate(zip(streams, ("r", "w", "w"), strict=True)):
+        with open(path, mode) as file:
+            os.dup2(file.fileno(), number)
+    sys.stdin, sys.stdout, sys.stderr = (open(n, m, closefd=False) for n, m in enumerate("rww"))
+    sys.argv = ["luthier", *words]
+    from luthier.cli import main
+
+    main()
 
 
 def start(*args: object, cwd: Path) -> subprocess.Popen[str]:

@@ -73,7 +73,7 @@ def test_a_missed_bar_is_exit_one_with_its_reason(project: Path) -> None:
 
 def test_same_seed_same_bundle(project: Path) -> None:
     one = only_object(luthier("run", "task.yaml", "--json", "--out", "one", cwd=project))
-    two = only_object(luthier("run", "task.yaml", "--json", "--out", "two", cwd=project))
+    two = only_object(luthier("run", "task.yaml", "--json", "--out", "two", cwd=project, apart=True))
     assert json.loads((project / "one/bundle/manifest.json").read_text())["bundle_id"] == \
         json.loads((project / "two/bundle/manifest.json").read_text())["bundle_id"]  # fmt: skip
     assert one["metrics"] == two["metrics"]
