@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-BENCHES := banking77 judgement throughput lora leaks label_errors check active_learning augment methods few fit_verdict sequence prefer language rank kills overhead profile plan gpu
+BENCHES := banking77 judgement throughput lora leaks label_errors check active_learning augment methods settings few fit_verdict sequence prefer language rank kills overhead profile plan gpu
 
 .PHONY: help demo install test test-all test-gpu lint browser bench-tools $(BENCHES:%=bench-%) clean
 

@@ -54,7 +54,7 @@ def _command(words: Sequence[str], cwd: str, streams: Sequence[str], environment
     for number, (path, mode) in enumerate(zip(streams, ("r", "w", "w"), strict=True)):
         with open(path, mode) as file:
             os.dup2(file.fileno(), number)
-    sys.stdin, sys.stdout, sys.stderr = (open(n, m, closefd=False) for n, m in enumerate("rww"))
+    sys.stdin, sys.stdout, sys.stderr = (open(n, m, closefd=False) for n, m in enumerate("rww"))  # noqa: SIM115  they are open for as long as the process is
     sys.argv = ["luthier", *words]
     from luthier.cli import main
 
