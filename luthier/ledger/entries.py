@@ -39,7 +39,10 @@ class KeptPrediction:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """What somebody (``by``) said of one prediction: the right label or text, a rating (-1 or 1), a comment."""
+    """What somebody (``by``) said of one prediction: the right label or text, a rating (-1 or 1), a comment.
+
+    Of sets of labels and of scores ``text`` is the right answer as :func:`luthier.ledger.answers.written` writes it.
+    """
 
     id: str
     prediction_id: str

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from luthier.base.errors import BundleError, DataError, LedgerError
 from luthier.base.files import read_json, write_jsonl
+from luthier.base.records import Example
+from luthier.base.scales import scale_of, told_for
 from luthier.data import dedupe
 from luthier.data.prepare import divided_rows
+from luthier.ledger.answers import MENDED, written
 from luthier.ledger.store import Ledger
 from luthier.release.folder import bundle_folder
 from luthier.spec.load import load_task
@@ -86,19 +89,29 @@ def harvest_ledger(ledger: Path, task: Path | None, *, since: str | None, out: P
             "no such ledger", where=str(ledger), mend="`luthier serve` writes one; name it with --ledger."
         )
     objective = "classify"
-    columns: dict[str, str] = {}
+    columns: dict[str, Any] = {}
+    scales: dict[str, list[float]] = {}
     known: dict[str, str] = {}
     tests: frozenset[str] = frozenset()
     if task is not None:
         file = load_task(task)
         objective = file.task.task.objective
-        # The columns of several annotators have no one name to write a correction under.
-        columns = {what: name for what, name in file.task.data.columns.items() if isinstance(name, str)}
+        columns = dict(file.task.data.columns)
         sides = divided_rows(file.task.data, objective, base=file.folder)
-        known = {dedupe.key(e): str(e.target) for side in ("train", "valid") for e in sides[side]}
+        known = {dedupe.key(e): written(objective, e.target) for side in ("train", "valid") for e in sides[side]}
+        scales = _scales(file.task.data.scale, sides["train"]) if objective == "grade" else {}
         tests = frozenset(dedupe.key(e) for e in sides["test"])
     with Ledger(ledger) as opened:
-        if task is None and opened.objectives() == {"generate"}:
-            objective = "generate"
-        found = harvest(opened, out, objective=objective, since=since, test_keys=tests, known=known, columns=columns)
+        if task is None and len(predicted := opened.objectives() & set(MENDED)) == 1:
+            (objective,) = predicted
+        found = harvest(opened, out, objective=objective, since=since, test_keys=tests, known=known, columns=columns, scales=scales)
     return found.as_dict()
+
+
+def _scales(told: Any, rows: Iterable[Example]) -> dict[str, list[float]]:
+    """Return lowest, highest and step of each trait: what the task says, or what the rows show."""
+    seen: dict[str, list[float]] = {}
+    for row in rows:
+        for trait, score in (row.target or {}).items():
+            seen.setdefault(trait, []).append(float(score))
+    return {trait: told_for(trait, told) or scale_of(scores) for trait, scores in seen.items()}

@@ -14,12 +14,13 @@ from pydantic.json_schema import models_json_schema
 from starlette.concurrency import run_in_threadpool
 
 import luthier
-from luthier.base.errors import Fault, LuthierError, did_you_mean
-from luthier.ledger.entries import KeptPrediction, UnknownPrediction
+from luthier.base.errors import Fault, LuthierError
+from luthier.ledger.entries import UnknownPrediction
 from luthier.ledger.store import Ledger
 from luthier.serve.access import Access
 from luthier.serve.border import body_limit, read_message
-from luthier.serve.messages import ChatRequest, CompletionRequest, FeedbackRequest, PredictRequest, to_inputs
+from luthier.serve.feedback import content_of, faults_of
+from luthier.serve.messages import ANSWERS, ChatRequest, CompletionRequest, FeedbackRequest, PredictRequest, to_inputs
 from luthier.serve.metrics import CONTENT_TYPE, Measured
 from luthier.serve.openai_routes import add_openai_routes
 from luthier.serve.page import page
@@ -130,57 +131,22 @@ def _add_feedback(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/feedback", tags=["predict"], status_code=201, openapi_extra=_schema(FeedbackRequest))
     async def feedback(request: Request) -> JSONResponse:
-        """Append what would have been right (label or text), or a rating: 1 for right, -1 for wrong."""
+        """Append what would have been right (label, labels, grades or text), or a rating: 1 for right, -1 for wrong."""
         said = await read_message(request, FeedbackRequest, limit=limit)
         try:
             kept = await run_in_threadpool(service.ledger.get, said.prediction_id)
         except UnknownPrediction as error:
             raise Refusal(404, [Fault(error.faults[0].what, "prediction_id", error.faults[0].mend)]) from error
-        faults = _feedback_faults(said, kept, service)
+        faults = faults_of(said, kept, service.predictor, max_chars=service.settings.max_chars)
         if faults:
             raise Refusal(422, faults)
-        label = said.label.strip() if said.label is not None else None
+        content = content_of(said)
         feedback_id = await run_in_threadpool(
-            lambda: service.ledger.add_feedback(
-                kept.id, label=label, text=said.text, rating=said.rating, comment=said.comment, by=said.by
-            )
+            lambda: service.ledger.add_feedback(kept.id, **content, rating=said.rating, comment=said.comment, by=said.by)
         )
-        kind = next(kind for kind in ("label", "text", "rating", "comment") if getattr(said, kind) is not None)
+        kind = next(kind for kind in (*ANSWERS, "rating", "comment") if getattr(said, kind) is not None)
         service.metrics.feedback(kind)
         return JSONResponse({"feedback_id": feedback_id}, status_code=201)
-
-
-def _feedback_faults(said: FeedbackRequest, kept: KeptPrediction, service: Service) -> list[Fault]:
-    faults = []
-    for name, content in (("text", said.text), ("comment", said.comment)):
-        if content is not None and len(content) > service.settings.max_chars:
-            mend = f"At most {service.settings.max_chars:,} are accepted here (serve.max_chars)."
-            faults.append(Fault(f"it is {len(content):,} characters long", name, mend))
-    if said.text is not None and kept.objective == "classify":
-        faults.append(Fault("a classifier's answer is a label, not a text", "text", "Send the right label instead."))
-    elif said.text is not None and not said.text.strip():
-        faults.append(Fault("the text is empty", "text", "Send the right answer, or a rating."))
-    if said.label is not None and kept.objective != "classify":
-        faults.append(
-            Fault("this prediction is no single label", "label", "Send the right text, a rating or a comment.")
-        )
-    elif said.label is not None:
-        faults += _label_faults(said.label.strip(), said.new_label, kept, service)
-    return faults
-
-
-def _label_faults(label: str, new: bool, kept: KeptPrediction, service: Service) -> list[Fault]:
-    # A prediction of an earlier bundle may have had labels that the present one has not.
-    declined = [name for name in (service.predictor.declines_as,) if name is not None]
-    known = sorted({*service.predictor.labels, *declined, *(kept.output.get("scores") or {})})
-    if label in known:
-        return []
-    if not label or not label.isprintable():
-        return [Fault("a label is a short printable text", "label", f"Known: {', '.join(known)}.")]
-    if new:
-        return []
-    mend = f'{did_you_mean(label, known)} Known: {", ".join(known)}. For a new one add "new_label": true.'
-    return [Fault(f'the model does not know the label "{label}"', "label", mend.strip())]
 
 
 def _add_page(app: FastAPI, service: Service) -> None:

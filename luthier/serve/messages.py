@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 MAX_NAME = 200
+# The ways to say what would have been right.
+ANSWERS = ("label", "labels", "grades", "text")
 _WANTED = {"query", "user", "history"}
 
 
@@ -115,6 +117,12 @@ class FeedbackRequest(Message):
 
     prediction_id: str = Field(min_length=1, max_length=MAX_NAME)
     label: str | None = Field(None, min_length=1, max_length=MAX_NAME, description="The right label (classify).")
+    labels: list[Annotated[str, Field(min_length=1, max_length=MAX_NAME)]] | None = Field(
+        None, max_length=1000, description="The whole set of right labels (multilabel); an empty list where none is."
+    )
+    grades: dict[str, Annotated[float, Field(allow_inf_nan=False)]] | None = Field(
+        None, min_length=1, description="The right score of every trait (grade)."
+    )
     text: str | None = Field(None, min_length=1, description="The right answer (generate).")
     rating: int | None = Field(
         None, description="1: the prediction was right; -1: it was wrong.", json_schema_extra={"enum": [1, -1, None]}
@@ -133,8 +141,8 @@ class FeedbackRequest(Message):
 
     @model_validator(mode="after")
     def _says_something(self) -> FeedbackRequest:
-        if self.label is None and self.text is None and self.rating is None and self.comment is None:
-            raise ValueError('say something: a "label", a "text", a "rating" (1 or -1) or a "comment"')
+        if all(getattr(self, name) is None for name in (*ANSWERS, "rating", "comment")):
+            raise ValueError('say something: a "label", "labels", "grades", a "text", a "rating" (1 or -1) or a "comment"')
         return self
 
 

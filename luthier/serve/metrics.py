@@ -41,7 +41,7 @@ class Metrics:
             self._predictions.update(labels)
 
     def feedback(self, kind: str) -> None:
-        """Count one piece of feedback by what it gives: label, text, rating or comment."""
+        """Count one piece of feedback by what it gives: label, labels, grades, text, rating or comment."""
         with self._lock:
             self._feedback[kind] += 1
 

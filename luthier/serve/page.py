@@ -6,11 +6,17 @@ import base64
 import hashlib
 import json
 
+# How an answer is put right. Of sentences and items people can say whether they are right.
+_WAYS = {"classify": "label", "multilabel": "labels", "grade": "grades", "generate": "text", "prefer": "text", "text": "text"}
+
 _STYLE = """
 :root { color-scheme: light dark; --line: #8886; --good: #1a7f37; --bad: #b42318; --bar: #3b82f6; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.4rem; margin: 0 0 .25rem; }
 .quiet { opacity: .75; font-size: .875rem; }
+fieldset { border: 1px solid var(--line); border-radius: .375rem; }
+#marks label { display: block; }
+#marks input[type=number] { font: inherit; width: 6rem; }
 textarea, select, input[type=text] { font: inherit; width: 100%; box-sizing: border-box; padding: .5rem;
   border: 1px solid var(--line); border-radius: .375rem; background: Canvas; color: CanvasText; }
 button { font: inherit; padding: .4rem 1rem; margin: .5rem .5rem 0 0; border: 1px solid var(--line);
@@ -34,7 +40,7 @@ _SCRIPT = """
 const about = JSON.parse(document.getElementById("about").textContent);
 const $ = (id) => document.getElementById(id);
 const generates = about.objective !== "classify";
-const mends = about.mends;  // what is right can be said in words, or by choosing a label
+const way = about.way;  // how an answer is put right: label, labels, grades, text, or not at all
 let shown = null;
 
 async function ask(path, body) {
@@ -86,6 +92,8 @@ function show(prediction) {
   if (generates) {
     $("text").textContent = told(prediction);
     $("better").value = prediction.text || "";
+    if (way === "labels") mark(Object.keys(prediction.scores).sort(), (name) => tick(name, prediction.labels.includes(name)));
+    if (way === "grades") mark(Object.keys(prediction.grades), (name) => figure(name, prediction.grades[name]));
     return;
   }
   const scores = Object.entries(prediction.scores).sort((a, b) => b[1] - a[1]);
@@ -99,6 +107,38 @@ function show(prediction) {
   $("right").replaceChildren(choose, ...options, new Option("another label …", "…"));
   $("other").value = "";
   another();
+}
+
+function mark(names, field) {
+  $("marks").replaceChildren(...names.map((name) => {
+    const label = document.createElement("label");
+    const [input, first] = field(name);
+    input.dataset.name = name;
+    label.append(...(first ? [input, " " + name] : [name + " ", input]));
+    return label;
+  }));
+  $("more").value = "";
+}
+
+function tick(name, on) {
+  const input = document.createElement("input");
+  input.type = "checkbox";
+  input.checked = on;
+  return [input, true];
+}
+
+function figure(name, given) {
+  const input = document.createElement("input");  // nothing is chosen for the person
+  Object.assign(input, { type: "number", step: "any", required: true, placeholder: given.toFixed(2) });
+  return [input, false];
+}
+
+function marked() {
+  const inputs = [...$("marks").querySelectorAll("input")];
+  if (way === "grades") return { grades: Object.fromEntries(inputs.map((i) => [i.dataset.name, Number(i.value)])) };
+  const more = $("more").value.trim();
+  const labels = inputs.filter((i) => i.checked).map((i) => i.dataset.name);
+  return more ? { labels: [...labels, more], new_label: true } : { labels };
 }
 
 function told(prediction) {
@@ -138,16 +178,18 @@ $("yes").addEventListener("click", () => busy($("yes"), async () => {
   say("Noted as right.", "good");
 }));
 $("no").addEventListener("click", () => {
-  if (!mends) { $("unsure").click(); return; }
+  if (!way) { $("unsure").click(); return; }
   $("mend").hidden = false;
-  (generates ? $("better") : $("right")).focus();
+  (way === "label" ? $("right") : way === "text" ? $("better") : $("marks").querySelector("input")).focus();
 });
 $("right").addEventListener("change", another);
 $("mend").addEventListener("submit", (event) => {
   event.preventDefault();
   busy($("keep"), async () => {
-    if (generates) {
+    if (way === "text") {
       await judge({ text: $("better").value });
+    } else if (way !== "label") {
+      await judge(marked());
     } else if (another()) {
       await judge({ label: $("other").value, new_label: true });
     } else {
@@ -185,7 +227,12 @@ what you say of it becomes training data.</p>
       <select id="right" @REQUIRED@></select>
       <input id="other" type="text" maxlength="200" aria-label="Another label" placeholder="Another label">
     </div>
-    <div @GENERATE@>
+    <fieldset @MARKS@>
+      <legend>What is right?</legend>
+      <div id="marks"></div>
+      <input id="more" type="text" maxlength="200" aria-label="Another label" placeholder="Another label" @LABELS@>
+    </fieldset>
+    <div @TEXT@>
       <label for="better">A better answer</label>
       <textarea id="better" rows="6"></textarea>
     </div>
@@ -202,14 +249,15 @@ def page(*, bundle: str, objective: str) -> tuple[str, str]:
 
     The policy names the hashes of the one script and the one style, so nothing else runs, whatever a model answers.
     """
-    hidden = ("", "hidden") if objective == "classify" else ("hidden", "")
-    marks = {"@CLASSIFY@": hidden[0], "@GENERATE@": hidden[1], "@REQUIRED@": "" if hidden[0] else "required"}
-    body = _BODY.replace("@BUNDLE@", _escape(bundle))
-    for mark, words in marks.items():
-        body = body.replace(mark, words)
-    # Of grades, labels, sentences and items people can say whether they are right; harvesting knows labels and texts.
-    mends = objective in ("classify", "generate", "prefer", "text")
-    about = json.dumps({"objective": objective, "mends": mends}).replace("<", "\\u003c")
+    way = _WAYS.get(objective)
+    hidden = {
+        "@CLASSIFY@": way != "label", "@GENERATE@": way == "label", "@TEXT@": way != "text",
+        "@MARKS@": way not in ("labels", "grades"), "@LABELS@": way != "labels",
+    }  # fmt: skip
+    body = _BODY.replace("@BUNDLE@", _escape(bundle)).replace("@REQUIRED@", "required" if way == "label" else "")
+    for mark, away in hidden.items():
+        body = body.replace(mark, "hidden" if away else "")
+    about = json.dumps({"objective": objective, "way": way}).replace("<", "\\u003c")
     html = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Luthier</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'

@@ -14,6 +14,7 @@ from luthier.base.files import write_jsonl
 from luthier.base.records import Example, Source
 from luthier.data import dedupe
 from luthier.data.personal import mask
+from luthier.ledger.answers import MENDED, given, read, written
 from luthier.ledger.entries import Feedback, KeptPrediction
 from luthier.ledger.store import Ledger
 
@@ -24,6 +25,7 @@ SAID_AGAIN = "said again later"
 IN_TEST = "equal to a test row"
 KNOWN = "in the source already"
 NOT_A_PROMPT = "a conversation, where the source has prompts"
+NO_COLUMN = "a label that the source has no column for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,10 @@ def harvest(
     since: str | None = None,
     test_keys: AbstractSet[str] = frozenset(),
     known: Mapping[str, str] | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, Any] | None = None,
+    scales: Mapping[str, Sequence[float]] | None = None,
 ) -> Harvest:
-    """Write corrections, and for classify confirmations too, as JSONL that the data room reads like any file.
+    """Write corrections, and confirmations of labels and scores too, as JSONL that the data room reads like any file.
 
     Only the latest feedback of each prediction counts. Where one text got different answers from different people (or
     from people without a name), none is taken; a named person's later answer replaces the same person's earlier one.
@@ -93,19 +96,21 @@ def harvest(
         out: the file, written whole or not at all; an older one of that name is replaced.
         since: only what was said then or later (ISO 8601; UTC where no zone is given).
         test_keys: ``dedupe.key`` of the test rows.
-        known: target by ``dedupe.key`` of the rows that the source has already; a correction of one of them is kept.
+        known: target, as :func:`luthier.ledger.answers.written` has it, by ``dedupe.key`` of the rows that the source has
+            already; a correction of one of them is kept.
         columns: the task's ``data.columns``, so that the file fits the source it is added to.
+        scales: lowest, highest and step of scores, by trait: what was only confirmed is given as people give it, to the next step.
     Raises:
-        LuthierError: ``objective`` is not classify or generate, ``since`` is no date, the ledger cannot be read.
+        LuthierError: nothing is harvested for ``objective``, ``since`` is no date, the ledger cannot be read.
         StorageError: the file cannot be written.
     """
-    if objective not in ("classify", "generate"):
-        mend = "It is done for classify and generate."
+    if objective not in MENDED:
+        mend = f"It is done for {', '.join(MENDED[:-1])} and {MENDED[-1]}."
         raise LuthierError(f'nothing is harvested for "{objective}"', where="task.objective", mend=mend)
     dropped: Counter[str] = Counter()
     personal: Counter[str] = Counter()
     chosen: list[_Said] = []
-    for said in _agreed(_judged(ledger, objective, since, dropped), dropped):
+    for said in _agreed(_judged(ledger, objective, since, scales or {}, dropped), dropped):
         masked, found = _masked(said)
         keys = {said.key, masked.key}
         if keys & test_keys:
@@ -121,20 +126,32 @@ def harvest(
     return Harvest(len(rows), dict(+dropped), out, dict(personal), dict(kinds))
 
 
-def _judged(ledger: Ledger, objective: str, since: str | None, dropped: Counter[str]) -> list[_Said]:
+def _judged(
+    ledger: Ledger, objective: str, since: str | None, scales: Mapping[str, Sequence[float]], dropped: Counter[str]
+) -> list[_Said]:
     found = []
     for prediction, feedback in ledger.corrections(since):
         if prediction.objective != objective:
             dropped[OTHER_OBJECTIVE] += 1
             continue
-        was = str(prediction.output.get("label" if objective == "classify" else "text") or "")
+        was = given(objective, prediction.output)
+        was = _stepped(was, scales) if objective == "grade" else was
         right = feedback.label if objective == "classify" else feedback.text
-        if right is None and objective == "classify" and feedback.rating == 1:
+        if right is None and objective != "generate" and feedback.rating == 1:
             right = was
         refuted = right is None and feedback.rating == -1
-        inputs = dict(prediction.inputs) if objective == "classify" else {"messages": _turns(prediction.inputs)}
+        inputs = dict(prediction.inputs) if objective != "generate" else {"messages": _turns(prediction.inputs)}
         found.append(_Said(inputs, was, right and right.strip(), refuted, prediction, feedback))
     return found
+
+
+def _stepped(grades: str, scales: Mapping[str, Sequence[float]]) -> str:
+    """Return a model's scores as a person would give them: to the next step of the scale, where one is told."""
+    scores = {}
+    for trait, score in read("grade", grades).items():
+        low, _, step = scales.get(trait, (0.0, 0.0, 0.0))
+        scores[trait] = low + round((score - low) / step) * step if step else score
+    return written("grade", scores)
 
 
 def _turns(inputs: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -186,11 +203,15 @@ def _masked(said: _Said) -> tuple[_Said, Counter[str]]:
 
 
 def _rows(
-    chosen: Sequence[_Said], objective: str, columns: Mapping[str, str], dropped: Counter[str]
+    chosen: Sequence[_Said], objective: str, columns: Mapping[str, Any], dropped: Counter[str]
 ) -> tuple[list[_Said], list[dict[str, Any]]]:
     """Lay answers out in the columns of the source; all rows of a file have one shape, because a column map has one."""
-    if objective == "classify":
-        return list(chosen), [_row(said, columns, text=said.inputs["text"], label=said.right) for said in chosen]
+    if objective != "generate":
+        laid = [(said, _cells(objective, said.right or "", columns)) for said in chosen]
+        fit = [(said, cells) for said, cells in laid if cells is not None]
+        if len(fit) < len(laid):
+            dropped[NO_COLUMN] += len(laid) - len(fit)
+        return [said for said, _ in fit], [_row(said, columns, text=said.inputs["text"], **cells) for said, cells in fit]
     plain = [said for said in chosen if [turn["role"] for turn in said.inputs["messages"]] == ["user"]]
     if "messages" in columns or (not columns and len(plain) < len(chosen)):
         last = [[*said.inputs["messages"], {"role": "assistant", "content": said.right}] for said in chosen]
@@ -202,7 +223,21 @@ def _rows(
     ]
 
 
-def _row(said: _Said, columns: Mapping[str, str], **content: Any) -> dict[str, Any]:
+def _cells(objective: str, right: str, columns: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the right answer as cells: a label, a list of them or a column of 0 and 1 for each, a column for each trait.
+
+    None where the source has no column for a label.
+    """
+    answer = read(objective, right)
+    if objective == "grade":
+        return dict(answer)
+    flags = columns.get("label")
+    if objective == "multilabel" and isinstance(flags, list | tuple):
+        return {flag: int(flag in answer) for flag in flags} if set(answer) <= set(flags) else None
+    return {"label": answer}
+
+
+def _row(said: _Said, columns: Mapping[str, Any], **content: Any) -> dict[str, Any]:
     trace = {
         "kind": said.kind,
         "was": said.was,
@@ -211,6 +246,7 @@ def _row(said: _Said, columns: Mapping[str, str], **content: Any) -> dict[str, A
         "said_by": mask(said.feedback.by)[0] if said.feedback.by else None,
         "said_at": said.feedback.at,
     }
-    named = {columns.get(what, what): value for what, value in content.items()}
+    names = {what: name for what, name in columns.items() if isinstance(name, str)}
+    named = {names.get(what, what): value for what, value in content.items()}
     # Where the source has a column called "kind" or "was", the content's name wins.
     return {**named, **{name: value for name, value in trace.items() if name not in named}}

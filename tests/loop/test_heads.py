@@ -12,8 +12,10 @@ from fastapi.testclient import TestClient
 from making import documents, graded, tagged
 
 import luthier
+from luthier.base.scales import scale_of
+from luthier.data.prepare import divided_rows
 from luthier.ledger.store import Ledger
-from luthier.lifecycle.answering import predict_file
+from luthier.lifecycle.answering import harvest_ledger, predict_file
 from luthier.lifecycle.begin import write_task
 from luthier.lifecycle.bundles import evaluate
 from luthier.lifecycle.comparing import compare
@@ -107,6 +109,35 @@ def test_every_way_to_ask_gives_the_same_answer(done) -> None:
         answer = http.post("/v1/predict", json={"inputs": texts[:3]}).json()
         for served, line in zip(answer["predictions"], lines, strict=False):
             assert close({name: served[name] for name in done.kind.answer}, line)
+
+
+def test_what_people_say_of_sets_and_scores_is_learnt_from_in_the_next_round(done, tmp_path: Path) -> None:
+    if done.objective == "extract":
+        pytest.skip("of sentences people can say whether they are right, and not yet which are")
+    rows = list(csv.DictReader(done.rows.open()))
+    texts = [f"{row['note']} once more" for row in rows[:2]]
+    ledger_file = tmp_path / "ledger.sqlite"
+    with (
+        Ledger(ledger_file) as ledger,
+        TestClient(build_app(load_predictor(done.run.bundle), ledger, ServeSection()), base_url="http://127.0.0.1") as http,
+    ):
+        names = [p["prediction_id"] for p in http.post("/v1/predict", json={"inputs": texts}).json()["predictions"]]
+        right = {"labels": rows[0]["tags"].split("|")} if done.objective == "multilabel" else {"grades": {"content": 3, "length": 2}}
+        assert http.post("/v1/feedback", json={"prediction_id": names[0], **right}).status_code == 201
+        assert http.post("/v1/feedback", json={"prediction_id": names[1], "rating": 1}).status_code == 201
+    found = harvest_ledger(ledger_file, done.folder / "task.yaml", since=None, out=done.folder / "harvest.jsonl")
+    assert found["written"] == 2 and found["kinds"] == {"correction": 1, "confirmation": 1}
+    # The next round reads both files; what was said stands among its rows.
+    data = load_task(done.folder / "task.yaml", [f"data.source=[rows.{done.kind.ending}, harvest.jsonl]"]).task.data
+    sides = divided_rows(data, done.objective, base=done.folder)
+    read = {e.inputs["text"]: e.target for side in sides.values() for e in side}
+    assert read[texts[0]] == (sorted(right["labels"]) if done.objective == "multilabel" else {"content": 3.0, "length": 2.0})
+    if done.objective == "grade":
+        for trait, score in read[texts[1]].items():  # as people give scores here: on their steps
+            low, _, step = scale_of([float(row[trait]) for row in rows if row[trait]])
+            assert (score - low) / step == pytest.approx(round((score - low) / step), abs=1e-3)
+    again = harvest_ledger(ledger_file, done.folder / "task.yaml", since=None, out=tmp_path / "again.jsonl")
+    assert again["written"] == 2, "the task file itself knows the first file alone"
 
 
 def close(one: object, two: object) -> bool:

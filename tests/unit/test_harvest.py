@@ -16,6 +16,7 @@ from luthier.base.errors import LuthierError, StorageError
 from luthier.base.records import Row, Source
 from luthier.data import dedupe
 from luthier.data.shapes.columns import to_examples
+from luthier.ledger.answers import written
 from luthier.ledger.entries import NewPrediction
 from luthier.ledger.store import Ledger
 from luthier.watch.harvest import harvest
@@ -44,7 +45,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def read_back(path: Path, objective: str, columns: dict[str, str]) -> list[Any]:
+def read_back(path: Path, objective: str, columns: dict[str, Any]) -> list[Any]:
     rows = [Row(values, Source(path.name, i)) for i, values in enumerate(rows_of(path), 1)]
     mapped = to_examples(rows, columns=columns, objective=objective)
     assert mapped.faults == []
@@ -176,7 +177,55 @@ def test_since_and_other_objectives(ledger: Ledger, tmp_path: Path, monkeypatch:
     with pytest.raises(LuthierError, match="not a date"):
         harvest(ledger, tmp_path / "h", objective="classify", since="soon")
     with pytest.raises(LuthierError, match="nothing is harvested"):
-        harvest(ledger, tmp_path / "h", objective="grade")
+        harvest(ledger, tmp_path / "h", objective="rank")
+
+
+def tagged(ledger: Ledger, text: str, *labels: str) -> str:
+    return ledger.add_predictions([NewPrediction("multilabel", "m1", {"text": text}, {"labels": list(labels)}, 1.0)])[0]
+
+
+def graded(ledger: Ledger, text: str, **grades: float) -> str:
+    return ledger.add_predictions([NewPrediction("grade", "e1", {"text": text}, {"score": 2.0, "grades": grades}, 1.0)])[0]
+
+
+def test_sets_of_labels_become_rows_in_the_columns_of_the_source(ledger: Ledger, tmp_path: Path) -> None:
+    wrong, none, right = (tagged(ledger, text, "slow") for text in ("it is slow and red", "a plain thank you", "so slow today"))
+    ledger.add_feedback(wrong, text=written("multilabel", ["slow", "colour"]), by="ann")
+    ledger.add_feedback(none, text=written("multilabel", []))
+    ledger.add_feedback(right, rating=1)
+    got = harvest(ledger, tmp_path / "h", objective="multilabel", columns={"text": "note", "label": "tags"})
+    assert got.written == 3 and got.kinds == {"correction": 2, "confirmation": 1}
+    assert [row["tags"] for row in rows_of(got.path)] == [["colour", "slow"], [], ["slow"]]
+    read = read_back(got.path, "multilabel", {"text": "note", "label": "tags"})
+    assert [e.target for e in read] == [["colour", "slow"], [], ["slow"]]
+    # One column for each label: a label without a column would make a wrong row of it.
+    got = harvest(ledger, tmp_path / "f", objective="multilabel", columns={"label": ["slow", "broken"]})
+    assert got.dropped == {"a label that the source has no column for": 1}
+    assert [(row["slow"], row["broken"]) for row in rows_of(got.path)] == [(0, 0), (1, 0)]
+    assert [e.target for e in read_back(got.path, "multilabel", {"label": ["slow", "broken"]})] == [[], ["slow"]]
+    # What the source has already is known in whatever order its labels stand there.
+    known = {dedupe.normalise("it is slow and red"): written("multilabel", ("slow", "colour"))}
+    assert harvest(ledger, tmp_path / "k", objective="multilabel", known=known).dropped == {"in the source already": 1}
+
+
+def test_two_people_with_the_same_labels_in_another_order_agree(ledger: Ledger, tmp_path: Path) -> None:
+    for by, labels in (("ann", ["a", "b"]), ("bo", ["b", "a", "b"])):
+        ledger.add_feedback(tagged(ledger, "one and the same", "c"), text=written("multilabel", labels), by=by)
+    assert harvest(ledger, tmp_path / "h", objective="multilabel").written == 1
+    ledger.add_feedback(tagged(ledger, "one and the same", "c"), text=written("multilabel", ["a"]), by="cy")
+    assert harvest(ledger, tmp_path / "h", objective="multilabel").dropped["people disagree"] == 3
+
+
+def test_scores_become_rows_and_what_was_confirmed_lies_on_the_scale(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.add_feedback(graded(ledger, "a short essay", content=2.26, style=4.0), text=written("grade", {"style": 3, "content": 2.5}))
+    ledger.add_feedback(graded(ledger, "another essay", content=3.84, style=1.2), rating=1)
+    ledger.add_feedback(graded(ledger, "a bad guess", content=1.0, style=1.0), rating=-1)
+    scales = {"content": [1, 5, 0.5], "style": [1, 5, 1]}
+    columns = {"text": "essay", "score": ["content", "style"]}
+    got = harvest(ledger, tmp_path / "h", objective="grade", columns=columns, scales=scales)
+    assert got.written == 2 and got.dropped == {"nobody said what is right": 1}
+    assert [e.target for e in read_back(got.path, "grade", columns)] == [{"content": 2.5, "style": 3.0}, {"content": 4.0, "style": 1.0}]
+    assert [row["kind"] for row in rows_of(got.path)] == ["correction", "confirmation"]
 
 
 def test_generated_answers_become_prompts_and_completions(ledger: Ledger, tmp_path: Path) -> None:

@@ -5,46 +5,25 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from serve_keywords import EchoModel, KeywordModel
+from serve_keywords import EchoModel, KeywordModel, MarkModel, TagModel
+from served import running
 
-from luthier.ledger.store import Ledger
-from luthier.serve.app import ROUTES, build_app
+from luthier.serve.app import ROUTES
 from luthier.serve.border import body_limit
-from luthier.serve.run import bound
 from luthier.spec.serve import ServeSection
 
 Start = Callable[..., SimpleNamespace]
-
-
-@contextmanager
-def running(model: Any, folder: Path, *, api_key: str | None = None, **knobs: Any) -> Iterator[SimpleNamespace]:
-    with Ledger(folder / "ledger.sqlite", busy_s=0.1) as ledger, bound("127.0.0.1", 0) as listener:
-        app = build_app(model, ledger, ServeSection(**knobs), api_key=api_key)
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        thread.start()
-        while not server.started:
-            time.sleep(0.005)
-        with httpx.Client(base_url=url, timeout=30) as http:
-            yield SimpleNamespace(http=http, url=url, ledger=ledger, app=app, model=model)
-        server.should_exit = True
-        thread.join(30)
-        assert not thread.is_alive()
 
 
 @pytest.fixture
@@ -136,6 +115,34 @@ def test_feedback_that_cannot_be_meant_is_refused(classifier: SimpleNamespace) -
     assert said(rating=-1, comment="no").status_code == 201
     error = error_of(http.post("/v1/feedback", json={"prediction_id": "nope", "rating": 1}), 404)
     assert error["where"] == "prediction_id"
+
+
+def test_a_set_of_labels_and_scores_are_put_right_as_a_whole(tmp_path: Path) -> None:
+    with running(TagModel(), tmp_path / "tags") as service:
+        name = service.http.post("/v1/predict", json={"input": "my invoice"}).json()["predictions"][0]["prediction_id"]
+
+        def said(**body: Any) -> httpx.Response:
+            return service.http.post("/v1/feedback", json={"prediction_id": name, **body})
+
+        error = error_of(said(labels=["billing", "delivry"]), 422)
+        assert error["where"] == "labels[1]" and 'Did you mean "delivery"?' in error["mend"]
+        assert "a set of labels, not a single label" in error_of(said(label="billing"), 422)["what"]
+        assert "not a text" in error_of(said(text="billing"), 422)["what"]
+        error_of(said(labels="billing"), 422)
+        assert said(labels=["refund"], new_label=True).status_code == said(labels=[]).status_code == 201
+        assert said(labels=["delivery", "billing"], by="ann").status_code == 201
+        ((_, feedback),) = service.ledger.corrections()
+        assert (feedback.text, feedback.label) == ('["billing", "delivery"]', None)
+    with running(MarkModel(), tmp_path / "marks") as service:
+        name = service.http.post("/v1/predict", json={"input": "an essay of some length"}).json()["predictions"][0]["prediction_id"]
+        assert "no score for style" in error_of(said(grades={"content": 3}), 422)["what"]
+        error = error_of(said(grades={"content": 3, "style": 7, "stlye": 2}), 422)
+        assert {fault["where"] for fault in error["faults"]} == {"grades.style", "grades.stlye"}
+        assert "Scores go from 1 to 5." in error["message"] + str(error["faults"])
+        error_of(said(labels=["content"]), 422)
+        assert said(grades={"style": 2.5, "content": 4}).status_code == 201
+        ((_, feedback),) = service.ledger.corrections()
+        assert json.loads(feedback.text) == {"content": 4.0, "style": 2.5}
 
 
 def test_a_generator_takes_texts_and_conversations(generator: SimpleNamespace) -> None:

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 
 @contextmanager
 def process(folder: Path, *, slow_s: float = 0.0) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    script = Path(__file__).with_name("serve_keywords.py")
+    script = Path(__file__).parents[1] / "serve_keywords.py"
     started = subprocess.Popen(
         [sys.executable, str(script), str(folder), str(slow_s)],
         stdout=subprocess.PIPE,

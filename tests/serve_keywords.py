@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from luthier.base.errors import Interrupted
@@ -75,6 +76,27 @@ class EchoModel:
             measured = {"prompt_tokens": float(len(words)), "made_tokens": float(len(made))}
             answers.append(Prediction(text=" ".join(made), finish=finish, measured=measured))
         return answers
+
+
+class TagModel(KeywordModel):
+    """Every label whose word stands in the text."""
+
+    objective = "multilabel"
+
+    def _one(self, text: str) -> Prediction:
+        found = [label for word, label in KEYWORDS.items() if word in text]
+        return Prediction(labels=tuple(found), scores={name: 0.9 if name in found else 0.1 for name in self.labels})
+
+
+class MarkModel(KeywordModel):
+    """Two scores by the length of the text, on a scale of 1 to 5."""
+
+    objective = "grade"
+    labels = ("content", "style")
+    learner = SimpleNamespace(known={"scales": {"content": [1.0, 5.0, 0.5], "style": [1.0, 5.0, 0.5]}})
+
+    def _one(self, text: str) -> Prediction:
+        return Prediction(grades={"content": min(5.0, 1 + len(text) / 10), "style": 2.26})
 
 
 def main(folder: Path, slow_s: float) -> int:
