@@ -16,9 +16,12 @@ from luthier.lifecycle import judging, scoping
 from luthier.lifecycle.judges import base_of_run
 from luthier.lifecycle.reference import reference_of
 from luthier.release.predictor import Predictor
+from luthier.spec.bars import LIVE
 from luthier.spec.task import Task
 
 Rivals = dict[str, list[Prediction]]
+# Of more train rows than these rivals are fitted only where a bar names one: it would take longer than all the rest.
+MANY = 100_000
 UNTUNED = frozenset(of_untuned("prefer", ()))
 
 
@@ -72,6 +75,9 @@ def rivals(predictor: Predictor, task: Task, data: Prepared | None, rows: Sequen
         asked: the rivals that bars name.
     """
     notes: list[str] = []
+    if data is not None and len(data.train) > MANY and not set(asked) - UNTUNED - {None, LIVE}:
+        notes.append(f"No rival was fitted on the {len(data.train):,} train rows: it takes long, and no bar names one.")
+        data = None
     found = of_rows_alone(predictor.objective, rows) if data is None else fitted(task, data, rows)
     found = scoping.never_declined(found) if getattr(predictor.learner, "scope", None) else found
     if UNTUNED & set(asked) and (predictor.learner.writes or predictor.learner.measures):
