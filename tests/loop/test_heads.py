@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from making import documents, graded, tagged
 
 import luthier
+from luthier.base.errors import LuthierError
 from luthier.base.scales import scale_of
 from luthier.data.prepare import divided_rows
 from luthier.ledger.store import Ledger
@@ -113,7 +114,10 @@ def test_every_way_to_ask_gives_the_same_answer(done) -> None:
 
 def test_what_people_say_of_sets_and_scores_is_learnt_from_in_the_next_round(done, tmp_path: Path) -> None:
     if done.objective == "extract":
-        pytest.skip("of sentences people can say whether they are right, and not yet which are")
+        Ledger(tmp_path / "ledger.sqlite").close()
+        with pytest.raises(LuthierError, match="nothing is harvested"):
+            harvest_ledger(tmp_path / "ledger.sqlite", done.folder / "task.yaml", since=None, out=tmp_path / "no.jsonl")
+        return
     rows = list(csv.DictReader(done.rows.open()))
     texts = [f"{row['note']} once more" for row in rows[:2]]
     ledger_file = tmp_path / "ledger.sqlite"
