@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from luthier.base.errors import BundleError, TaskError
 from luthier.base.files import read_json, write_text
 from luthier.base.seeds import stable_hash
 from luthier.data.shapes.guess import guess
 from luthier.data.sources import open_sources
+from luthier.spec import dialect
 from luthier.spec.data import DataSection
 from luthier.spec.objective import WRITING
 
@@ -65,7 +64,7 @@ def _name(data: Path) -> str:
 def _task_text(found: Any, source: str, *, name: str, query: str | None) -> str:
     def flow(value: Any) -> str:
         return (
-            yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000, sort_keys=False)
+            dialect.write(value, default_flow_style=True, width=10_000)
             .strip()
             .removesuffix("\n...")
         )

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from luthier.base.errors import Fault, TaskError, did_you_mean
-from luthier.spec import track
+from luthier.spec import dialect, track
 from luthier.spec.bars import parse_bars
 from luthier.spec.task import Task
 
@@ -91,8 +91,8 @@ def _read(path: Path) -> str:
 def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], dict[Path_, int], list[Fault]]:
     """Parse YAML into values and the line of every key; a key given twice is a fault."""
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
+        node = yaml.compose(text, Loader=dialect.Reader)
+        values = dialect.read(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark else name
@@ -151,7 +151,7 @@ def _apply(values: dict[str, Any], lines: dict[Path_, int], override: str) -> li
     key = key.strip()
     try:
         # A bar starts with ">", which YAML reads as a folded block: it is taken as it stands.
-        value = text.strip() if key.startswith("accept.") else yaml.safe_load(text)
+        value = text.strip() if key.startswith("accept.") else dialect.read(text)
     except yaml.YAMLError:
         return [Fault("the value is not YAML", where, "Quote it for your shell.")]
     parts = key.split(".", 1) if key.startswith("accept.") else key.split(".")
@@ -296,4 +296,4 @@ def _description(location: Path_) -> str:
 
 def dump_task(task: Task) -> str:
     """Return a task as YAML, every value in force written out."""
-    return yaml.safe_dump(task.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+    return dialect.write(task.model_dump(mode="json"), width=120)

@@ -42,6 +42,16 @@ def test_what_is_written_out_reads_the_same(tmp_path: Path) -> None:
     assert load_task(written(tmp_path, dump_task(first))).task == first
 
 
+def test_a_rate_may_be_written_as_everybody_writes_it_and_a_word_stays_a_word(tmp_path: Path) -> None:
+    path = tmp_path / "task.yaml"
+    path.write_text("task: {name: x, objective: classify, goal: '1e5'}\ndata: {source: x.csv}\ntrain: {rate: 2e-4, weight_decay: 1.5E-2}\n")
+    file = load_task(path, ["train.lora.alpha=1e1", "data.scale=[1e0, 5, 5e-1]"])
+    assert (file.task.train.rate, file.task.train.weight_decay, file.task.train.lora.alpha) == (2e-4, 1.5e-2, 10.0)
+    assert file.task.data.scale == (1.0, 5.0, 0.5) or list(file.task.data.scale) == [1.0, 5.0, 0.5]
+    path.write_text(dump_task(file.task))
+    assert load_task(path).task == file.task and file.task.task.goal == "1e5"
+
+
 def test_a_folder_means_the_task_in_it(tmp_path: Path) -> None:
     written(tmp_path, LEAST)
     assert load_task(tmp_path).path == tmp_path / "task.yaml"
