@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,21 +13,9 @@ from typing import Any
 import pytest
 from commands import start
 
-playwright = pytest.importorskip("playwright.sync_api", reason="Playwright for Python is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="notice: no chromium on this machine; the page is not tested")
-
 EVIL = "<script>window.pwned=1</script>"
 HEBREW = "איפה החבילה שלי?"
 LABELS = ["billing", "delivery", EVIL]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 class Server:
