@@ -71,7 +71,7 @@ def read(task: str, files: list[Path]) -> tuple[Rows, Rows]:
         return _csv(files[0]), _csv(files[1])
     with gzip.open(files[0], "rt", encoding="utf-8") as handle:
         train = handle.read()
-    return _tsv(train), _tsv(files[1].read_text(encoding="utf-8"))
+    return tsv(train), tsv(files[1].read_text(encoding="utf-8"))
 
 
 def _csv(path: Path) -> Rows:
@@ -79,7 +79,8 @@ def _csv(path: Path) -> Rows:
         return [(row["text"], row["category"]) for row in csv.DictReader(handle)]
 
 
-def _tsv(text: str) -> Rows:
+def tsv(text: str) -> Rows:
+    """Return text and label of a file with a head line, as GLUE writes SST-2."""
     pairs = [line.rsplit("\t", 1) for line in text.splitlines()[1:] if line.strip()]
     return [(sentence.strip(), label.strip()) for sentence, label in pairs]
 

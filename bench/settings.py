@@ -102,6 +102,8 @@ def train_part(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def delivered(right_LN: np.ndarray, seed: int) -> dict[str, float]:
     """Return the mean accuracy of the look that each rule chooses by a tenth of the rows, on the other rows."""
+    from luthier.evaluate.metrics import doubt
+
     rng = np.random.default_rng([seed, 32])
     found: dict[str, list[float]] = {rule: [] for rule in RULES}
     for _ in range(DIVISIONS):
@@ -109,7 +111,8 @@ def delivered(right_LN: np.ndarray, seed: int) -> dict[str, float]:
         valid, rest = np.split(order, [max(1, int(VALID_SHARE * len(order)))])
         scores = right_LN[:, valid].mean(1)
         best, last = int(scores.argmax()), len(scores) - 1
-        error = math.sqrt(scores[best] * (1 - scores[best]) / len(valid))
+        error_of = doubt("accuracy", "classify", len(valid))
+        error = error_of(float(scores[best])) if error_of else 0.0
         chosen = dict(zip(RULES, (best, best if scores[best] - scores[last] > error else last, last), strict=True))
         for rule, place in chosen.items():
             found[rule].append(float(right_LN[place, rest].mean()))
@@ -120,26 +123,13 @@ PARTS: dict[str, Part] = {"train": train_part}
 
 
 def contender(text: str) -> dict[str, Any]:
-    """Return `train:` settings of ``name=value,name=value``; values are read as YAML reads them."""
-    import yaml
+    """Return `train:` settings of ``name=value,name=value``; values are read as in a task file."""
+    from luthier.spec import dialect
 
     pairs = [one.partition("=") for one in text.split(",")]
     if not all(sign and name for name, sign, _ in pairs):
         refuse(f"--vary {text}: expected NAME=VALUE, several with commas")
-    # YAML 1.1 takes 2e-4 for a word; a rate is what it most often is.
-    return {name: _number(value) if _is_number(value) else yaml.safe_load(value) for name, _, value in pairs}
-
-
-def _is_number(value: str) -> bool:
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True
-
-
-def _number(value: str) -> int | float:
-    return int(value) if value.lstrip("-").isdigit() else float(value)
+    return {name: dialect.read(value) for name, _, value in pairs}
 
 
 def differences(runs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, list[float]]:

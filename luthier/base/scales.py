@@ -31,6 +31,20 @@ def scale_of(scores: Sequence[float]) -> list[float]:
     return [min(scores), max(scores), step_of(scores)]
 
 
+def by_trait(targets: Iterable[Mapping[str, float] | None]) -> dict[str, list[float]]:
+    """Return the scores that were given, by trait; a row may lack some."""
+    found: dict[str, list[float]] = {}
+    for target in targets:
+        for trait, score in (target or {}).items():
+            found.setdefault(trait, []).append(float(score))
+    return found
+
+
+def settled(scales: Mapping[str, list[float]], told: Any) -> dict[str, list[float]]:
+    """Return each trait's scale: what a task says of it, or else what its scores show."""
+    return {trait: told_for(trait, told) or scale for trait, scale in scales.items()}
+
+
 def told_for(trait: str, told: Any) -> list[float] | None:
     """Return what a task says of a trait's scale: one for all traits, or by trait; None where it says nothing."""
     found = told.get(trait) if isinstance(told, Mapping) else told

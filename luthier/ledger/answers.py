@@ -6,7 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-# Of these objectives an answer can be put right, and becomes a row of the next round.
+# How people put an answer right, by objective; of sentences and items they can say only whether they are.
+WAYS = {"classify": "label", "multilabel": "labels", "grade": "grades", "generate": "text", "prefer": "text", "text": "text"}
+# Of these objectives what they say becomes a row of the next round; of the others it is kept.
 MENDED = ("classify", "multilabel", "grade", "generate")
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from luthier.base.errors import BundleError, DataError, LedgerError
 from luthier.base.files import read_json, write_jsonl
-from luthier.base.records import Example
-from luthier.base.scales import scale_of, told_for
+from luthier.base.scales import by_trait, scale_of, settled
 from luthier.data import dedupe
 from luthier.data.prepare import divided_rows
 from luthier.ledger.answers import MENDED, written
@@ -99,19 +98,12 @@ def harvest_ledger(ledger: Path, task: Path | None, *, since: str | None, out: P
         columns = dict(file.task.data.columns)
         sides = divided_rows(file.task.data, objective, base=file.folder)
         known = {dedupe.key(e): written(objective, e.target) for side in ("train", "valid") for e in sides[side]}
-        scales = _scales(file.task.data.scale, sides["train"]) if objective == "grade" else {}
+        if objective == "grade":
+            seen = by_trait(example.target for example in sides["train"])
+            scales = settled({trait: scale_of(scores) for trait, scores in seen.items()}, file.task.data.scale)
         tests = frozenset(dedupe.key(e) for e in sides["test"])
     with Ledger(ledger) as opened:
         if task is None and len(predicted := opened.objectives() & set(MENDED)) == 1:
             (objective,) = predicted
         found = harvest(opened, out, objective=objective, since=since, test_keys=tests, known=known, columns=columns, scales=scales)
     return found.as_dict()
-
-
-def _scales(told: Any, rows: Iterable[Example]) -> dict[str, list[float]]:
-    """Return lowest, highest and step of each trait: what the task says, or what the rows show."""
-    seen: dict[str, list[float]] = {}
-    for row in rows:
-        for trait, score in (row.target or {}).items():
-            seen.setdefault(trait, []).append(float(score))
-    return {trait: told_for(trait, told) or scale_of(scores) for trait, scores in seen.items()}

@@ -18,6 +18,7 @@ from luthier.evaluate import metrics as measures
 from luthier.evaluate.answered import Answered
 from luthier.evaluate.baselines import check_rivals
 from luthier.evaluate.report.page import write_report
+from luthier.evaluate.rewards import with_reference
 from luthier.evaluate.written import schema
 from luthier.lifecycle import judging, kept, learnt, rewording, writing
 from luthier.lifecycle.judging import MINE, assess, targets
@@ -148,11 +149,16 @@ def evaluate(
     if not rows:
         raise DataError("no labelled rows are left to measure on", where=source)
     earlier = judging.before(against, rows, task) if against else None
-    predictions, notes = compared(predictor, rows, judging.predict_rows(predictor, rows, task))
     facts = predictor.facts
-    data, why = learnt.data_of(predictor)
+    data, notes = learnt.data_of(predictor)
     rivals, missing = learnt.rivals(predictor, task, data, rows, {bar.rival for bar in bars})
-    notes += [*why, *missing, *(learnt.known("The bundle", data, rows) if data else ())]
+    predictions = judging.predict_rows(predictor, rows, task)
+    unknown: list[str] = []
+    if "untuned" in rivals:
+        predictions = with_reference(predictions, rivals["untuned"])
+    else:
+        predictions, unknown = compared(predictor, rows, predictions)
+    notes += [*missing, *unknown, *(learnt.known("The bundle", data, rows) if data else ())]
     answers = {MINE: predictions, **rivals, **({LIVE: earlier.predictions} if earlier else {})}
     if predictor.objective == "generate":
         answers = dict(written(task, predictor, rows, answers, bars))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from luthier.base.records import Encoded, Example, Prediction
-from luthier.base.scales import scale_of, told_for
+from luthier.base.scales import by_trait, scale_of, settled
 from luthier.models.load import Base
 from luthier.objectives.encoder import Encoder, width
 from luthier.objectives.learner import Batch
@@ -38,10 +38,7 @@ class Grader(Encoder):
     @classmethod
     def look(cls, rows: Iterable[Example]) -> dict[str, Any]:
         """Return each trait's scale, mean and spread over the train rows."""
-        seen: dict[str, list[float]] = {}
-        for example in rows:
-            for trait, score in (example.target or {}).items():
-                seen.setdefault(trait, []).append(float(score))
+        seen = by_trait(example.target for example in rows)
         return {
             "scales": {trait: scale_of(scores) for trait, scores in seen.items()},
             "means": {trait: float(np.mean(scores)) for trait, scores in seen.items()},
@@ -54,8 +51,7 @@ class Grader(Encoder):
     ) -> Encoder:
         found = {**(known or {})}
         told = found.pop("told_scale", None)
-        scales = {trait: told_for(trait, told) or scale for trait, scale in found.get("scales", {}).items()}
-        return super().create(base, labels=labels, model=model, known={**found, "scales": scales})
+        return super().create(base, labels=labels, model=model, known={**found, "scales": settled(found.get("scales", {}), told)})
 
     @classmethod
     def inputs_wide(cls, network: nn.Module) -> int:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from luthier.base.errors import Fault, did_you_mean
-from luthier.ledger.answers import written
+from luthier.ledger.answers import WAYS, written
 from luthier.ledger.entries import KeptPrediction
 from luthier.release.predictor import Predictor
-from luthier.serve.messages import FeedbackRequest
+from luthier.serve.messages import ANSWERS, FeedbackRequest
 
-# How the answer of an objective is put right.
-_WAYS = {"classify": "label", "multilabel": "labels", "grade": "grades"}
 _NOUNS = {"label": "a single label", "labels": "a set of labels", "grades": "scores", "text": "a text"}
 
 
@@ -21,8 +19,8 @@ def faults_of(said: FeedbackRequest, kept: KeptPrediction, predictor: Predictor,
     for name, content in (("text", said.text), ("comment", said.comment)):
         if content is not None and len(content) > max_chars:
             found.append(Fault(f"it is {len(content):,} characters long", name, f"At most {max_chars:,} are accepted here (serve.max_chars)."))
-    way = _WAYS.get(kept.objective, "text")
-    for name in ("label", "labels", "grades", "text"):
+    way = WAYS.get(kept.objective, "text")
+    for name in ANSWERS:
         if getattr(said, name) is not None and name != way:
             mend = f"Send the right {way} instead, a rating or a comment."
             found.append(Fault(f"this prediction is {_NOUNS[way]}, not {_NOUNS[name]}", name, mend))

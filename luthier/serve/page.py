@@ -6,8 +6,7 @@ import base64
 import hashlib
 import json
 
-# How an answer is put right. Of sentences and items people can say whether they are right.
-_WAYS = {"classify": "label", "multilabel": "labels", "grade": "grades", "generate": "text", "prefer": "text", "text": "text"}
+from luthier.ledger.answers import MENDED, WAYS
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8886; --good: #1a7f37; --bad: #b42318; --bar: #3b82f6; }
@@ -39,7 +38,6 @@ _SCRIPT = """
 "use strict";
 const about = JSON.parse(document.getElementById("about").textContent);
 const $ = (id) => document.getElementById(id);
-const generates = about.objective !== "classify";
 const way = about.way;  // how an answer is put right: label, labels, grades, text, or not at all
 let shown = null;
 
@@ -89,7 +87,7 @@ function show(prediction) {
   $("answer").hidden = false;
   $("judge").hidden = false;
   $("mend").hidden = true;
-  if (generates) {
+  if (way !== "label") {
     $("text").textContent = told(prediction);
     $("better").value = prediction.text || "";
     if (way === "labels") mark(Object.keys(prediction.scores).sort(), (name) => tick(name, prediction.labels.includes(name)));
@@ -195,7 +193,7 @@ $("mend").addEventListener("submit", (event) => {
     } else {
       await judge({ label: $("right").value });
     }
-    say("Noted. `luthier harvest` makes a training example of it.", "good");
+    say("Noted. " + (about.harvested ? "`luthier harvest` makes a training example of it." : "It is kept in the ledger."), "good");
   });
 });
 $("unsure").addEventListener("click", () => busy($("unsure"), async () => {
@@ -249,7 +247,7 @@ def page(*, bundle: str, objective: str) -> tuple[str, str]:
 
     The policy names the hashes of the one script and the one style, so nothing else runs, whatever a model answers.
     """
-    way = _WAYS.get(objective)
+    way = WAYS.get(objective)
     hidden = {
         "@CLASSIFY@": way != "label", "@GENERATE@": way == "label", "@TEXT@": way != "text",
         "@MARKS@": way not in ("labels", "grades"), "@LABELS@": way != "labels",
@@ -257,7 +255,7 @@ def page(*, bundle: str, objective: str) -> tuple[str, str]:
     body = _BODY.replace("@BUNDLE@", _escape(bundle)).replace("@REQUIRED@", "required" if way == "label" else "")
     for mark, away in hidden.items():
         body = body.replace(mark, "hidden" if away else "")
-    about = json.dumps({"objective": objective, "way": way}).replace("<", "\\u003c")
+    about = json.dumps({"way": way, "harvested": objective in MENDED}).replace("<", "\\u003c")
     html = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Luthier</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'

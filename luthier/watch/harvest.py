@@ -149,8 +149,8 @@ def _stepped(grades: str, scales: Mapping[str, Sequence[float]]) -> str:
     """Return a model's scores as a person would give them: to the next step of the scale, where one is told."""
     scores = {}
     for trait, score in read("grade", grades).items():
-        low, _, step = scales.get(trait, (0.0, 0.0, 0.0))
-        scores[trait] = low + round((score - low) / step) * step if step else score
+        low, high, step = scales.get(trait, (score, score, 0.0))
+        scores[trait] = min(high, low + round((score - low) / step) * step) if step else score
     return written("grade", scores)
 
 
@@ -211,20 +211,20 @@ def _rows(
         fit = [(said, cells) for said, cells in laid if cells is not None]
         if len(fit) < len(laid):
             dropped[NO_COLUMN] += len(laid) - len(fit)
-        return [said for said, _ in fit], [_row(said, columns, text=said.inputs["text"], **cells) for said, cells in fit]
+        return [said for said, _ in fit], [_row(said, {**_named(columns, text=said.inputs["text"]), **cells}) for said, cells in fit]
     plain = [said for said in chosen if [turn["role"] for turn in said.inputs["messages"]] == ["user"]]
     if "messages" in columns or (not columns and len(plain) < len(chosen)):
         last = [[*said.inputs["messages"], {"role": "assistant", "content": said.right}] for said in chosen]
-        return list(chosen), [_row(s, columns, messages=turns) for s, turns in zip(chosen, last, strict=True)]
+        return list(chosen), [_row(s, _named(columns, messages=turns)) for s, turns in zip(chosen, last, strict=True)]
     if len(plain) < len(chosen):
         dropped[NOT_A_PROMPT] += len(chosen) - len(plain)
     return plain, [
-        _row(said, columns, prompt=said.inputs["messages"][0]["content"], completion=said.right) for said in plain
+        _row(said, _named(columns, prompt=said.inputs["messages"][0]["content"], completion=said.right)) for said in plain
     ]
 
 
 def _cells(objective: str, right: str, columns: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the right answer as cells: a label, a list of them or a column of 0 and 1 for each, a column for each trait.
+    """Return the right answer as cells of the source's own columns: a label, a list of them or a column of 0 and 1 for each, a column for each trait.
 
     None where the source has no column for a label.
     """
@@ -234,10 +234,15 @@ def _cells(objective: str, right: str, columns: Mapping[str, Any]) -> dict[str, 
     flags = columns.get("label")
     if objective == "multilabel" and isinstance(flags, list | tuple):
         return {flag: int(flag in answer) for flag in flags} if set(answer) <= set(flags) else None
-    return {"label": answer}
+    return _named(columns, label=answer)
 
 
-def _row(said: _Said, columns: Mapping[str, Any], **content: Any) -> dict[str, Any]:
+def _named(columns: Mapping[str, Any], **content: Any) -> dict[str, Any]:
+    """Return cells under the names that the source's columns have, where one column is told for them."""
+    return {name if isinstance(name := columns.get(what), str) else what: value for what, value in content.items()}
+
+
+def _row(said: _Said, content: Mapping[str, Any]) -> dict[str, Any]:
     trace = {
         "kind": said.kind,
         "was": said.was,
@@ -246,7 +251,5 @@ def _row(said: _Said, columns: Mapping[str, Any], **content: Any) -> dict[str, A
         "said_by": mask(said.feedback.by)[0] if said.feedback.by else None,
         "said_at": said.feedback.at,
     }
-    names = {what: name for what, name in columns.items() if isinstance(name, str)}
-    named = {names.get(what, what): value for what, value in content.items()}
     # Where the source has a column called "kind" or "was", the content's name wins.
-    return {**named, **{name: value for name, value in trace.items() if name not in named}}
+    return {**content, **{name: value for name, value in trace.items() if name not in content}}
