@@ -228,6 +228,14 @@ def test_scores_become_rows_and_what_was_confirmed_lies_on_the_scale(ledger: Led
     assert [row["kind"] for row in rows_of(got.path)] == ["correction", "confirmation"]
 
 
+def test_a_trait_called_like_another_column_keeps_its_own_and_no_score_leaves_its_scale(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.add_feedback(graded(ledger, "an essay", group=4.9), rating=1)
+    columns = {"text": "essay", "group": "pupil", "score": ["group"]}
+    got = harvest(ledger, tmp_path / "h", objective="grade", columns=columns, scales={"group": [1, 5, 1.5]})
+    (row,) = rows_of(got.path)
+    assert (row["essay"], row["group"]) == ("an essay", 5.0) and "pupil" not in row
+
+
 def test_generated_answers_become_prompts_and_completions(ledger: Ledger, tmp_path: Path) -> None:
     ledger.add_feedback(answered(ledger, {"text": "Say hello"}), text=" Hello! ")
     ledger.add_feedback(answered(ledger, turns("Say bye")), text="Bye!", by="ann")
