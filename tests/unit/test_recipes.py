@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.luthier_base import corpus, reading, start
+from recipes.luthier_base import corpus, reading, start, telling
 
 
 def test_pieces_are_short_and_lose_nothing() -> None:
@@ -62,6 +62,52 @@ def test_what_is_repeated_is_what_was_said() -> None:
         [asked] = row["messages"]
         assert set(row["answer"].split("\n")) == {asked["content"]}
     assert len({row["messages"][0]["content"] for row in rows}) > 30
+
+
+def _turn(speaker: str, said: str, *actions: tuple[str, str, list[str]], state: dict[str, object] | None = None) -> dict[str, object]:
+    frame = {"actions": [dict(zip(("act", "slot", "values"), action, strict=True)) for action in actions]}
+    return {"speaker": speaker, "utterance": said, "frames": [{**frame, "state": state} if state else frame]}
+
+
+def _table(seats: str, dish: str = "Thai") -> list[dict[str, object]]:
+    looking = {"active_intent": "FindRestaurants", "slot_values": {"city": ["Bath"], "cuisine": [dish]}}
+    booking = {"active_intent": "ReserveRestaurant", "slot_values": {"restaurant_name": ["Rice"], "party_size": [seats], "date": ["today"]}}
+    return [
+        _turn("USER", "Food in Bath?", state={"active_intent": "FindRestaurants", "slot_values": {"city": ["Bath"]}}),
+        _turn("SYSTEM", "Rice is nice.", ("OFFER", "city", ["Bath"]), ("OFFER", "restaurant_name", ["Rice"])),
+        _turn("USER", f"It must be {dish}.", ("REQUEST", "street_address", []), state=looking),
+        _turn("USER", "Fine, a table.", ("SELECT", "", []), state=booking),
+        _turn("SYSTEM", "Booked.", ("NOTIFY_SUCCESS", "", [])),
+    ]
+
+
+def test_a_summary_tells_what_was_wanted_at_last_and_what_came_of_it() -> None:
+    found = telling.events({"turns": _table("2")})
+    assert [x for _, x in found] == [
+        "find a restaurant with Thai food in Bath", "address", "book a table for 2 at Rice today", "Rice", "",
+    ]  # fmt: skip
+    assert next(x for _, x in telling.events({"turns": _table("2", "Greek")})) == "find a restaurant with Greek food in Bath"
+    assert telling.wish("BuyBusTicket", {"origin": "Fresno", "group_size": "1", "departure_date": "next Friday"}) == "buy bus tickets from Fresno next Friday for 1"
+    assert telling.wish("BuyEventTickets", {"number_of_tickets": "1"}) == "buy 1 ticket"
+
+
+def test_who_speaks_is_who_is_told_of() -> None:
+    rng, seen = random.Random(0), set()
+    for _ in range(80):
+        pair = telling.told({"turns": _table("4")}, rng)
+        assert pair is not None
+        asked, answer = pair
+        turns = [line.split(": ")[0] for line in asked.split("\n") if line.endswith((".", "?")) and ": " in line]
+        user, agent = turns[0], turns[1]
+        seen.add(user)
+        if user == "Customer":
+            user, agent = "the customer", "the agent"
+        names = {name for name in telling.NAMES if name in answer.split() or f"{name}'s" in answer}
+        assert user in answer or user.capitalize() in answer
+        assert names <= {user, agent}
+    assert {"#Person1#", "Customer"} < seen
+    assert len(seen) > 10
+    assert telling.told({"turns": [_turn("USER", "Hello.")]}, rng) is None
 
 
 def test_the_tokenizer_gives_back_what_it_was_given(tmp_path: Path) -> None:
