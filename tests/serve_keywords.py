@@ -12,6 +12,8 @@ from typing import Any
 
 from luthier.base.errors import Interrupted
 from luthier.base.records import Prediction
+from luthier.objectives.rank_known import Known
+from luthier.prompts.sentences import split_sentences
 from luthier.serve.run import serve
 from luthier.spec.serve import ServeSection
 
@@ -97,6 +99,36 @@ class MarkModel(KeywordModel):
 
     def _one(self, text: str) -> Prediction:
         return Prediction(grades={"content": min(5.0, 1 + len(text) / 10), "style": 2.26})
+
+
+class LineModel(KeywordModel):
+    """The first sentence of a document."""
+
+    objective = "extract"
+    labels = ()
+
+    def _one(self, text: str) -> Prediction:
+        sentences = split_sentences(text)
+        return Prediction(sentences=(sentences[0],), scores={str(n): 1 / (n + 1) for n in range(len(sentences))})
+
+
+_SHELF = ("Refunds", "Lost parcels", "Passwords", "Opening hours")
+
+
+class ShelfModel(KeywordModel):
+    """Three articles for whatever is asked, with names beside their ids."""
+
+    objective = "rank"
+    labels = ("a1", "a2", "a3", "a4")
+    learner = SimpleNamespace(known=Known(labels, _SHELF, _SHELF, False))
+
+    def predict(
+        self, items: Sequence[str | Mapping[str, Any]], *, max_new_tokens: int | None = None
+    ) -> list[Prediction]:
+        return [self._one("") for _ in items]
+
+    def _one(self, text: str) -> Prediction:
+        return Prediction(items=(("a1", 0.9), ("a2", 0.5), ("a3", 0.1)), names=_SHELF[:3])
 
 
 def main(folder: Path, slow_s: float) -> int:

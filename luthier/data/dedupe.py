@@ -45,7 +45,11 @@ def one_text(example: Example) -> str:
 
 def key(example: Example) -> str:
     """Return the normalised input: what makes two examples the same to a model. Roles count."""
-    if text_name(example.inputs) is not None:
+    name = text_name(example.inputs)
+    if name in ("query", "user"):
+        # Each for itself: the mark at a query's end, which an item follows, tells nothing either.
+        return f"{normalise(str(example.inputs[name]))}\n{normalise(str(example.target))}"
+    if name is not None:
         return normalise(one_text(example))
     return "\x1e".join(f"{turn['role']}\x1f{normalise(said(turn))}" for turn in example.inputs["messages"])
 

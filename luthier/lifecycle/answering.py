@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from luthier.base.errors import BundleError, DataError, LedgerError
 from luthier.base.files import read_json, write_jsonl
+from luthier.base.records import Example
 from luthier.base.scales import by_trait, scale_of, settled
 from luthier.data import dedupe
 from luthier.data.prepare import divided_rows
+from luthier.data.shapes.ranked_rows import TIME, is_number, relevance_of
 from luthier.ledger.answers import MENDED, written
 from luthier.ledger.store import Ledger
 from luthier.release.folder import bundle_folder
@@ -92,6 +96,7 @@ def harvest_ledger(ledger: Path, task: Path | None, *, since: str | None, out: P
     scales: dict[str, list[float]] = {}
     known: dict[str, str] = {}
     tests: frozenset[str] = frozenset()
+    ranked: dict[str, Any] = {}
     if task is not None:
         file = load_task(task)
         objective = file.task.task.objective
@@ -101,9 +106,26 @@ def harvest_ledger(ledger: Path, task: Path | None, *, since: str | None, out: P
         if objective == "grade":
             seen = by_trait(example.target for example in sides["train"])
             scales = settled({trait: scale_of(scores) for trait, scores in seen.items()}, file.task.data.scale)
-        tests = frozenset(dedupe.key(e) for e in sides["test"])
+        # A user's later choices are no copies of earlier ones: what is held out of a user are rows, of a query it is the query.
+        tests = frozenset(dedupe.key(replace(e, target=None)) for e in sides["test"] if "user" not in e.inputs)
+        if objective == "rank":
+            ranked = {"worth": _worth(sides["train"], file.task.data.min_relevance), "clock": _clock(sides["train"])}
     with Ledger(ledger) as opened:
         if task is None and len(predicted := opened.objectives() & set(MENDED)) == 1:
             (objective,) = predicted
-        found = harvest(opened, out, objective=objective, since=since, test_keys=tests, known=known, columns=columns, scales=scales)
+        found = harvest(opened, out, objective=objective, since=since, test_keys=tests, known=known, columns=columns, scales=scales, **ranked)
     return found.as_dict()
+
+
+def _worth(rows: Sequence[Example], least: float | None) -> float:
+    """Return the relevance of an item that is right: what counts as such, or the most that a row of the source says."""
+    return least if least is not None else max((relevance_of(row.extra) for row in rows), default=1.0)
+
+
+def _clock(rows: Sequence[Example]) -> Callable[[str], Any]:
+    """Return what turns an ISO time into one like those of the source: seconds or milliseconds since 1970, or as it is."""
+    like = next((row.extra[TIME] for row in rows if row.extra.get(TIME) is not None), None)
+    if like is None or not is_number(like):
+        return str
+    thousand = 1000 if float(like) > 1e11 else 1
+    return lambda at: round(datetime.fromisoformat(at).timestamp() * thousand)

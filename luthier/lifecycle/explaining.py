@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from luthier.base.files import write_jsonl
 from luthier.base.records import Example, Prediction
 from luthier.data.prepare import Prepared
 from luthier.evaluate.answered import Answered
 from luthier.evaluate.mistakes import asked, causes, ranked, start_of
+from luthier.evaluate.mistakes.candidates import candidates
 from luthier.evaluate.mistakes.near import Floats, Vectors
 from luthier.evaluate.mistakes.sets import ranked_sets
 from luthier.lifecycle.round import Round
@@ -34,7 +36,8 @@ _SHOWN = 5
 def explain(round_: Round, data: Prepared, answered: Answered, found: Mapping[str, Any], predictor: Predictor) -> dict[str, Any]:
     """Write ``mistakes.jsonl`` into the run's folder and return ``causes`` for the report; nothing where nobody asked or can.
 
-    One pass of the network over the train rows, whose vectors lie on disk.
+    One pass of the network over the train rows, of very many over a part of them (:mod:`luthier.evaluate.mistakes.candidates`); the
+    vectors lie on disk.
     """
     most, learner = round_.file.task.evaluate.explain, predictor.learner
     if answered.objective not in OBJECTIVES or not most or not hasattr(learner, "head_features") or not len(data.train):
@@ -45,26 +48,28 @@ def explain(round_: Round, data: Prepared, answered: Answered, found: Mapping[st
     if not worst:
         return {}
     right = _right(answered, [place for place, _ in worst])
-    train = Vectors(_vectors(predictor, data.train))
-    targets = [_label(row) for row in data.train]
-    told = list(_vectors(predictor, [answered.rows[i] for i in (*(place for place, _ in worst), *right)]))
-    asked_QD = np.concatenate(told)
-    places, cosines = train.nearest(asked_QD, NEAR)
+    looked_at = [answered.rows[i] for i in (*(place for place, _ in worst), *right)]
+    some = candidates([asked(row) for row in looked_at], data.train, text=asked)
+    rows = [data.train[int(i)] for i in some]
+    train = Vectors(_vectors(predictor, rows))
+    places, cosines = train.nearest(np.concatenate(list(_vectors(predictor, looked_at))), NEAR)
     usual = cosines[len(worst) :, 0]
-    counts = Counter(label for target in targets for label in _labels(target))
+    counts = Counter(label for row in data.train for label in _labels(_label(row)))
     far, middle = (float(q) for q in np.quantile(usual, [_FAR_SHARE, 0.5])) if len(usual) >= 20 else (-1.0, _CLOSE)
     bounds = causes.Bounds(far, middle, _CLOSE, causes.rare_bound(counts))
     suspects = {(r["file"], r["line"]): r["suggested"] for r in (data.report.findings.get("label_errors") or {}).get("rows", ())}
-    near = _Near(train, targets, data.train, suspects)
+    near = _Near(train, rows, suspects, places[: len(worst)])
     slices = [one["slice"] for one in (found.get("slices") or {}).get("worst", ())]
     seen = [_seen(answered, i, near, places[k], cosines[k], counts, predictor, slices) for k, (i, _) in enumerate(worst)]
-    rows = []
-    for (_, mistake), one, names in zip(worst, seen, causes.causes(seen, bounds), strict=True):
-        rows.append({**mistake, "cause": names[0], "also": names[1:], "near": [near.shown(n) for n in one.near]})
-    write_jsonl(round_.folder / FILE, rows)
+    found_rows = [
+        {**mistake, "cause": names[0], "also": names[1:], "near": [near.shown(n) for n in one.near]}
+        for (_, mistake), one, names in zip(worst, seen, causes.causes(seen, bounds), strict=True)
+    ]
+    write_jsonl(round_.folder / FILE, found_rows)
     round_.timed("explain", began)
     shown = min(_SHOWN, round_.file.task.evaluate.worst)
-    return {"causes": {"looked_at": len(rows), "train_rows": len(train), "file": FILE, "groups": causes.grouped(rows, shown)}}
+    return {"causes": {"looked_at": len(found_rows), "train_rows": len(data.train), "train_rows_read": len(rows), "file": FILE,
+                       "groups": causes.grouped(found_rows, shown)}}  # fmt: skip
 
 
 def _right(answered: Answered, wrong: Sequence[int]) -> list[int]:
@@ -90,21 +95,24 @@ class _Near:
     """Train rows by number: their labels, and whether these look wrong beside the labels of their own neighbours."""
 
     def __init__(
-        self, vectors: Vectors, targets: Sequence[Any], rows: Sequence[Example], suspects: Mapping[tuple[str, int], str]
+        self, vectors: Vectors, rows: Sequence[Example], suspects: Mapping[tuple[str, int], str], places_QK: NDArray[np.int64]
     ) -> None:
-        self.vectors, self.targets, self.rows, self._suspects = vectors, targets, rows, suspects
-        self._odd: dict[int, Any] = {}
+        """Take the rows that were read, and the places of those that are near to a mistake."""
+        self.rows, self.targets = rows, [_label(row) for row in rows]
+        asked_for = np.unique(places_QK)
+        # All at once: each look goes through all vectors.
+        around, _ = vectors.nearest(vectors.of(asked_for), _OF_TRAIN, without=asked_for)
+        self._odd = {int(p): self._told(int(p), mine, suspects) for p, mine in zip(asked_for, around, strict=True)}
 
     def odd(self, place: int) -> Any:
         """Return what a label should be where it looks wrong, to the row's neighbours or to predictions by the other rows
         (data/labels); else None."""
-        if place not in self._odd:
-            at = np.array([place], dtype=np.int64)
-            around, _ = self.vectors.nearest(self.vectors.of(at), _OF_TRAIN, without=at)
-            source = self.rows[place].source
-            told = causes.odd(self.targets[place], [self.targets[int(i)] for i in around[0]])
-            self._odd[place] = self._suspects.get((source.file, source.line)) if told is None else told
         return self._odd[place]
+
+    def _told(self, place: int, around: NDArray[np.int64], suspects: Mapping[tuple[str, int], str]) -> Any:
+        source = self.rows[place].source
+        told = causes.odd(self.targets[place], [self.targets[int(i)] for i in around])
+        return suspects.get((source.file, source.line)) if told is None else told
 
     def shown(self, near: causes.Near) -> dict[str, Any]:
         row = self.rows[near.row]
@@ -128,7 +136,7 @@ def _seen(
     learner: Any = predictor.learner
     return causes.Seen(
         _said(wanted), _said(given), _confidence(prediction, wanted), found,
-        min((counts.get(label, 0) for label in _labels(wanted)), default=len(near.rows)),
+        min((counts.get(label, 0) for label in _labels(wanted)), default=sum(counts.values())),
         outside=prediction.unlike is not None and wanted not in answered.labels, declined=prediction.nearest is not None,
         cut=not learner.windows and len(learner.encode_input(row.inputs, room=0).ids) >= learner.max_tokens,
         slices=[name for name in slices if _inside(answered, place, name)],

@@ -131,7 +131,7 @@ def _add_feedback(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/feedback", tags=["predict"], status_code=201, openapi_extra=_schema(FeedbackRequest))
     async def feedback(request: Request) -> JSONResponse:
-        """Append what would have been right (label, labels, grades or text), or a rating: 1 for right, -1 for wrong."""
+        """Append what would have been right (label, labels, grades, sentences, items or text), or a rating: 1 for right, -1 for wrong."""
         said = await read_message(request, FeedbackRequest, limit=limit)
         try:
             kept = await run_in_threadpool(service.ledger.get, said.prediction_id)
@@ -140,7 +140,7 @@ def _add_feedback(app: FastAPI, service: Service) -> None:
         faults = faults_of(said, kept, service.predictor, max_chars=service.settings.max_chars)
         if faults:
             raise Refusal(422, faults)
-        content = content_of(said)
+        content = content_of(said, kept, service.predictor)
         feedback_id = await run_in_threadpool(
             lambda: service.ledger.add_feedback(kept.id, **content, rating=said.rating, comment=said.comment, by=said.by)
         )

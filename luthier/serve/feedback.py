@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from luthier.base.errors import Fault, did_you_mean
 from luthier.ledger.answers import WAYS, written
 from luthier.ledger.entries import KeptPrediction
+from luthier.prompts.sentences import split_sentences
 from luthier.release.predictor import Predictor
 from luthier.serve.messages import ANSWERS, FeedbackRequest
 
-_NOUNS = {"label": "a single label", "labels": "a set of labels", "grades": "scores", "text": "a text"}
+_NOUNS = {
+    "label": "a single label", "labels": "a set of labels", "grades": "scores", "sentences": "sentences of a document",
+    "items": "a list of items", "text": "a text",
+}  # fmt: skip
 
 
 def faults_of(said: FeedbackRequest, kept: KeptPrediction, predictor: Predictor, *, max_chars: int) -> list[Fault]:
@@ -32,6 +37,10 @@ def faults_of(said: FeedbackRequest, kept: KeptPrediction, predictor: Predictor,
         found += [fault for i, label in enumerate(said.labels) for fault in _label(label.strip(), f"labels[{i}]", said.new_label, kept, predictor)]
     if said.grades is not None and way == "grades":
         found += _grades(said.grades, kept, predictor)
+    if said.sentences is not None and way == "sentences":
+        found += [fault for i, text in enumerate(said.sentences) for fault in _sentences(text, f"sentences[{i}]", kept)]
+    if said.items is not None and way == "items" and not said.new_label:
+        found += [fault for i, item in enumerate(said.items) for fault in _item(item.strip(), f"items[{i}]", kept, predictor)]
     return found
 
 
@@ -66,11 +75,53 @@ def _grades(grades: dict[str, float], kept: KeptPrediction, predictor: Predictor
     return found
 
 
-def content_of(said: FeedbackRequest) -> dict[str, str | None]:
-    """Return ``label`` and ``text`` as the ledger keeps them: sets and scores are written as a text."""
+def _sentences(text: str, where: str, kept: KeptPrediction) -> list[Fault]:
+    mend = "Send sentences of the document word for word, each as it stands there."
+    return [] if _taken(text, _document(kept)) else [Fault("it is no sentence of the document", where, mend)]
+
+
+def _taken(text: str, document: Sequence[str]) -> list[str]:
+    """Return which sentences of a document a text is; none where some of it is no sentence of it."""
+    pieces = [text.strip()] if text.strip() in document else split_sentences(text)
+    return pieces if set(pieces) <= set(document) else []
+
+
+def _document(kept: KeptPrediction) -> list[str]:
+    return split_sentences(str(kept.inputs.get("document", kept.inputs.get("text", ""))))
+
+
+def _item(item: str, where: str, kept: KeptPrediction, predictor: Predictor) -> list[Fault]:
+    if _id_of(item, kept, predictor) is not None:
+        return []
+    close = did_you_mean(item, [*predictor.labels, *(str(one.get("name", one["item"])) for one in kept.output.get("items") or ())])
+    mend = f'{close} For one that the model has never met add "new_label": true.'
+    return [Fault(f'the model does not know the item "{item}"', where, mend.strip())]
+
+
+def _id_of(item: str, kept: KeptPrediction, predictor: Predictor) -> str | None:
+    """Return an item's id by its id or its name, as far as the answer or the model knows it."""
+    for one in kept.output.get("items") or ():
+        if item in (one["item"], one.get("name")):
+            return str(one["item"])
+    if item in predictor.labels:
+        return item
+    known: Any = getattr(getattr(predictor, "learner", None), "known", None)
+    number = known.find(item) if hasattr(known, "find") else None
+    return None if number is None else str(known.ids[number])
+
+
+def content_of(said: FeedbackRequest, kept: KeptPrediction, predictor: Predictor) -> dict[str, str | None]:
+    """Return ``label`` and ``text`` as the ledger keeps them: sets, scores, sentences and items are written as a text."""
     text = said.text
     if said.labels is not None:
         text = written("multilabel", said.labels)
     if said.grades is not None:
         text = written("grade", said.grades)
+    if said.sentences is not None:
+        document = _document(kept)
+        taken = {piece for one in said.sentences for piece in _taken(one, document)}
+        # In the order of the document, as the model gives them.
+        text = written("extract", dict.fromkeys(sentence for sentence in document if sentence in taken))
+    if said.items is not None:
+        text = written("rank", [_id_of(item.strip(), kept, predictor) or item.strip() for item in said.items])
     return {"label": said.label.strip() if said.label is not None else None, "text": text}

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_val
 
 MAX_NAME = 200
 # The ways to say what would have been right.
-ANSWERS = ("label", "labels", "grades", "text")
+ANSWERS = ("label", "labels", "grades", "sentences", "items", "text")
 _WANTED = {"query", "user", "history"}
 
 
@@ -123,13 +123,19 @@ class FeedbackRequest(Message):
     grades: dict[str, Annotated[float, Field(allow_inf_nan=False)]] | None = Field(
         None, min_length=1, description="The right score of every trait (grade)."
     )
-    text: str | None = Field(None, min_length=1, description="The right answer (generate).")
+    sentences: list[Annotated[str, Field(min_length=1)]] | None = Field(
+        None, min_length=1, max_length=1000, description="The sentences that tell most, word for word (extract)."
+    )
+    items: list[Annotated[str, Field(min_length=1, max_length=MAX_NAME)]] | None = Field(
+        None, min_length=1, max_length=100, description="Items that are right, by id or name (rank)."
+    )
+    text: str | None = Field(None, min_length=1, description="The right answer (generate, prefer).")
     rating: int | None = Field(
         None, description="1: the prediction was right; -1: it was wrong.", json_schema_extra={"enum": [1, -1, None]}
     )
     comment: str | None = Field(None, min_length=1)
     by: str | None = Field(None, min_length=1, max_length=MAX_NAME, description="Who says so.")
-    new_label: bool = Field(False, description="The label is meant, although the model does not know it yet.")
+    new_label: bool = Field(False, description="The label, or the item, is meant, although the model does not know it yet.")
 
     @field_validator("rating")
     @classmethod
@@ -142,7 +148,7 @@ class FeedbackRequest(Message):
     @model_validator(mode="after")
     def _says_something(self) -> FeedbackRequest:
         if all(getattr(self, name) is None for name in (*ANSWERS, "rating", "comment")):
-            raise ValueError('say something: a "label", "labels", "grades", a "text", a "rating" (1 or -1) or a "comment"')
+            raise ValueError('say something: a "label", "labels", "grades", "sentences", "items", a "text", a "rating" (1 or -1) or a "comment"')
         return self
 
 

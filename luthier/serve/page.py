@@ -38,7 +38,8 @@ _SCRIPT = """
 "use strict";
 const about = JSON.parse(document.getElementById("about").textContent);
 const $ = (id) => document.getElementById(id);
-const way = about.way;  // how an answer is put right: label, labels, grades, text, or not at all
+const way = about.way;  // how an answer is put right: label, labels, grades, sentences, items, text, or not at all
+const textual = way === "text" || way === "sentences";
 let shown = null;
 
 async function ask(path, body) {
@@ -89,9 +90,13 @@ function show(prediction) {
   $("mend").hidden = true;
   if (way !== "label") {
     $("text").textContent = told(prediction);
-    $("better").value = prediction.text || "";
+    $("better").value = (way === "sentences" ? prediction.sentences.join("\\n") : prediction.text) || "";
     if (way === "labels") mark(Object.keys(prediction.scores).sort(), (name) => tick(name, prediction.labels.includes(name)));
     if (way === "grades") mark(Object.keys(prediction.grades), (name) => figure(name, prediction.grades[name]));
+    if (way === "items") {
+      const names = Object.fromEntries(prediction.items.map((found) => [found.item, found.name || found.item]));
+      mark(Object.keys(names), (item) => tick(item, false), names);  // nothing is chosen for the person
+    }
     return;
   }
   const scores = Object.entries(prediction.scores).sort((a, b) => b[1] - a[1]);
@@ -107,12 +112,13 @@ function show(prediction) {
   another();
 }
 
-function mark(names, field) {
+function mark(names, field, words) {
   $("marks").replaceChildren(...names.map((name) => {
     const label = document.createElement("label");
     const [input, first] = field(name);
+    const shown = words ? words[name] : name;
     input.dataset.name = name;
-    label.append(...(first ? [input, " " + name] : [name + " ", input]));
+    label.append(...(first ? [input, " " + shown] : [shown + " ", input]));
     return label;
   }));
   $("more").value = "";
@@ -136,6 +142,10 @@ function marked() {
   if (way === "grades") return { grades: Object.fromEntries(inputs.map((i) => [i.dataset.name, Number(i.value)])) };
   const more = $("more").value.trim();
   const labels = inputs.filter((i) => i.checked).map((i) => i.dataset.name);
+  if (way === "items") {
+    if (!more && !labels.length) throw new Error("Tick what is right, or name another item.");
+    return { items: more ? [...labels, more] : labels };
+  }
   return more ? { labels: [...labels, more], new_label: true } : { labels };
 }
 
@@ -143,7 +153,7 @@ function told(prediction) {
   if (prediction.labels) return prediction.labels.join(", ") || "no label";
   if (prediction.grades) return Object.entries(prediction.grades).map(([k, v]) => k + ": " + v.toFixed(2)).join("\\n");
   if (prediction.sentences) return prediction.sentences.join("\\n");
-  if (prediction.items) return prediction.items.map((found, i) => (i + 1) + ". " + found.item).join("\\n");
+  if (prediction.items) return prediction.items.map((found, i) => (i + 1) + ". " + (found.name || found.item)).join("\\n");
   return prediction.text;
 }
 
@@ -178,7 +188,7 @@ $("yes").addEventListener("click", () => busy($("yes"), async () => {
 $("no").addEventListener("click", () => {
   if (!way) { $("unsure").click(); return; }
   $("mend").hidden = false;
-  (way === "label" ? $("right") : way === "text" ? $("better") : $("marks").querySelector("input")).focus();
+  (way === "label" ? $("right") : textual ? $("better") : $("marks").querySelector("input")).focus();
 });
 $("right").addEventListener("change", another);
 $("mend").addEventListener("submit", (event) => {
@@ -186,6 +196,8 @@ $("mend").addEventListener("submit", (event) => {
   busy($("keep"), async () => {
     if (way === "text") {
       await judge({ text: $("better").value });
+    } else if (way === "sentences") {
+      await judge({ sentences: $("better").value.split("\\n").filter((line) => line.trim()) });
     } else if (way !== "label") {
       await judge(marked());
     } else if (another()) {
@@ -228,10 +240,10 @@ what you say of it becomes training data.</p>
     <fieldset @MARKS@>
       <legend>What is right?</legend>
       <div id="marks"></div>
-      <input id="more" type="text" maxlength="200" aria-label="Another label" placeholder="Another label" @LABELS@>
+      <input id="more" type="text" maxlength="200" aria-label="@MORE@" placeholder="@MORE@" @LABELS@>
     </fieldset>
     <div @TEXT@>
-      <label for="better">A better answer</label>
+      <label for="better">@BETTER@</label>
       <textarea id="better" rows="6"></textarea>
     </div>
     <button id="keep">Keep this</button>
@@ -249,10 +261,12 @@ def page(*, bundle: str, objective: str) -> tuple[str, str]:
     """
     way = WAYS.get(objective)
     hidden = {
-        "@CLASSIFY@": way != "label", "@GENERATE@": way == "label", "@TEXT@": way != "text",
-        "@MARKS@": way not in ("labels", "grades"), "@LABELS@": way != "labels",
+        "@CLASSIFY@": way != "label", "@GENERATE@": way == "label", "@TEXT@": way not in ("text", "sentences"),
+        "@MARKS@": way not in ("labels", "grades", "items"), "@LABELS@": way not in ("labels", "items"),
     }  # fmt: skip
     body = _BODY.replace("@BUNDLE@", _escape(bundle)).replace("@REQUIRED@", "required" if way == "label" else "")
+    better = "The right sentences, one a line, word for word" if way == "sentences" else "A better answer"
+    body = body.replace("@BETTER@", better).replace("@MORE@", "Another item" if way == "items" else "Another label")
     for mark, away in hidden.items():
         body = body.replace(mark, "hidden" if away else "")
     about = json.dumps({"way": way, "harvested": objective in MENDED}).replace("<", "\\u003c")

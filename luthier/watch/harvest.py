@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 from luthier.base.errors import LuthierError
 from luthier.base.files import write_jsonl
+from luthier.base.inputs import text_name
 from luthier.base.records import Example, Source
 from luthier.data import dedupe
 from luthier.data.personal import mask
@@ -26,6 +27,10 @@ IN_TEST = "equal to a test row"
 KNOWN = "in the source already"
 NOT_A_PROMPT = "a conversation, where the source has prompts"
 NO_COLUMN = "a label that the source has no column for"
+NOBODY = "nobody to give the item to: neither a query nor a user"
+NO_BETTER = "no better answer than the model's"
+# What is written in answer to a prompt is harvested whichever way the model that wrote it was tuned.
+_WRITERS = ("generate", "prefer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,8 @@ class Harvest:
 class _Said:
     """One judged prediction: its inputs in the form of the objective, what the model said, and what a person says.
 
-    ``right`` is None where the person gave no answer; ``refuted`` tells that they called the model's answer wrong.
+    ``right`` is None where the person gave no answer; ``refuted`` tells that they called the model's answer wrong. Of a list of
+    items each item that is right is one of these, since one does not contradict another.
     """
 
     inputs: Mapping[str, Any]
@@ -71,6 +77,12 @@ class _Said:
 
     @property
     def key(self) -> str:
+        """What the row is told apart by: its input, and of a query or a user the item as well."""
+        return dedupe.key(Example("", self.inputs, self.right, Source("", 0)))
+
+    @property
+    def asked(self) -> str:
+        """What a test row is told by: its input alone."""
         return dedupe.key(Example("", self.inputs, None, Source("", 0)))
 
 
@@ -84,8 +96,10 @@ def harvest(
     known: Mapping[str, str] | None = None,
     columns: Mapping[str, Any] | None = None,
     scales: Mapping[str, Sequence[float]] | None = None,
+    worth: float = 1.0,
+    clock: Callable[[str], Any] = str,
 ) -> Harvest:
-    """Write corrections, and confirmations of labels and scores too, as JSONL that the data room reads like any file.
+    """Write corrections, and confirmations of labels, scores and sentences too, as JSONL that the data room reads like any file.
 
     Only the latest feedback of each prediction counts. Where one text got different answers from different people (or
     from people without a name), none is taken; a named person's later answer replaces the same person's earlier one.
@@ -95,11 +109,13 @@ def harvest(
     Args:
         out: the file, written whole or not at all; an older one of that name is replaced.
         since: only what was said then or later (ISO 8601; UTC where no zone is given).
-        test_keys: ``dedupe.key`` of the test rows.
+        test_keys: ``dedupe.key`` of the test rows without their targets.
         known: target, as :func:`luthier.ledger.answers.written` has it, by ``dedupe.key`` of the rows that the source has
             already; a correction of one of them is kept.
         columns: the task's ``data.columns``, so that the file fits the source it is added to.
         scales: lowest, highest and step of scores, by trait: what was only confirmed is given as people give it, to the next step.
+        worth: relevance of an item that somebody called right, for a source that says it.
+        clock: turns the time of the feedback (ISO 8601, UTC) into what the source's time column holds.
     Raises:
         LuthierError: nothing is harvested for ``objective``, ``since`` is no date, the ledger cannot be read.
         StorageError: the file cannot be written.
@@ -113,14 +129,14 @@ def harvest(
     for said in _agreed(_judged(ledger, objective, since, scales or {}, dropped), dropped):
         masked, found = _masked(said)
         keys = {said.key, masked.key}
-        if keys & test_keys:
+        if {said.asked, masked.asked} & test_keys:
             dropped[IN_TEST] += 1
         elif any((known or {}).get(key) == masked.right for key in keys):
             dropped[KNOWN] += 1
         else:
             chosen.append(masked)
             personal += found
-    chosen, rows = _rows(chosen, objective, columns or {}, dropped)
+    chosen, rows = _rows(chosen, objective, columns or {}, dropped, worth, clock)
     write_jsonl(out, rows)
     kinds = Counter(said.kind for said in chosen)
     return Harvest(len(rows), dict(+dropped), out, dict(personal), dict(kinds))
@@ -131,18 +147,31 @@ def _judged(
 ) -> list[_Said]:
     found = []
     for prediction, feedback in ledger.corrections(since):
-        if prediction.objective != objective:
+        if prediction.objective != objective and not {prediction.objective, objective} <= {*_WRITERS}:
             dropped[OTHER_OBJECTIVE] += 1
+            continue
+        inputs = _inputs(objective, prediction.inputs)
+        if text_name(inputs) is None and "messages" not in inputs:
+            dropped[NOBODY] += 1
             continue
         was = given(objective, prediction.output)
         was = _stepped(was, scales) if objective == "grade" else was
         right = feedback.label if objective == "classify" else feedback.text
-        if right is None and objective != "generate" and feedback.rating == 1:
+        # That a text is good says of no other that it is worse, and that a list is good not which of it is meant.
+        if right is None and objective not in (*_WRITERS, "rank") and feedback.rating == 1:
             right = was
         refuted = right is None and feedback.rating == -1
-        inputs = dict(prediction.inputs) if objective != "generate" else {"messages": _turns(prediction.inputs)}
-        found.append(_Said(inputs, was, right and right.strip(), refuted, prediction, feedback))
+        said = _Said(inputs, was, right and right.strip(), refuted, prediction, feedback)
+        found += [said] if objective != "rank" or right is None else [replace(said, right=item) for item in read("rank", right)]
     return found
+
+
+def _inputs(objective: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was asked under the name that the data room gives it; a list asked for by a history alone has none."""
+    if objective in _WRITERS:
+        return {"messages": _turns(inputs)}
+    name = {"extract": "document", "rank": "query"}.get(objective)
+    return {name: inputs["text"]} if name and "text" in inputs else dict(inputs)
 
 
 def _stepped(grades: str, scales: Mapping[str, Sequence[float]]) -> str:
@@ -199,42 +228,75 @@ def _masked(said: _Said) -> tuple[_Said, Counter[str]]:
         turns = [{**turn, "content": clean(turn["content"])} for turn in said.inputs["messages"]]
         right, was = clean(said.right or ""), mask(said.was)[0]
         return replace(said, inputs={"messages": turns}, right=right, was=was), found
-    return replace(said, inputs={"text": clean(said.inputs["text"])}), found
+    name = text_name(said.inputs)
+    if name is None or name == "user":
+        # A user's name must be the one that the source has.
+        return said, found
+    masked = replace(said, inputs={name: clean(said.inputs[name])})
+    if name == "document":
+        # Sentences are counted with the document that they stand in.
+        masked = replace(masked, right=mask(said.right or "")[0], was=mask(said.was)[0])
+    return masked, found
 
 
 def _rows(
-    chosen: Sequence[_Said], objective: str, columns: Mapping[str, Any], dropped: Counter[str]
+    chosen: Sequence[_Said], objective: str, columns: Mapping[str, Any], dropped: Counter[str], worth: float, clock: Callable[[str], Any]
 ) -> tuple[list[_Said], list[dict[str, Any]]]:
     """Lay answers out in the columns of the source; all rows of a file have one shape, because a column map has one."""
-    if objective != "generate":
-        laid = [(said, _cells(objective, said.right or "", columns)) for said in chosen]
+    if objective not in _WRITERS:
+        laid = [(said, _cells(objective, said, columns, worth, clock)) for said in chosen]
         fit = [(said, cells) for said, cells in laid if cells is not None]
         if len(fit) < len(laid):
             dropped[NO_COLUMN] += len(laid) - len(fit)
-        return [said for said, _ in fit], [_row(said, {**_named(columns, text=said.inputs["text"]), **cells}) for said, cells in fit]
+        return [said for said, _ in fit], [_row(said, cells) for said, cells in fit]
+    if objective == "prefer":
+        better = [said for said in chosen if said.kind == "correction"]
+        dropped[NO_BETTER] += len(chosen) - len(better)
+        chosen = better
     plain = [said for said in chosen if [turn["role"] for turn in said.inputs["messages"]] == ["user"]]
     if "messages" in columns or (not columns and len(plain) < len(chosen)):
-        last = [[*said.inputs["messages"], {"role": "assistant", "content": said.right}] for said in chosen]
-        return list(chosen), [_row(s, _named(columns, messages=turns)) for s, turns in zip(chosen, last, strict=True)]
+        return list(chosen), [_row(said, _talk(objective, said, columns)) for said in chosen]
     if len(plain) < len(chosen):
         dropped[NOT_A_PROMPT] += len(chosen) - len(plain)
     return plain, [
-        _row(said, _named(columns, prompt=said.inputs["messages"][0]["content"], completion=said.right)) for said in plain
+        _row(said, _named(columns, prompt=said.inputs["messages"][0]["content"], **_answers(objective, said))) for said in plain
     ]
 
 
-def _cells(objective: str, right: str, columns: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the right answer as cells of the source's own columns: a label, a list of them or a column of 0 and 1 for each, a column for each trait.
+def _answers(objective: str, said: _Said) -> dict[str, str | None]:
+    """Return the right answer, or the better one and the model's own."""
+    return {"chosen": said.right, "rejected": said.was} if objective == "prefer" else {"completion": said.right}
+
+
+def _talk(objective: str, said: _Said, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a conversation: with the right answer as its last turn, or with two answers beside it."""
+    turns = said.inputs["messages"]
+    if objective == "prefer":
+        return _named(columns, messages=turns, **_answers(objective, said))
+    return _named(columns, messages=[*turns, {"role": "assistant", "content": said.right}])
+
+
+def _cells(objective: str, said: _Said, columns: Mapping[str, Any], worth: float, clock: Callable[[str], Any]) -> dict[str, Any] | None:
+    """Return a row in the source's own columns: of labels one, a list of them or a column of 0 and 1 for each, of scores a column for
+    each trait, of sentences all in one summary.
 
     None where the source has no column for a label.
     """
-    answer = read(objective, right)
+    name = str(text_name(said.inputs))
+    if objective == "rank":
+        # Where the source says when something was chosen and how much it was worth, this does too.
+        more = {"relevance": worth, "time": clock(said.feedback.at)}
+        return _named(columns, **{name: said.inputs[name], "item": said.right}, **{k: v for k, v in more.items() if k in columns})
+    asked, answer = _named(columns, text=said.inputs[name]), read(objective, said.right or "")
     if objective == "grade":
-        return dict(answer)
+        return {**asked, **answer}
+    if objective == "extract":
+        summary = columns.get("summary", "summary")
+        return {**asked, summary if isinstance(summary, str) else summary[0]: answer}
     flags = columns.get("label")
     if objective == "multilabel" and isinstance(flags, list | tuple):
-        return {flag: int(flag in answer) for flag in flags} if set(answer) <= set(flags) else None
-    return _named(columns, label=answer)
+        return {**asked, **{flag: int(flag in answer) for flag in flags}} if set(answer) <= set(flags) else None
+    return {**asked, **_named(columns, label=answer)}
 
 
 def _named(columns: Mapping[str, Any], **content: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from serve_keywords import EchoModel, KeywordModel, MarkModel, TagModel
+from serve_keywords import EchoModel, KeywordModel, LineModel, MarkModel, ShelfModel, TagModel
 from served import running
 
 
@@ -77,6 +77,45 @@ def test_scores_are_all_given_or_the_form_says_so(browser: Any, tmp_path: Path) 
         visit.keep()
         ((_, feedback),) = service.ledger.corrections()
         assert json.loads(feedback.text) == {"content": 2.5, "style": 3.0}
+        assert [c for c in visit.complaints if "422" not in c] == []
+
+
+def test_sentences_are_copied_from_the_document_word_for_word(browser: Any, tmp_path: Path) -> None:
+    with running(LineModel(), tmp_path) as service:
+        visit = Visit(browser, service.url)
+        visit.ask("It rained. The fair was moved. Nobody minded.")
+        visit.wrong()
+        assert not visit.page.is_visible("#marks") and visit.page.is_visible("label:has-text('one a line, word for word')")
+        assert visit.page.input_value("#better") == "It rained."
+        visit.page.fill("#better", "It was moved.")
+        visit.page.click("#keep")
+        visit.page.wait_for_selector("#fault:has-text('no sentence of the document')")
+        visit.page.fill("#better", "Nobody minded.\nThe fair was moved.\n")
+        visit.keep()
+        assert "luthier harvest" in visit.page.inner_text("#said")
+        ((_, feedback),) = service.ledger.corrections()
+        assert feedback.text == "The fair was moved.\nNobody minded."
+        assert [c for c in visit.complaints if "422" not in c] == []
+
+
+def test_items_that_are_right_are_ticked_by_name_or_another_is_named(browser: Any, tmp_path: Path) -> None:
+    with running(ShelfModel(), tmp_path) as service:
+        visit = Visit(browser, service.url)
+        visit.ask("when are you there")
+        assert visit.page.inner_text("#text").splitlines() == ["1. Refunds", "2. Lost parcels", "3. Passwords"]
+        visit.wrong()
+        boxes = visit.page.query_selector_all("#marks input")
+        assert not any(box.is_checked() for box in boxes) and "Lost parcels" in visit.page.inner_text("#marks")
+        visit.page.click("#keep")
+        visit.page.wait_for_selector("#fault:has-text('Tick what is right')")
+        visit.page.fill("#more", "Opening ours")
+        visit.page.click("#keep")
+        visit.page.wait_for_selector("#fault:has-text('does not know the item')")
+        visit.page.check("#marks input[data-name=a2]")
+        visit.page.fill("#more", "Opening hours")
+        visit.keep()
+        ((_, feedback),) = service.ledger.corrections()
+        assert json.loads(feedback.text) == ["a2", "a4"]
         assert [c for c in visit.complaints if "422" not in c] == []
 
 

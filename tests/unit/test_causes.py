@@ -9,6 +9,7 @@ import pytest
 
 from luthier.base.records import Example, Prediction, Source
 from luthier.evaluate.mistakes import causes, ranked
+from luthier.evaluate.mistakes.candidates import candidates
 from luthier.evaluate.mistakes.causes import Bounds, Near, Seen
 from luthier.evaluate.mistakes.near import Vectors
 from luthier.evaluate.report.causes import causes as page
@@ -111,3 +112,45 @@ def test_the_report_says_why_and_what_to_do() -> None:
                   "t.csv:7", "near &amp; dear", "a &lt;b&gt;text", "mistakes.jsonl", "The worst 1 of 2."):  # fmt: skip
         assert words in shown, words
     assert page({}, {}) == []
+
+
+def _texts(count: int) -> list[str]:
+    rng = np.random.default_rng(0)
+    words = [f"{a}{b}" for a in ("ka", "lo", "mi", "ru", "te", "vo") for b in ("ban", "dor", "fel", "gus", "hin", "jot", "lap")]
+    return [" ".join(rng.choice(words, 8)) + f" {i}" for i in range(count)]
+
+
+def test_of_many_train_rows_a_spread_is_read_and_what_says_the_same_words() -> None:
+    train = _texts(20_000)
+    asked = [train[7].replace("7", "seven"), train[12_345].upper(), train[-1] + "?"]
+    found = candidates(asked, train, text=str, most=1000, alike=3)
+    assert {7, 12_345, 19_999} <= set(found.tolist())
+    assert 500 <= len(found) <= 500 + 3 * 3
+    assert np.all(np.diff(found) > 0), "ascending, each once"
+    assert np.diff(found).max() <= 41, "no part of the train rows is passed over"
+    assert {0, 19_999} <= set(candidates(["nothing like it"], train, text=str, most=1000, alike=3).tolist())
+
+
+def test_few_train_rows_are_all_read() -> None:
+    train = _texts(300)
+    assert candidates(["anything"], train, text=str, most=300).tolist() == list(range(300))
+
+
+def test_the_nearest_by_words_are_those_of_a_plain_search() -> None:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    # Numbers that only one text has would be known to neither in the same way.
+    train, asked = ([text.rsplit(" ", 1)[0] for text in part] for part in (_texts(9_040)[:9_000], _texts(9_040)[9_000:]))
+    spread = set(np.linspace(0, 8_999, 500).round().astype(int).tolist())
+    found = set(candidates(asked, train, text=str, most=1000, alike=5).tolist())
+    terms = TfidfVectorizer(sublinear_tf=True).fit([train[i] for i in sorted(spread)])
+    plain = np.argsort(-(terms.transform(asked) @ terms.transform(train).T).toarray(), axis=1)[:, :5]
+    assert len({int(i) for i in plain.ravel()} & found) >= 0.9 * len({int(i) for i in plain.ravel()})
+
+
+def test_the_page_says_how_many_train_rows_were_read() -> None:
+    group = causes.grouped([{"cause": "far", "near": [], "text": "x", "target": "a", "predicted": "b", "confidence": 0.5, "file": "f", "line": 1}], 1)
+    record = {"causes": {"looked_at": 1, "train_rows": 57_556, "train_rows_read": 12_000, "file": "mistakes.jsonl", "groups": group}}
+    assert "12,000 of the 57,556 train rows" in str(page(record, {})[0])
+    record["causes"]["train_rows_read"] = 57_556
+    assert "beside the 57,556 train rows as" in str(page(record, {})[0])

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luthier.base.errors import LuthierError, StorageError
-from luthier.base.records import Row, Source
+from luthier.base.records import Example, Row, Source
 from luthier.data import dedupe
 from luthier.data.shapes.columns import to_examples
 from luthier.ledger.answers import written
@@ -177,7 +177,7 @@ def test_since_and_other_objectives(ledger: Ledger, tmp_path: Path, monkeypatch:
     with pytest.raises(LuthierError, match="not a date"):
         harvest(ledger, tmp_path / "h", objective="classify", since="soon")
     with pytest.raises(LuthierError, match="nothing is harvested"):
-        harvest(ledger, tmp_path / "h", objective="rank")
+        harvest(ledger, tmp_path / "h", objective="text")
 
 
 def tagged(ledger: Ledger, text: str, *labels: str) -> str:
@@ -234,6 +234,81 @@ def test_a_trait_called_like_another_column_keeps_its_own_and_no_score_leaves_it
     got = harvest(ledger, tmp_path / "h", objective="grade", columns=columns, scales={"group": [1, 5, 1.5]})
     (row,) = rows_of(got.path)
     assert (row["essay"], row["group"]) == ("an essay", 5.0) and "pupil" not in row
+
+
+def extracted(ledger: Ledger, document: str, *sentences: str) -> str:
+    return ledger.add_predictions([NewPrediction("extract", "x1", {"text": document}, {"sentences": list(sentences)}, 1.0)])[0]
+
+
+def ranked(ledger: Ledger, inputs: dict[str, Any], *items: str) -> str:
+    return ledger.add_predictions([NewPrediction("rank", "r1", inputs, {"items": [{"item": i, "score": 0.5} for i in items]}, 1.0)])[0]
+
+
+def test_sentences_become_one_summary_that_takes_just_them(ledger: Ledger, tmp_path: Path) -> None:
+    from luthier.base.overlap import best_sentences
+
+    document = "It rained all day. The fair was moved to Sunday. Write to x@example.com. Nobody minded."
+    ledger.add_feedback(extracted(ledger, document, "It rained all day."), text=written("extract", ["The fair was moved to Sunday.", "Write to x@example.com."]))
+    ledger.add_feedback(extracted(ledger, "One thing. Another thing.", "One thing."), rating=1)
+    ledger.add_feedback(extracted(ledger, "In the test. Of course.", "Of course."), rating=1)
+    columns = {"text": "talk", "summary": ["summary", "summary1"]}
+    tests = {dedupe.normalise("In the test. Of course.")}
+    got = harvest(ledger, tmp_path / "h", objective="extract", columns=columns, test_keys=tests)
+    assert dict(got.kinds) == {"correction": 1, "confirmation": 1} and got.dropped == {"equal to a test row": 1}
+    assert got.personal == {"email": 1}
+    first, second = read_back(got.path, "extract", columns)
+    assert first.target == ["The fair was moved to Sunday.\nWrite to [email]."] and second.target == ["One thing."]
+    assert best_sentences(["It rained all day.", "The fair was moved to Sunday.", "Write to [email].", "Nobody minded."], first.target) == [1, 2]
+    known = {dedupe.key(e): written("extract", e.target) for e in (first, second)}
+    assert harvest(ledger, tmp_path / "again", objective="extract", known=known, test_keys=tests).written == 0
+
+
+def test_every_item_that_is_right_becomes_a_row_and_none_contradicts_another(ledger: Ledger, tmp_path: Path) -> None:
+    for by, items in (("ann", ["a2", "a4"]), ("bo", ["a2"]), ("cy", ["a1"])):
+        ledger.add_feedback(ranked(ledger, {"query": "Where is it?"}, "a1", "a2"), text=written("rank", items), by=by)
+    ledger.add_feedback(ranked(ledger, {"text": "where is IT"}, "a1"), rating=1)
+    ledger.add_feedback(ranked(ledger, {"query": "a test query"}, "a1"), text=written("rank", ["a2"]))
+    ledger.add_feedback(ranked(ledger, {"history": ["a1"]}, "a2"), text=written("rank", ["a3"]))
+    tests = {dedupe.key(Example("", {"query": "A test query!"}, None, Source("", 0)))}
+    known = {dedupe.key(Example("", {"query": "where is it?"}, "a4", Source("", 0))): "a4"}
+    columns = {"query": "question", "item": "article"}
+    got = harvest(ledger, tmp_path / "h", objective="rank", columns=columns, test_keys=tests, known=known)
+    assert [(row["question"], row["article"], row["kind"]) for row in rows_of(got.path)] == [
+        ("Where is it?", "a2", "correction"), ("Where is it?", "a1", "confirmation"),
+    ]  # fmt: skip
+    assert got.dropped == {
+        "nobody said what is right": 1, "equal to a test row": 1, "in the source already": 1, "said again later": 1,
+        "nobody to give the item to: neither a query nor a user": 1,
+    }  # fmt: skip
+    assert [(e.inputs, e.target) for e in read_back(got.path, "rank", columns)] == [({"query": "Where is it?"}, "a2"), ({"query": "Where is it?"}, "a1")]
+
+
+def test_what_a_user_chose_is_a_row_with_the_sources_clock_and_worth(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.add_feedback(ranked(ledger, {"user": "u@example.com"}, "f1"), text=written("rank", ["f7"]))
+    columns = {"user": "who", "item": "film", "time": "at", "relevance": "stars"}
+    got = harvest(ledger, tmp_path / "h", objective="rank", columns=columns, worth=5.0, clock=lambda at: int(at[:4]))
+    (row,) = rows_of(got.path)
+    assert (row["who"], row["film"], row["stars"]) == ("u@example.com", "f7", 5.0), "a user keeps the name that the source has"
+    assert 2020 < row["at"] < 3000
+    (example,) = read_back(got.path, "rank", columns)
+    assert (example.inputs, example.extra["relevance"]) == ({"user": "u@example.com"}, 5.0)
+
+
+def test_a_better_answer_and_the_models_own_become_a_pair(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.add_feedback(answered(ledger, {"text": "Say hello"}, "hi"), text="Hello!")
+    ledger.add_feedback(answered(ledger, {"text": "Say thanks"}, "Thanks!"), text="Thanks!")
+    ledger.add_feedback(answered(ledger, turns("Hi", "Hi.", "Bye"), "go away"), text="Bye!")
+    got = harvest(ledger, tmp_path / "h", objective="prefer", columns={"prompt": "asked", "chosen": "good", "rejected": "bad"})
+    assert [(r["asked"], r["good"], r["bad"]) for r in rows_of(got.path)] == [("Say hello", "Hello!", "hi")]
+    assert got.dropped == {"no better answer than the model's": 1, "a conversation, where the source has prompts": 1}
+    got = harvest(ledger, tmp_path / "m", objective="prefer")
+    examples = read_back(got.path, "prefer", {})
+    assert [(len(e.inputs["messages"]), e.target) for e in examples] == [(1, {"chosen": "Hello!", "rejected": "hi"}), (3, {"chosen": "Bye!", "rejected": "go away"})]
+    # What the tuned model is told goes into instructions as well.
+    ledger.add_predictions([NewPrediction("prefer", "p1", {"text": "Say no"}, {"text": "no way"}, 1.0)])
+    (name,) = ledger.add_predictions([NewPrediction("prefer", "p1", {"text": "Say yes"}, {"text": "yep"}, 1.0)])
+    ledger.add_feedback(name, text="Yes.")
+    assert [e.target for e in read_back(harvest(ledger, tmp_path / "g", objective="generate").path, "generate", {})][-1] == "Yes."
 
 
 def test_generated_answers_become_prompts_and_completions(ledger: Ledger, tmp_path: Path) -> None:

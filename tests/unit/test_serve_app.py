@@ -16,7 +16,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from serve_keywords import EchoModel, KeywordModel, MarkModel, TagModel
+from serve_keywords import EchoModel, KeywordModel, LineModel, MarkModel, ShelfModel, TagModel
 from served import running
 
 from luthier.serve.app import ROUTES
@@ -143,6 +143,40 @@ def test_a_set_of_labels_and_scores_are_put_right_as_a_whole(tmp_path: Path) -> 
         assert said(grades={"style": 2.5, "content": 4}).status_code == 201
         ((_, feedback),) = service.ledger.corrections()
         assert json.loads(feedback.text) == {"content": 4.0, "style": 2.5}
+
+
+def test_sentences_are_those_of_the_document_and_items_are_known(tmp_path: Path) -> None:
+    with running(LineModel(), tmp_path / "lines") as service:
+        document = "It rained. The fair was moved to Sunday, Dr. Hall said. Nobody minded."
+        (answer,) = service.http.post("/v1/predict", json={"input": document}).json()["predictions"]
+        name = answer["prediction_id"]
+        assert answer["sentences"] == ["It rained."]
+
+        def said(**body: Any) -> httpx.Response:
+            return service.http.post("/v1/feedback", json={"prediction_id": name, **body})
+
+        error = error_of(said(sentences=["It rained.", "The fair was moved."]), 422)
+        assert error["where"] == "sentences[1]" and "word for word" in error["mend"]
+        assert "sentences of a document, not a text" in error_of(said(text="It rained."), 422)["what"]
+        error_of(said(sentences=[]), 422)
+        error_of(said(sentences=[" "]), 422)
+        # In any order, several in one string: kept once each in the order of the document.
+        assert said(sentences=["Nobody minded.", " The fair was moved to Sunday, Dr. Hall said. Nobody minded."]).status_code == 201
+        ((_, feedback),) = service.ledger.corrections()
+        assert feedback.text == "The fair was moved to Sunday, Dr. Hall said.\nNobody minded."
+        turns = "Ana: Hello there. Is it open?\nBen: It is. Come at six."
+        (answer,) = service.http.post("/v1/predict", json={"input": turns}).json()["predictions"]
+        name = answer["prediction_id"]
+        assert said(sentences=["Ben: It is. Come at six."]).status_code == 201, "a turn is one sentence"
+    with running(ShelfModel(), tmp_path / "shelf") as service:
+        name = service.http.post("/v1/predict", json={"input": {"query": "money back"}}).json()["predictions"][0]["prediction_id"]
+        error = error_of(said(items=["a2", "Opening ours"]), 422)
+        assert error["where"] == "items[1]" and '"new_label": true' in error["mend"]
+        assert "a list of items, not a set of labels" in error_of(said(labels=["a2"]), 422)["what"]
+        assert said(items=["opening hours", "Lost parcels", "a2"]).status_code == 201
+        ((_, feedback),) = service.ledger.corrections()
+        assert json.loads(feedback.text) == ["a2", "a4"]
+        assert said(items=["a9"], new_label=True).status_code == 201
 
 
 def test_a_generator_takes_texts_and_conversations(generator: SimpleNamespace) -> None:

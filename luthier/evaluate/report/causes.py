@@ -16,7 +16,7 @@ def causes(record: Mapping[str, Any], plots: dict[str, Figure]) -> list[Html]:
     if not found or not found["groups"]:
         return []
     said = (
-        f"The {found['looked_at']} worst mistakes, each beside the {count(found['train_rows']).shown} train rows as the tuned network sees them. "
+        f"The {found['looked_at']} worst mistakes, each beside {_of_train(found)} as the tuned network sees them. "
         f"What is near there has been learnt alike. Causes are likely ones, not proofs; all of these mistakes stand in {found['file']}."
     )
     body: list[list[object]] = [
@@ -24,6 +24,12 @@ def causes(record: Mapping[str, Any], plots: dict[str, Figure]) -> list[Html]:
     ]
     columns = [Column("Likely cause"), Column("Mistakes", True), Column("Share", True)]
     return [tag("p", said), table("Why the model was wrong", columns, body), *(_group(g) for g in found["groups"])]
+
+
+def _of_train(found: Mapping[str, Any]) -> str:
+    rows, read = found["train_rows"], found.get("train_rows_read", found["train_rows"])
+    whole = f"the {count(rows).shown} train rows"
+    return whole if read == rows else f"{count(read).shown} of {whole}, those most like it in words and a spread over all,"
 
 
 def _group(group: Mapping[str, Any]) -> Html:
