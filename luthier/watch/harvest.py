@@ -126,7 +126,7 @@ def harvest(
     dropped: Counter[str] = Counter()
     personal: Counter[str] = Counter()
     chosen: list[_Said] = []
-    for said in _agreed(_judged(ledger, objective, since, scales or {}, dropped), dropped):
+    for said in _agreed(_judged(ledger, objective, since, columns or {}, scales or {}, dropped), dropped):
         masked, found = _masked(said)
         keys = {said.key, masked.key}
         if {said.asked, masked.asked} & test_keys:
@@ -143,14 +143,15 @@ def harvest(
 
 
 def _judged(
-    ledger: Ledger, objective: str, since: str | None, scales: Mapping[str, Sequence[float]], dropped: Counter[str]
-) -> list[_Said]:
+    ledger: Ledger, objective: str, since: str | None, columns: Mapping[str, Any], scales: Mapping[str, Sequence[float]],
+    dropped: Counter[str],
+) -> list[_Said]:  # fmt: skip
     found = []
     for prediction, feedback in ledger.corrections(since):
         if prediction.objective != objective and not {prediction.objective, objective} <= {*_WRITERS}:
             dropped[OTHER_OBJECTIVE] += 1
             continue
-        inputs = _inputs(objective, prediction.inputs)
+        inputs = _inputs(objective, prediction.inputs, columns)
         if text_name(inputs) is None and "messages" not in inputs:
             dropped[NOBODY] += 1
             continue
@@ -166,11 +167,11 @@ def _judged(
     return found
 
 
-def _inputs(objective: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+def _inputs(objective: str, inputs: Mapping[str, Any], columns: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was asked under the name that the data room gives it; a list asked for by a history alone has none."""
     if objective in _WRITERS:
         return {"messages": _turns(inputs)}
-    name = {"extract": "document", "rank": "query"}.get(objective)
+    name = {"extract": "document", "rank": "user" if "user" in columns else "query"}.get(objective)
     return {name: inputs["text"]} if name and "text" in inputs else dict(inputs)
 
 

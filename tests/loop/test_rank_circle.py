@@ -92,6 +92,21 @@ def test_a_ranker_answers_over_http(tmp_path: Path, tiny_bert: Path) -> None:
         assert "lamp guide" not in {item["name"] for item in second["items"]}
         assert client.post("/v1/predict", json={"input": {"user": "a", "query": "b"}}).status_code == 422
         assert client.post("/v1/predict", json={"input": {"history": [" "]}}).status_code == 422
+        for prediction, items in ((first, ["lamp guide"]), (third, ["i1", "i2"]), (second, ["i1"])):
+            said = client.post("/v1/feedback", json={"prediction_id": prediction["prediction_id"], "items": items})
+            assert said.status_code == 201, said.text
+    # What U3 was right to be given becomes rows of that user, with the worth and the clock of the source; a history has no user.
+    got = only_object(luthier("harvest", "--ledger", "ledger.sqlite", "--task", "task.yaml", "--out", "said.jsonl", "--json", cwd=folder))
+    rows = [json.loads(line) for line in (folder / "said.jsonl").read_text().splitlines()]
+    new = {("U3", item) for item in ("i1", "i2", "i3")} - {(r.inputs["user"], r.target) for r in user_rows(30)}
+    assert {(row["who"], row["what"]) for row in rows} == new and got["written"] == len(new)
+    assert sum(got["dropped"].values()) == 4 - len(new)
+    assert all(row["stars"] == 1.0 and row["at"] > 1.6e9 for row in rows)
+    before, after = (
+        only_object(luthier("check", "task.yaml", "--json", "--set", f"data.source={source}", cwd=folder))
+        for source in ("rows.csv", "[rows.csv, said.jsonl]")
+    )
+    assert after["rows"] == before["rows"] + len(new)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Up to so many train rows all are looked at; of more, a spread of half as many, and for each asked text so many that are like it in words.
-ALL, ALIKE = 10_000, 8
+ALL, ALIKE = 20_000, 8
 _BLOCK = 8192
 Row = TypeVar("Row")
 
