@@ -168,9 +168,19 @@ def _weigher(file: TaskFile) -> Callable[[Sequence[Example]], list[Prediction]]:
 
 def base_of_run(run: Path) -> list[str]:
     """Return the name that a run gave to its base, where the run is there."""
+    base = _resolved(run, "model").get("base")
+    return [str(base)] if base else []
+
+
+def seed_of_run(run: Path) -> int:
+    """Return the seed of a run's training, where the run is there; else 0."""
+    return int(_resolved(run, "train").get("seed", 0))
+
+
+def _resolved(run: Path, section: str) -> dict[str, Any]:
     path = run / "resolved.yaml"
-    known = parse_yaml(path.read_text("utf-8"), str(path))[0].get("model") if path.is_file() else None
-    return [str(known["base"])] if isinstance(known, dict) and known.get("base") else []
+    known = parse_yaml(path.read_text("utf-8"), str(path))[0].get(section) if path.is_file() else None
+    return known if isinstance(known, dict) else {}
 
 
 def _asker(round_: Round) -> Asker | Rewarder:

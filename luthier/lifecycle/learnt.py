@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 
 from luthier.base.errors import LuthierError
@@ -12,9 +13,9 @@ from luthier.data.ranking import united
 from luthier.data.scope import without
 from luthier.evaluate.baselines import RIVALS, of_rows_alone, of_untuned
 from luthier.evaluate.predict import answered_alike
-from luthier.lifecycle import judging, scoping
-from luthier.lifecycle.judges import base_of_run
-from luthier.lifecycle.reference import reference_of
+from luthier.lifecycle import frozen_rivals, judging, scoping
+from luthier.lifecycle.judges import base_of_run, seed_of_run
+from luthier.lifecycle.reference import reference_of, untouched_of
 from luthier.release.predictor import Predictor
 from luthier.spec.bars import LIVE
 from luthier.spec.task import Task
@@ -22,6 +23,7 @@ from luthier.spec.task import Task
 Rivals = dict[str, list[Prediction]]
 # Of more train rows than these rivals are fitted only where a bar names one: it would take longer than all the rest.
 MANY = 100_000
+FROZEN = frozenset((frozen_rivals.LINEAR, frozen_rivals.NEAREST))
 UNTUNED = frozenset(of_untuned("prefer", ()))
 
 
@@ -65,11 +67,20 @@ def fitted(task: Task, data: Prepared, rows: Sequence[Example]) -> Rivals:
     return make(data.train, rows, universe)
 
 
+def _on_frozen(predictor: Predictor, task: Task, data: Prepared, rows: Sequence[Example]) -> Rivals:
+    """Return what heads on the untouched base's vectors say, fitted on the train rows as the run fitted them."""
+    run = predictor.folder.absolute().parent
+    untouched = untouched_of(predictor, data, also=base_of_run(run))
+    answer = partial(judging.predict_rows, Predictor(untouched), rows, task)
+    return dict(frozen_rivals.frozen(untouched, data.train, rows, answer, seed=seed_of_run(run)))
+
+
 def rivals(predictor: Predictor, task: Task, data: Prepared | None, rows: Sequence[Example], asked: Collection[str | None]) -> tuple[Rivals, list[str]]:
     """Return rivals of a bundle on rows that are not its run's, by name, and notes.
 
     Without the run's data they are those that need no train row. The untuned model answers only where it is asked for
-    and writes or weighs texts: that takes as long as the bundle itself.
+    and writes or weighs texts: that takes as long as the bundle itself. Heads on its vectors are fitted only where one is asked
+    for: that takes a pass of the network over the train rows.
 
     Args:
         asked: the rivals that bars name.
@@ -79,6 +90,11 @@ def rivals(predictor: Predictor, task: Task, data: Prepared | None, rows: Sequen
         notes.append(f"No rival was fitted on the {len(data.train):,} train rows: it takes long, and no bar names one.")
         data = None
     found = of_rows_alone(predictor.objective, rows) if data is None else fitted(task, data, rows)
+    if data is not None and FROZEN & set(asked) and not predictor.learner.writes:
+        try:
+            found |= _on_frozen(predictor, task, data, rows)
+        except LuthierError as error:
+            notes.append(f"{error.faults[0].what}.")
     found = scoping.never_declined(found) if getattr(predictor.learner, "scope", None) else found
     if UNTUNED & set(asked) and (predictor.learner.writes or predictor.learner.measures):
         try:

@@ -8,11 +8,12 @@ from typing import Any
 
 from luthier.base.errors import ModelError
 from luthier.base.records import Example, Prediction
+from luthier.data.prepare import Prepared
 from luthier.evaluate.rewards import with_reference
 from luthier.models import catalogue
 from luthier.models.catalogue import Found
-from luthier.models.load import device, open_base
-from luthier.objectives import OBJECTIVES
+from luthier.models.load import Base, device, open_base
+from luthier.objectives import OBJECTIVES, Learner
 from luthier.release.predictor import Predictor
 from luthier.spec.model import ModelSection
 
@@ -41,14 +42,32 @@ def reference_of(predictor: Predictor, *, folder: Path | None = None, also: Sequ
     Raises:
         ModelError: it is not there, or has other weights.
     """
-    base = predictor.facts.get("base") or {}
-    try:
-        opened = open_base(_same_weights(base, folder or Path.cwd(), also), max_tokens=predictor.learner.max_tokens)
-    except ModelError as error:
-        raise ModelError(f"The untuned model {base.get('name')} cannot be asked ({error.faults[0].what})") from None
+    opened = _base_of(predictor, folder, also)
     style = predictor.facts["learner"].get("style")  # how messages become one text; none where texts stand by themselves
     model = ModelSection(template=style) if style else ModelSection()
     return Predictor(OBJECTIVES[predictor.objective].create(opened, labels=(), model=model).to(device()))
+
+
+def untouched_of(predictor: Predictor, data: Prepared, *, also: Sequence[str] = ()) -> Learner:
+    """Return a learner such as a bundle's training began with: the base as it came, and labels and scales of the train rows.
+
+    Raises:
+        ModelError: the base is not there, or has other weights.
+    """
+    kind = OBJECTIVES[predictor.objective]
+    facts = predictor.facts
+    told = {"told_scale": scale} if (scale := facts.get("cells", {}).get("scale")) else {}
+    model = ModelSection(pooling=facts["learner"]["pooling"])
+    known = {**kind.look(data.train), **told, **data.known}
+    return kind.create(_base_of(predictor, None, also), labels=data.labels, model=model, known=known).to(device())
+
+
+def _base_of(predictor: Predictor, folder: Path | None, also: Sequence[str]) -> Base:
+    base = predictor.facts.get("base") or {}
+    try:
+        return open_base(_same_weights(base, folder or Path.cwd(), also), max_tokens=predictor.learner.max_tokens)
+    except ModelError as error:
+        raise ModelError(f"The untuned model {base.get('name')} cannot be asked ({error.faults[0].what})") from None
 
 
 def _same_weights(base: Mapping[str, Any], folder: Path, also: Sequence[str]) -> Found:
