@@ -203,9 +203,12 @@ def harvest(ledger: Path, task: Path | None, since: str | None, out: Path, as_js
     if not quiet:
         for reason, count in found["dropped"].items():
             show.say(f"  left out {count}: {reason}")
-    show.emit_line(f"wrote {found['written']} rows to {out}")
-    if found["written"] and not quiet:
-        show.say(f"next: add {out} to the end of data.source and run again; a correction wins over the row it corrects")
+    show.emit_line(f"wrote {found['written']} row{'' if found['written'] == 1 else 's'} to {out}")
+    if not quiet:
+        show.say(
+            f"next: add {out} to the end of data.source and run again; a correction wins over the row it corrects"
+            if found["written"] else "there is nothing to learn from yet: the file is empty, so leave it out of data.source"
+        )
 
 
 @verb
