@@ -54,3 +54,8 @@ def check(bars: Sequence[Bar], abilities: Sequence[str] | None, expected: Sequen
 def ability_of(metric: str) -> str | None:
     """Return ``negation`` of ``case[negation]``; None for any other metric."""
     return metric[5:-1] if metric.startswith("case[") and metric.endswith("]") else None
+
+
+def is_of(metric: str) -> bool:
+    """Whether functional tests, and nothing else, measure it."""
+    return metric == ALL or metric in REFUSALS or ability_of(metric) is not None

@@ -19,6 +19,8 @@ from luthier.evaluate.answered import Answered
 from luthier.evaluate.baselines import check_rivals
 from luthier.evaluate.report.page import write_report
 from luthier.evaluate.rewards import with_reference
+from luthier.evaluate.slices import bars as bars_on_slices
+from luthier.evaluate.slices.columns import Columns
 from luthier.evaluate.written import schema
 from luthier.lifecycle import judging, kept, learnt, rewording, writing
 from luthier.lifecycle.judging import MINE, assess, targets
@@ -26,7 +28,7 @@ from luthier.lifecycle.reference import compared
 from luthier.release.folder import check_comparable
 from luthier.release.predictor import Predictor, load_predictor
 from luthier.spec.bars import LIVE, Bar, parse_bars
-from luthier.spec.data import DataSection
+from luthier.spec.data import DataSection, Split
 from luthier.spec.task import Task
 
 _CHUNK = 1024
@@ -40,18 +42,22 @@ def task_of(
     facts = predictor.facts
     return Task.model_validate({
         "task": facts["task"],
-        "data": {"source": source, "columns": dict(columns) or dict(facts.get("columns", {})), **facts.get("cells", {})},
+        "data": _data_of(predictor, source, columns).model_dump(),
         "accept": dict(facts.get("accept", {}) if accept is None else accept),
-        "evaluate": {"against": None if against is None else str(against)},
+        "evaluate": {**facts.get("evaluate", {}), "against": None if against is None else str(against)},
     })  # fmt: skip
 
 
 def rows_of(predictor: Predictor, source: str, columns: Mapping[str, str], *, need_target: bool) -> list[Example]:
-    """Read a file with a bundle's own columns (or others)."""
-    facts = predictor.facts
-    data = DataSection(source=source, columns=dict(columns) or dict(facts.get("columns", {})), **facts.get("cells", {}))
-    mapped = read_examples(source, data=data, objective=predictor.objective, base=Path.cwd(), need_target=need_target)
+    """Read a file with a bundle's own columns (or others); rows that its task kept together belong together here."""
+    mapped = read_examples(source, data=_data_of(predictor, source, columns), objective=predictor.objective, base=Path.cwd(), need_target=need_target)
     return list(mapped.examples)
+
+
+def _data_of(predictor: Predictor, source: str, columns: Mapping[str, str]) -> DataSection:
+    facts = predictor.facts
+    named: dict[str, Any] = dict(columns) or dict(facts.get("columns", {}))
+    return DataSection(source=source, columns=named, split=Split(by=facts.get("by")), **facts.get("cells", {}))
 
 
 def judged_rows(predictor: Predictor, source: str, columns: Mapping[str, str]) -> list[Example]:
@@ -148,6 +154,8 @@ def evaluate(
     rows = judged_rows(predictor, source, columns)
     if not rows:
         raise DataError("no labelled rows are left to measure on", where=source)
+    if faults := bars_on_slices.check(bars, Columns(rows)):
+        raise TaskError.of(faults)
     earlier = judging.before(against, rows, task) if against else None
     facts = predictor.facts
     data, notes = learnt.data_of(predictor)

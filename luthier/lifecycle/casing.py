@@ -28,7 +28,8 @@ def read_cases(file: TaskFile, labels: Sequence[str]) -> list[Example] | None:
     # What a test demands of a written answer stands in columns that rows to learn from do not have.
     columns = {**file.task.data.columns, **{what: name for what, name in asked.columns.items() if what not in demands.COLUMNS}}
     written = objective == "generate"
-    data = file.task.data.model_copy(update={"columns": columns, "split": file.task.data.split.model_copy(update={"by": None})})
+    # Tests that belong together (made of one template, say) are resampled together where they name the same column as the rows.
+    data = file.task.data.model_copy(update={"columns": columns})
     mapped = read_examples(asked.source, data=data, objective=objective, base=file.folder, need_target=not written)
     rows = list(mapped.examples)
     # A test that nobody runs would be taken for one that is passed.

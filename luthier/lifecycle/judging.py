@@ -16,7 +16,7 @@ import luthier.lifecycle.rewording as rewording
 import luthier.lifecycle.writing as writing
 from luthier.base.records import Example, Prediction
 from luthier.data.prepare import Prepared
-from luthier.evaluate import compare, costs, curves, intervals, mistakes, passes, predict, slices, verdict
+from luthier.evaluate import cases, compare, costs, curves, intervals, mistakes, passes, predict, slices, verdict
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.answered import Answered
 from luthier.evaluate.judges.named import is_metric as judge_metric
@@ -178,7 +178,7 @@ def assess(
     changed = changes(task, answered, bars, predictor, metric, reworded) if predictor else None
     measured |= {**(changed[1] if changed else {}), **(more or {})}
     known = (None, *rivals)
-    held = [bar for bar in bars if (of_run or (bar.rival in known and bar.plain not in writing.OF_A_RUN))
+    held = [bar for bar in bars if (of_run or (bar.rival in known and bar.plain not in writing.OF_A_RUN and not cases.is_of(bar.plain)))
             and not _unasked(bar, measured, doubts)]  # fmt: skip
     measured |= bars_on_slices.measured(held, answered, resamples=resamples)
     theirs = bars_on_slices.against_rivals(held, answered, rivals, resamples=resamples)

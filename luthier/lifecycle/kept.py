@@ -1,4 +1,5 @@
-"""What a bundle keeps of its task's judgement, so that other rows can be judged alike: its judge, and who says texts in other words.
+"""What a bundle keeps of its task's judgement, so that other rows can be judged alike: which rows belong together, how they are measured,
+its judge, and who says texts in other words.
 
 A bundle may come from somebody else, so an address in it is no order: texts leave this machine only when the user says so.
 """
@@ -29,13 +30,18 @@ from luthier.spec.load import TaskFile
 from luthier.spec.task import Task
 
 _UNTUNED = "untuned"
+# What other rows are measured alike with; the rest names files and addresses, or belongs to the run.
+ALIKE = {
+    "bootstrap", "slices", "robust", "robust_rows", "worst", "max_new_tokens", "generate_rows", "grounded", "similarity",
+}  # fmt: skip
 
 
 def of_task(file: TaskFile, bundle: Path) -> dict[str, Any]:
     """Return what a bundle in this folder keeps: settings that are not the usual ones, with paths as seen from its run."""
     run = run_of(bundle)
     judge, said = file.task.evaluate.judge, file.task.evaluate.paraphrases
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"by": file.task.data.split.by}
+    found["evaluate"] = file.task.evaluate.model_dump(mode="json", include=ALIKE, exclude_defaults=True)
     if judge.asked:
         found["judge"] = judge.model_dump(mode="json", exclude_defaults=True) | _paths(file, run, judge, ("bundle", "human", "answers"))
     if said.column is not None or said.source is not None:

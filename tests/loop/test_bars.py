@@ -129,6 +129,30 @@ def test_unsure_rows_go_to_a_person(channels: Path) -> None:
     assert "person" in json.loads(answered.stdout.splitlines()[0])
 
 
+def test_other_rows_are_judged_as_the_runs_were(channels: Path) -> None:
+    """Rows of one writer are resampled together by `evaluate` too, with the settings of the run; a part that is not there is told."""
+    lines = (channels / "messages.csv").read_text().splitlines()
+    (channels / "messages.csv").write_text("\n".join(f"{line},{'writer' if i == 0 else f'w{i % 40}'}" for i, line in enumerate(lines)) + "\n")
+    run = only_object(luthier("run", "task.yaml", "--set", "data.split.by=writer", "--set", "evaluate.slices=[channel]", "--set", "evaluate.bootstrap=300",
+                              "--set", "evaluate.robust=off", "--json", *accept(accuracy=">= 0"), cwd=channels))["run"]  # fmt: skip
+    facts = json.loads((channels / run / "bundle/bundle.json").read_text())
+    assert (facts["by"], facts["evaluate"]) == ("writer", {"slices": ["channel"], "bootstrap": 300, "robust": "off"})
+    # What four writers said, each sixteen times over, half of it under the wrong label: so much as four rows tell.
+    said = [line.rsplit(",", 2)[:2] for line in lines[1:5]]
+    with (channels / "later.csv").open("w") as handle:
+        handle.write("message,queue,channel,writer\n")
+        for i, (text, queue) in enumerate(said):
+            handle.writelines(f'"{text} {n}",{queue if i % 2 else "account"},{("email", "phone")[n % 2]},v{i}\n' for n in range(16))
+    wide = only_object(luthier("evaluate", run, "later.csv", "--json", cwd=channels))
+    rows = (channels / "later.csv").read_text().replace(",writer\n", ",author\n")
+    (channels / "alone.csv").write_text(rows)
+    narrow = only_object(luthier("evaluate", run, "alone.csv", "--json", cwd=channels))
+    together, apart = (found["metrics"]["test"]["accuracy"] for found in (wide, narrow))
+    assert together["value"] == apart["value"] and together["high"] - together["low"] > 2 * (apart["high"] - apart["low"]) > 0
+    assert not any(name.startswith("stable") for name in wide["metrics"]["test"]), "the run was not asked for changed texts"
+    refused(luthier("evaluate", run, "later.csv", "--accept", "accuracy{chanel=email} >= 0.5", cwd=channels), 'no test row has a column "chanel"')
+
+
 def write_cases(folder: Path, label: str = "billing") -> None:
     lines = ["message,queue,ability", f"the invoice charged me twice,{label},plain", f"INVOICE CHARGED TWICE,{label},capitals",
              f"my invoice was not charged twice it was charged thrice,{label},negation"]  # fmt: skip
@@ -138,8 +162,11 @@ def write_cases(folder: Path, label: str = "billing") -> None:
 def test_functional_tests_have_pass_rates_and_bars(channels: Path) -> None:
     write_cases(channels)
     asked = ["--set", "evaluate.cases.source=cases.csv", "--set", "evaluate.cases.test=ability"]
-    done = luthier("run", "task.yaml", "--json", *asked, *accept(cases=">= 0.3", **{"case[plain]": ">= 0.5"}), cwd=channels)
+    done = luthier("run", "task.yaml", "--json", *asked, *accept(cases=">= 0.3", accuracy=">= 0.2", **{"case[plain]": ">= 0.5"}), cwd=channels)
     result = only_object(done)
+    # On other rows there are no functional tests: what they measure is not held there, and said so, instead of missed.
+    later = luthier("evaluate", result["run"], "messages.csv", "--json", cwd=channels)
+    assert later.returncode == 0 and sum("so it was not held here" in note for note in only_object(later)["notes"]) == 2
     record = json.loads((channels / result["run"] / "report.json").read_text())
     assert record["cases"]["tests"] == 3 and {a["ability"] for a in record["cases"]["abilities"]} == {"plain", "capitals", "negation"}
     measured = result["metrics"]["test"]
