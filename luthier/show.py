@@ -200,7 +200,10 @@ def verdict(record: Mapping[str, Any], *, names: Sequence[str]) -> None:
         table(["on the test rows", "value", "95 % interval", *rivals], rows)
     if "against" in record:
         _against(record["against"], names)
-    from luthier.evaluate import forgetting
+    from luthier.evaluate import forgetting, resolution
+
+    if finest := record.get("resolution"):
+        say(resolution.in_words(finest))
 
     if "sequence" in record:
         table(*forgetting.matrix_in_words(record["sequence"]))

@@ -98,8 +98,12 @@ def _label_counts(table: Table, official_test: bool) -> list[Fault]:
         what = f"fewer than {_FEW_TRAIN_ROWS} train rows of {_names(few)}."
         found.append(Fault(what, "data", "Label more rows of it: what is learnt from so few is luck."))
     untested = [label for label, n in table.items() if n["train"] and not n["test"]]
-    if untested:
-        place = "data.test" if official_test else "data.split.test"
+    tested = [label for label, n in table.items() if n["test"]]
+    place = "data.test" if official_test else "data.split.test"
+    if len(tested) == 1 and untested:
+        what = f"all {table[tested[0]]['test']} test rows have one label, {_names(tested)}: no score tells a good model from one that always says it."
+        found.append(Fault(what, place, "Give test rows of the other labels."))
+    elif untested:
         found.append(Fault(f"no test rows of {_names(untested)}, so nothing is known of it afterwards.", place))
     sizes = {label: n["train"] for label, n in table.items() if n["train"]}
     if len(sizes) > 1:

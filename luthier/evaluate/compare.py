@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from luthier.base.records import Prediction
 from luthier.base.seeds import derive_seed
-from luthier.evaluate.intervals import Z_95, bootstrap, percentile_interval, unit_codes
+from luthier.evaluate.intervals import bootstrap, percentile_interval, unit_codes
 from luthier.evaluate.metrics import LOWER_IS_BETTER, NEITHER_IS_BETTER
 from luthier.evaluate.tables import Floats, Ints, Table, tabulate
 from luthier.evaluate.tables.classify import PROBABILISTIC
@@ -23,7 +23,6 @@ _EXACT_BELOW = 1000
 _LEVEL = 0.05
 _SWAPPED = 20_000  # of more rows the bootstrap keeps its level by itself
 _WORK = 1_000_000
-_Z_80 = 0.841621
 
 
 def paired(
@@ -149,17 +148,3 @@ def mcnemar(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> 
     if count > _EXACT_BELOW:
         return math.erfc(math.sqrt(max(abs(only_first - only_second) - 1, 0) ** 2 / count / 2))
     return float(min(1.0, 2 * sum(math.comb(count, k) for k in range(less + 1)) / (1 << count)))
-
-
-def smallest_difference(n: int, accuracy: float) -> float:
-    """Return the smallest difference in accuracy that ``n`` rows find four times out of five, at the 5 % level.
-
-    For two models near ``accuracy`` whose mistakes are independent, the worst case: models that share mistakes can be
-    told apart by fewer rows. Normal approximation, (z.975 + z.80) * sqrt(2 a (1 - a) / n), with ``a`` drawn to the
-    middle by Laplace's rule so that a perfect score on few rows does not promise precision. Source: Card et al. 2020,
-    https://aclanthology.org/2020.emnlp-main.745.
-    """
-    if n <= 0:
-        return 1.0
-    mean = (accuracy * n + 1) / (n + 2)
-    return min(1.0, (Z_95 + _Z_80) * math.sqrt(2 * mean * (1 - mean) / n))

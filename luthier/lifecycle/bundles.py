@@ -13,7 +13,7 @@ from luthier.base.inputs import ONE_TEXT
 from luthier.base.records import Example, Prediction
 from luthier.data.prepare import read_examples
 from luthier.data.ranking import questions
-from luthier.evaluate import costs
+from luthier.evaluate import costs, measurable
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.answered import Answered
 from luthier.evaluate.baselines import check_rivals
@@ -154,7 +154,7 @@ def evaluate(
     rows = judged_rows(predictor, source, columns)
     if not rows:
         raise DataError("no labelled rows are left to measure on", where=source)
-    if faults := bars_on_slices.check(bars, Columns(rows)):
+    if faults := bars_on_slices.check(bars, Columns(rows)) or measurable.check(bars, predictor.objective, rows, predictor.labels):
         raise TaskError.of(faults)
     earlier = judging.before(against, rows, task) if against else None
     facts = predictor.facts

@@ -19,7 +19,7 @@ from luthier.base.files import write_json, write_text
 from luthier.data.prepare import Prepared, Watch, prepare, stops, survey
 from luthier.data.scope import row_faults
 from luthier.evaluate import baselines as rivals
-from luthier.evaluate import cases
+from luthier.evaluate import cases, measurable
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.judges import named as judged
 from luthier.evaluate.judges import people as rating
@@ -102,6 +102,8 @@ def bar_faults(bars: Sequence[Bar], file: TaskFile, data: Prepared) -> list[Faul
     found = cases.check(bars, tested, casing.expected(file, tests)) if tested is not None else []
     found += writing.data_faults(bars, file, data)
     found += [*measures.check_bars(bars, task.task.objective, data.labels), *bars_on_slices.check(bars, Columns(data.test))]
+    # A label that is not there at all is told already.
+    found += measurable.check(bars, task.task.objective, data.test, data.labels) if not found else []
     for key in ("catch", "trust"):
         for label in getattr(task.answer, key):
             if label not in data.labels:

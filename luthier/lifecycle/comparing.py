@@ -13,7 +13,7 @@ from luthier.base.records import Example, Prediction
 from luthier.data.prepare import load_prepared
 from luthier.data.ranking import united
 from luthier.evaluate import metrics as measures
-from luthier.evaluate import predict, several
+from luthier.evaluate import predict, resolution, several
 from luthier.evaluate.report.comparison import write_comparison
 from luthier.lifecycle import learnt
 from luthier.lifecycle.bundles import judged_rows, task_of, written
@@ -71,6 +71,10 @@ def compare(
     }  # fmt: skip
     if len(contenders) == 2:
         pair = found["pairs"][0]
+        figures = pair["metrics"][main]
+        if figures["better"] == "cannot tell" and (needed := resolution.needed_for(figures, len(rows))):
+            notes.append(f"These {len(rows):,} rows cannot tell the two apart by {main}; about {needed:,} would show a difference such as this "
+                         f"({figures['difference']:+.3f}) four times out of five.")  # fmt: skip
         record |= {"first": str(contenders[0].bundle), "second": str(contenders[1].bundle), "better": pair["metrics"][main]["better"]}
     else:
         record |= {"better": found["best"]}

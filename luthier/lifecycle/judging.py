@@ -16,7 +16,19 @@ import luthier.lifecycle.rewording as rewording
 import luthier.lifecycle.writing as writing
 from luthier.base.records import Example, Prediction
 from luthier.data.prepare import Prepared
-from luthier.evaluate import cases, compare, costs, curves, intervals, mistakes, passes, predict, slices, verdict
+from luthier.evaluate import (
+    cases,
+    compare,
+    costs,
+    curves,
+    intervals,
+    mistakes,
+    passes,
+    predict,
+    resolution,
+    slices,
+    verdict,
+)
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.answered import Answered
 from luthier.evaluate.judges.named import is_metric as judge_metric
@@ -184,7 +196,7 @@ def assess(
     theirs = bars_on_slices.against_rivals(held, answered, rivals, resamples=resamples)
     found = verdict.judge(held, measured, rivals=theirs, sizes=bars_on_slices.sizes(held, answered), doubts=doubts).as_dict()
     found["notes"] += [f"{bar}: needs {_need(bar)}, so it was not held here." for bar in bars if bar not in held]
-    found |= {"metrics": {"test": measured}}
+    found |= {"metrics": {"test": measured}, "resolution": _resolution(objective, bars, measured, len(answered.rows))}
     if changed and changed[0]:
         found |= {"written": {"orders": changed[0]}} if objective == "generate" else {"robust": changed[0]}
     if parts := slices.measure(answered, metric=metric, columns=task.evaluate.slices):
@@ -193,6 +205,12 @@ def assess(
         found |= {"slices": parts}
         found["notes"] += slices.in_words(parts)
     return found | EVIDENCE[objective](answered.rows, answered.predictions, answered.labels, task.evaluate.worst)
+
+
+def _resolution(objective: str, bars: Sequence[Bar], measured: Mapping[str, intervals.Interval], rows: int) -> dict[str, Any] | None:
+    """Return how fine a difference the rows can show, by the metric that the run is about."""
+    name = next((bar.plain for bar in bars if bar.where is None), measures.DEFAULT[objective])
+    return resolution.of_interval(name, measured[name], rows) if name in measured else None
 
 
 def _need(bar: Bar) -> str:

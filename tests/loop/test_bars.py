@@ -104,6 +104,17 @@ def test_bars_that_mean_nothing_are_told_before_training(channels: Path, name: s
     assert not (channels / "out/checkpoints").exists()
 
 
+def test_a_test_set_of_one_label_is_told_before_training(channels: Path) -> None:
+    lines = (channels / "messages.csv").read_text().splitlines()
+    (channels / "test.csv").write_text("\n".join([lines[0], *[f"{line.split(',')[0]} {i},billing,C1,email" for i, line in enumerate(lines[1:30])]]) + "\n")
+    asked = ["--set", "data.test=test.csv", "--set", "data.leaks=allow"]
+    told = only_object(luthier("check", "task.yaml", *asked, "--json", cwd=channels))
+    assert "test rows have one label" in json.dumps(told)
+    done = luthier("run", "task.yaml", "--out", "out", *asked, *accept(roc_auc=">= 0.8", **{"recall[account]": ">= 0.5"}), cwd=channels)
+    refused(done, "accept.roc_auc", "one label, or one score", "accept.recall[account]", 'no test row of "account"')
+    assert not (channels / "out/checkpoints").exists()
+
+
 def test_few_rows_cannot_tell(channels: Path) -> None:
     """25 rows, all of them right, would show 0.863 or more: too little for a bar of 0.88, whatever the model does well."""
     done = luthier("run", "task.yaml", "--json", *accept(**{"accuracy{channel=email}": ">= 0.88"}), cwd=channels)
@@ -138,7 +149,7 @@ def test_other_rows_are_judged_as_the_runs_were(channels: Path) -> None:
     facts = json.loads((channels / run / "bundle/bundle.json").read_text())
     assert (facts["by"], facts["evaluate"]) == ("writer", {"slices": ["channel"], "bootstrap": 300, "robust": "off"})
     # What four writers said, each sixteen times over, half of it under the wrong label: so much as four rows tell.
-    said = [line.rsplit(",", 2)[:2] for line in lines[1:5]]
+    said = [line.split(",")[:2] for line in lines[1:5]]
     with (channels / "later.csv").open("w") as handle:
         handle.write("message,queue,channel,writer\n")
         for i, (text, queue) in enumerate(said):

@@ -44,6 +44,7 @@ def test_run_ends_with_a_verdict_and_all_files(project: Path) -> None:
     assert str(project) not in (folder / "manifest.json").read_text()
     record = json.loads((folder / "report.json").read_text())
     assert record["diagnosis"] == result["diagnosis"]
+    assert record["resolution"]["metric"] == "macro_f1" and "test rows tell two models apart" in done.stderr
     assert f"fit      {result['diagnosis']['verdict']}" in done.stderr
     assert f"Over- and underfitting: {result['diagnosis']['verdict']}" in (folder / "bundle/README.md").read_text()
     assert all({"score", "valid_loss", "train_loss", "train_score"} < set(e) for e in record["curve"]["evaluations"])

@@ -7,6 +7,7 @@ from typing import Any
 
 from luthier.evaluate.metrics import DEFAULT, LOWER_IS_BETTER
 from luthier.evaluate.report.html import plain_number, span_of
+from luthier.evaluate.resolution import rounded
 from luthier.evaluate.verdict import figure
 
 MAX_SENTENCES = 5
@@ -110,14 +111,8 @@ def _too_few_rows(record: Mapping[str, Any]) -> list[str]:
         )
         if needed > 20 * rows:
             return [f"{start}: it lies on the bar. More test rows will hardly settle it; a better model would."]
-        return [f"{start}: about {_round(needed * 1.1):,} would."]
+        return [f"{start}: about {rounded(needed * 1.1):,} would."]
     return []
-
-
-def _round(value: float) -> int:
-    """Round up to two leading digits: more would claim what an estimate cannot."""
-    step = 10 ** max(0, len(str(int(value))) - 2)
-    return int(-(-value // step) * step)
 
 
 def _baseline_is_enough(record: Mapping[str, Any]) -> list[str]:

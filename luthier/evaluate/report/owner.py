@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from luthier.evaluate import forgetting
+from luthier.evaluate import forgetting, resolution
 from luthier.evaluate.cases import WORDS as CASE_WORDS
 from luthier.evaluate.judges.named import in_words as judge_words
 from luthier.evaluate.metrics import LOWER_IS_BETTER, WORDS, split_name, unbounded
@@ -90,6 +90,7 @@ def definition_of_done(record: Mapping[str, Any], plots: dict[str, Figure]) -> H
         "section",
         tag("h2", "Does it meet the definition of done?", id="done"),
         table("Bars, this model and baselines on the test rows", columns, body, hide_caption=True),
+        tag("p", resolution.in_words(finest)) if (finest := record.get("resolution")) else None,
         _dot_plots(record, rows, plots),
         aria_labelledby="done",
     )

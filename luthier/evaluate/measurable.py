@@ -1,0 +1,53 @@
+"""Bars that no model could be held against on these rows: told before one is trained, and without a look at any answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from luthier.base.errors import Fault
+from luthier.base.records import Example, Prediction
+from luthier.evaluate import metrics
+from luthier.evaluate.slices import bars as bars_on_slices
+from luthier.evaluate.slices.columns import Columns
+from luthier.spec.bars import Bar
+
+OBJECTIVES = ("classify", "multilabel", "grade")
+
+
+def check(bars: Sequence[Bar], objective: str, rows: Sequence[Example], labels: Sequence[str]) -> list[Fault]:
+    """Return a fault for each bar that even right answers to these rows leave without a value: nothing of that label, one class alone.
+
+    What depends on the answers (what goes to a person, what a judge says) is not looked at, nor are bars over all parts of a column.
+    """
+    if objective not in OBJECTIVES or not len(rows):
+        return []
+    known: dict[tuple[int, ...] | None, dict[str, float | None]] = {}
+    columns = Columns(rows)
+    faults = []
+    for bar in bars:
+        if bar.where is not None and bar.where.over:
+            continue
+        places = None if bar.where is None else tuple(bars_on_slices.rows_of(bar, columns))
+        if places not in known:
+            some = list(rows) if places is None else [rows[i] for i in places]
+            known[places] = metrics.measured(objective, [row.target for row in some], [_right(row.target, labels) for row in some], labels) if some else {}
+        values = known[places]
+        if bar.plain in values and values[bar.plain] is None:
+            faults.append(Fault(*_words(bar, len(rows) if places is None else len(places))))
+    return faults
+
+
+def _right(target: Any, labels: Sequence[str]) -> Prediction:
+    """Return the right answer to a row, and all the certainty there is."""
+    if isinstance(target, str):
+        return Prediction(label=target, scores={label: float(label == target) for label in labels})
+    if isinstance(target, dict):
+        return Prediction(grades={trait: float(score) for trait, score in target.items() if score is not None})
+    return Prediction(labels=tuple(target or ()), scores={label: float(label in (target or ())) for label in labels})
+
+
+def _words(bar: Bar, rows: int) -> tuple[str, str, str]:
+    name, label = metrics.split_name(bar.plain)
+    of = f'no test row of "{label}"' if label is not None else f"too little difference between these {rows:,} test rows (one label, or one score)"
+    return (f"{name} cannot be measured: there is {of}", f"accept.{bar.metric}", "Add such test rows, or take the bar away.")
