@@ -24,6 +24,8 @@ from luthier.evaluate.slices import parts_of
 ALARM = 0.05
 SHOWN_ROWS = 50
 DRAWS = 1000
+# Of so many rows fewer draws tell the spread as well, and the tail is a normal one's anyway (:func:`chance_of`).
+_MANY, _FEWER_DRAWS = 20_000, 200
 Answers = Mapping[str, Sequence[Prediction]]
 
 
@@ -62,7 +64,7 @@ def compare(
     for one, two in pairs:
         metrics = paired(objective, first.targets, answers[one], answers[two], labels, groups=first.groups, resamples=DRAWS, seed=seed)
         found.append({"first": one, "second": two, "metrics": metrics, **differing_rows(rows, answers[one], answers[two])})
-    _correct([pair["metrics"] for pair in found], main)
+    correct([pair["metrics"] for pair in found], main)
     return {
         "metrics": measured, "pairs": found, "draws": DRAWS, "main_metric": main,
         "slices": by_slices(each, main=main, columns=slices, seed=seed), "best": best_of(list(answers), found, main),
@@ -82,7 +84,7 @@ def chance_of(difference: Mapping[str, Any]) -> float | None:
     return min(float(p), math.erfc(z / math.sqrt(2)))
 
 
-def _correct(pairs: Sequence[Mapping[str, dict[str, Any]]], main: str) -> None:
+def correct(pairs: Sequence[Mapping[str, dict[str, Any]]], main: str) -> None:
     """Correct the main metric over all pairs, all other metrics of all rows together, and those of labels together."""
     families: dict[str, list[dict[str, Any]]] = {}
     for metrics in pairs:
@@ -99,6 +101,33 @@ def _adjust(differences: Sequence[dict[str, Any]]) -> None:
         one["adjusted"] = p
         if p is None or p > ALARM:
             one["better"] = CANNOT_TELL
+
+
+def beside(answered: Answered, rivals: Mapping[str, Sequence[Prediction]], *, metric: str, seed: int = 0) -> dict[str, Any]:
+    """Return how a model's answers and those of each rival differ on the same rows in one metric, corrected for how many rivals there are.
+
+    ``{"metric", "rivals": {name: difference}}``: a difference as :func:`luthier.evaluate.compare.paired` gives it, with the rival as the
+    first and the model as the second, and ``adjusted``. A rival that has no such metric is left out.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name, theirs in rivals.items():
+        pair = paired(answered.objective, answered.targets, theirs, answered.predictions, answered.labels, groups=answered.groups,
+                      resamples=DRAWS if len(answered.rows) <= _MANY else _FEWER_DRAWS, seed=seed, metrics=[metric])  # fmt: skip
+        if (one := pair.get(metric)) is not None and one["difference"] is not None:
+            found[name] = one
+    _adjust(list(found.values()))
+    return {"metric": metric, "rivals": found}
+
+
+def not_shown(found: Mapping[str, Any]) -> list[str]:
+    """Say of each rival that the model is not surely better than it."""
+    metric = found["metric"]
+    return [
+        f"The model is {'surely worse than' if one['better'] == 'first' else 'not shown to be better than'} {name} on these rows: "
+        f"{metric} {one['second']:.3f} and {one['first']:.3f}, difference {one['difference']:+.3f}"
+        + (f" [{one['low']:+.3f}, {one['high']:+.3f}]." if one["low"] is not None else ".")
+        for name, one in found["rivals"].items() if one["better"] != "second"
+    ]  # fmt: skip
 
 
 def best_of(names: Sequence[str], pairs: Sequence[Mapping[str, Any]], main: str) -> str:

@@ -26,6 +26,7 @@ from luthier.evaluate import (
     passes,
     predict,
     resolution,
+    several,
     slices,
     verdict,
 )
@@ -196,7 +197,10 @@ def assess(
     theirs = bars_on_slices.against_rivals(held, answered, rivals, resamples=resamples)
     found = verdict.judge(held, measured, rivals=theirs, sizes=bars_on_slices.sizes(held, answered), doubts=doubts).as_dict()
     found["notes"] += [f"{bar}: needs {_need(bar)}, so it was not held here." for bar in bars if bar not in held]
-    found |= {"metrics": {"test": measured}, "resolution": _resolution(objective, bars, measured, len(answered.rows))}
+    name = next((bar.plain for bar in bars if bar.where is None and bar.plain in measured), measures.DEFAULT[objective])
+    found |= {"metrics": {"test": measured}, "resolution": resolution.of_interval(name, measured[name], len(answered.rows)) if name in measured else None}
+    found["beside"] = several.beside(answered, {n: theirs for n, theirs in rivals.items() if n != LIVE}, metric=name)
+    found["notes"] += several.not_shown(found["beside"])
     if changed and changed[0]:
         found |= {"written": {"orders": changed[0]}} if objective == "generate" else {"robust": changed[0]}
     if parts := slices.measure(answered, metric=metric, columns=task.evaluate.slices):
@@ -205,12 +209,6 @@ def assess(
         found |= {"slices": parts}
         found["notes"] += slices.in_words(parts)
     return found | EVIDENCE[objective](answered.rows, answered.predictions, answered.labels, task.evaluate.worst)
-
-
-def _resolution(objective: str, bars: Sequence[Bar], measured: Mapping[str, intervals.Interval], rows: int) -> dict[str, Any] | None:
-    """Return how fine a difference the rows can show, by the metric that the run is about."""
-    name = next((bar.plain for bar in bars if bar.where is None), measures.DEFAULT[objective])
-    return resolution.of_interval(name, measured[name], rows) if name in measured else None
 
 
 def _need(bar: Bar) -> str:
@@ -298,6 +296,8 @@ def against(task: Task, answered: Answered, earlier: Earlier) -> dict[str, Any]:
         tuple(dict.fromkeys([*answered.labels, *earlier.predictor.labels])), groups=answered.groups,
         resamples=task.evaluate.bootstrap,
     )  # fmt: skip
+    # Many figures at once find differences that are none.
+    several.correct([found], measures.DEFAULT[answered.objective])
     return {
         "bundle": str(task.evaluate.against),
         "bundle_id": earlier.predictor.bundle_id,

@@ -229,9 +229,13 @@ def test_advice_follows_the_figures() -> None:
         "metrics": {"test": {"macro_f1": measured}},
     }
     assert next_steps(base) == [s for s in next_steps(base) if "luthier serve" in s]
-    assert "as good" in next_steps({**base, "baselines": {"tfidf_linear": {"macro_f1": 0.81}}})[0]
-    assert "within the interval" in next_steps({**base, "baselines": {"tfidf_linear": {"macro_f1": 0.77}}})[0]
-    assert not any("baseline" in s for s in next_steps({**base, "baselines": {"majority": {"macro_f1": 0.1}}}))
+
+    def beside(metric: str, theirs: float, mine: float, better: str) -> dict[str, Any]:
+        return {"beside": {"metric": metric, "rivals": {"tfidf_linear": {"first": theirs, "second": mine, "better": better}}}}
+
+    assert "as good" in next_steps({**base, **beside("macro_f1", 0.81, 0.8, "cannot tell")})[0]
+    assert "not surely better" in next_steps({**base, **beside("macro_f1", 0.77, 0.8, "cannot tell")})[0]
+    assert not any("baseline" in s for s in next_steps({**base, **beside("macro_f1", 0.1, 0.8, "second")}))
     assert "shared between splits" in next_steps({**base, "data": {"leaks": {"near": 3, "semantic": None}}})[0]
     assert "add test rows" in next_steps({**base, "bars": [{**bar, "value": None}]})[0].lower()
     nats = {"value": 9.0, "low": 8.0, "high": 10.0}
@@ -240,7 +244,7 @@ def test_advice_follows_the_figures() -> None:
         "task": {"objective": "generate"},
         "metrics": {"test": {"perplexity": nats, "stopped": 0.5}},
     }
-    found = next_steps({**generated, "baselines": {"untuned": {"perplexity": 8.5}}})
+    found = next_steps({**generated, **beside("perplexity", 8.5, 9.0, "cannot tell")})
     assert "as good" in found[0], "lower is better"
     assert "50% of the answers were cut off" in found[1]
     assert not any("untuned" in s for s in next_steps({**generated, "baselines": {"untuned": {"perplexity": 20.0}}}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from luthier.base.records import Example, Prediction, Source
 from luthier.evaluate import several
+from luthier.evaluate.answered import Answered
 from luthier.evaluate.report.comparison import write_comparison
 
 LABELS = ("a", "b", "c")
@@ -137,3 +139,33 @@ def test_the_page_needs_no_network_and_shows_texts_as_they_are(tmp_path: Path) -
     assert "default-src" in page and "compare.json" in page
     for title in ("Metrics side by side", "Labels", "Parts of the rows", "Settings that differ", "What they cost"):
         assert title in page
+
+
+def test_a_model_is_held_beside_each_rival_on_the_same_rows() -> None:
+    test = rows(300)
+    mine = answers(test, 0.9, seed=1)
+    rivals = {"poor": answers(test, 0.6, seed=2), "same": mine}
+    mine_again = [replace(p) for p in mine]
+    found = several.beside(Answered("classify", test, mine_again, LABELS), rivals, metric="accuracy")
+    poor, same = found["rivals"]["poor"], found["rivals"]["same"]
+    assert poor["better"] == "second" and 0.2 < poor["low"] < poor["difference"] < poor["high"] < 0.4
+    assert same["better"] == "cannot tell" and same["difference"] == 0
+    assert several.not_shown(found) == [
+        f"The model is not shown to be better than same on these rows: accuracy {same['second']:.3f} and {same['first']:.3f}, difference +0.000 "
+        "[+0.000, +0.000]."
+    ]
+    back = several.beside(Answered("classify", test, rivals["poor"], LABELS), {"good": mine}, metric="accuracy")
+    assert "surely worse than good" in several.not_shown(back)[0]
+    assert several.beside(Answered("classify", test, mine, LABELS), {"poor": rivals["poor"]}, metric="ndcg@10")["rivals"] == {}
+
+
+def test_more_rivals_ask_for_more_evidence() -> None:
+    """A difference that is sure beside one rival is not where it was looked for beside twenty."""
+    test = rows(400, seed=4)
+    mine = answers(test, 0.80, seed=5)
+    weak = answers(test, 0.77, seed=6)
+    alone = several.beside(Answered("classify", test, mine, LABELS), {"one": weak}, metric="accuracy")["rivals"]["one"]
+    many = {"one": weak, **{f"r{i}": answers(test, 0.80, seed=20 + i) for i in range(20)}}
+    among = several.beside(Answered("classify", test, mine, LABELS), many, metric="accuracy")["rivals"]["one"]
+    assert alone["p"] == among["p"] and among["adjusted"] > alone["adjusted"]
+    assert (alone["better"], among["better"]) == ("second", "cannot tell")

@@ -116,22 +116,15 @@ def _too_few_rows(record: Mapping[str, Any]) -> list[str]:
 
 
 def _baseline_is_enough(record: Mapping[str, Any]) -> list[str]:
-    metric = main_metric(record)
-    measured = measured_on_test(record).get(metric or "")
-    value, span = plain_number(measured), span_of(measured)
-    if metric is None or value is None:
-        return []
-    sign = -1 if metric in LOWER_IS_BETTER else 1
-    for name, values in (record.get("baselines") or {}).items():
-        other = plain_number((values or {}).get(metric))
-        if other is None:
+    found = record.get("beside") or {}
+    for name, one in (found.get("rivals") or {}).items():
+        if one["better"] == "second":
             continue
-        if sign * other >= sign * value:
-            return [f"The baseline {name} reaches {metric} {figure(other)} and is as good: training has not paid yet."]
-        if span is not None and sign * other >= sign * (span[0] if sign > 0 else span[1]):
-            return [
-                f"The baseline {name} reaches {metric} {figure(other)}, within the interval of this model: it may do."
-            ]
+        start = f"The baseline {name} reaches {found['metric']} {figure(one['first'])}"
+        sign = -1 if found["metric"] in LOWER_IS_BETTER else 1
+        if sign * one["first"] >= sign * one["second"]:
+            return [f"{start} and is as good: training has not paid yet."]
+        return [f"{start}, and on the same rows this model is not surely better: it may do."]
     return []
 
 

@@ -91,9 +91,24 @@ def definition_of_done(record: Mapping[str, Any], plots: dict[str, Figure]) -> H
         tag("h2", "Does it meet the definition of done?", id="done"),
         table("Bars, this model and baselines on the test rows", columns, body, hide_caption=True),
         tag("p", resolution.in_words(finest)) if (finest := record.get("resolution")) else None,
+        _beside(record),
         _dot_plots(record, rows, plots),
         aria_labelledby="done",
     )
+
+
+def _beside(record: Mapping[str, Any]) -> Html | None:
+    """Return each rival with the difference on the same rows, and whether it is sure."""
+    found = record.get("beside") or {}
+    if not found.get("rivals"):
+        return None
+    words = {"second": "better than it", "first": "worse than it"}
+    body = [
+        [spoken(name), Cell(f"{one['difference']:+.3f}", one["difference"]), interval(one, 3), number(one.get("adjusted"), 3), words.get(one["better"], "cannot tell")]
+        for name, one in found["rivals"].items()
+    ]  # fmt: skip
+    columns = [Column("Rival"), Column(f"Difference in {found['metric']}", True), Column("95 % interval", True), Column("p, corrected", True), Column("This model is")]
+    return table("This model and each rival on the same rows, corrected for how many rivals there are", columns, body)
 
 
 def _shown_metrics(record: Mapping[str, Any]) -> list[dict[str, Any]]:
