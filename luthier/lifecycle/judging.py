@@ -59,6 +59,7 @@ SLICED = {"classify": "accuracy"}
 MINE = ""
 # Fewer rows tell nothing of a score.
 _FEWEST = 20
+_WEIGHED = "nll_sum"
 
 
 def predict_rows(predictor: Predictor, rows: Sequence[Example], task: Task) -> list[Prediction]:
@@ -199,6 +200,7 @@ def assess(
     found["notes"] += [f"{bar}: needs {_need(bar)}, so it was not held here." for bar in bars if bar not in held]
     name = next((bar.plain for bar in bars if bar.where is None and bar.plain in measured), measures.DEFAULT[objective])
     found |= {"metrics": {"test": measured}, "resolution": resolution.of_interval(name, measured[name], len(answered.rows)) if name in measured else None}
+    found["notes"] += without_figures(answered)
     found["beside"] = several.beside(answered, {n: theirs for n, theirs in rivals.items() if n != LIVE}, metric=name)
     found["notes"] += several.not_shown(found["beside"])
     if changed and changed[0]:
@@ -209,6 +211,19 @@ def assess(
         found |= {"slices": parts}
         found["notes"] += slices.in_words(parts)
     return found | EVIDENCE[objective](answered.rows, answered.predictions, answered.labels, task.evaluate.worst)
+
+
+def without_figures(answered: Answered) -> list[str]:
+    """Say of how many test rows nothing could be measured, and where the first one stands: they are in no figure."""
+    blank = Prediction()
+    # An answer may be written to what was cut, where the known one cannot be weighed.
+    weighed = [_WEIGHED in p.measured for p in answered.predictions]
+    places = [i for i, p in enumerate(answered.predictions) if (not weighed[i] if any(weighed) else p == blank)]
+    if not places:
+        return []
+    first, count = answered.rows[places[0]].source, len(places)
+    rows = f"{count:,} of the {len(answered.rows):,} test rows {'is' if count == 1 else 'are'} longer than the model reads"
+    return [f"{rows} and in no figure, the first at {first.file}:{first.line}; model.max_tokens says how long a row may be."]
 
 
 def _need(bar: Bar) -> str:

@@ -184,6 +184,12 @@ def test_generate_runs_beside_the_untuned_model(chat_project: Path) -> None:
     assert measured["perplexity"]["value"] < result["baselines"]["untuned"]["perplexity"]
     answer = luthier("predict", "out", "-", cwd=chat_project, text="3 + 4\n")
     assert set(json.loads(answer.stdout)) == {"text", "finish"}
+    # A row whose answer the model cannot hold is in no figure, and that is said.
+    rows = [{"prompt": f"{n} + 4", "completion": str(n + 4)} for n in range(5)]
+    rows.insert(2, {"prompt": "1 + 1", "completion": "2 and again " * 400})
+    (chat_project / "later.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    notes = only_object(luthier("evaluate", "out", "later.jsonl", "--json", cwd=chat_project))["notes"]
+    assert any(note.startswith("1 of the 6 test rows is longer than the model reads and in no figure, the first at later.jsonl:3") for note in notes), notes
 
 
 def serving(project: Path, bundle: str):
