@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 from pathlib import Path
+
+from bench.local import opened
+
+ORIGIN = "Get data/data_full.json from github.com/clinc/oos-eval"
 
 
 def write(data: Path, out: Path) -> list[Path]:
     """Write train.csv, valid.csv and test.csv, each with its out-of-scope queries."""
-    with gzip.open(data / "clinc150" / "data_full.json.gz", "rt", encoding="utf-8") as handle:
+    with opened(data / "clinc150", "data_full.json", ORIGIN) as handle:
         sides = json.load(handle)
     written = []
     for name, side in (("train", "train"), ("valid", "val"), ("test", "test")):

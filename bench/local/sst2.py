@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import csv
-import gzip
 from pathlib import Path
 
 from bench.few import WORDS, tsv
+from bench.local import opened
+
+ORIGIN = "Get data/SST-2/{train,dev,test}.tsv from github.com/forest-snow/alps"
 
 
 def write(data: Path, out: Path) -> list[Path]:
     """Write train.csv and test.csv from the files of github.com/forest-snow/alps, which divides GLUE's train file in two."""
     folder = data / "sst2"
-    with gzip.open(folder / "train.tsv.gz", "rt", encoding="utf-8") as handle:
+    with opened(folder, "train.tsv", ORIGIN) as handle:
         train = [*tsv(handle.read()), *tsv((folder / "dev.tsv").read_text("utf-8"))]
     sides = {"train": train, "test": tsv((folder / "test.tsv").read_text("utf-8"))}
     for name, rows in sides.items():
