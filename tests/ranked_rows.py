@@ -46,10 +46,10 @@ def user_rows(users: int = 12, *, seed: int = 0) -> list[Example]:
     return found
 
 
-def ranker(folder: Path, rows: list[Example], **known: Any) -> Ranker:
+def ranker(folder: Path, rows: list[Example], *, pooling: Any = "auto", **known: Any) -> Ranker:
     base = open_base(find(str(folder)))
     told = {**Ranker.look(rows), "items": ITEMS, **known}
-    return Ranker.create(base, labels=tuple(ITEMS), model=ModelSection(base=str(folder)), known=told)
+    return Ranker.create(base, labels=tuple(ITEMS), model=ModelSection(base=str(folder), pooling=pooling), known=told)
 
 
 def settings(rows: int, **more: Any) -> Any:

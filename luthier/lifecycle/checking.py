@@ -37,6 +37,7 @@ from luthier.spec.load import TaskFile, load_task
 from luthier.spec.model import ModelSection
 from luthier.spec.prefer import Prefer, idle_keys
 from luthier.spec.task import Task
+from luthier.spec.train import method_faults
 
 SUSPECTS = "label-errors.csv"
 
@@ -73,6 +74,7 @@ def _of_one(task: Task) -> list[Fault]:
     if task.task.objective == "rank" and task.train.batch == 1:
         what = "a step of one row has nothing to tell its item apart from"
         faults.append(Fault(what, "train.batch", "Set it to 2 at least; 32 to 128 are usual."))
+    faults += method_faults(task.train, task.task.objective, weighs_labels=task.model.pooling == "label-scoring")
     faults += judged.faults(task.evaluate.judge, bars, task.task.objective, live=task.evaluate.against is not None)
     if task.evaluate.cases.source is None:
         faults += cases.check(bars, None)
@@ -136,11 +138,7 @@ def _of_preferences(task: Task) -> list[Fault]:
             Fault(f"`{objective}` has no preferences to weigh", f"train.prefer.{name}", "Leave it out.")
             for name in given
         ]
-    found = [] if asked.loss == "auto" else idle_keys(asked, asked.loss)
-    if task.train.label_smoothing not in ("auto", 0.0):
-        mend = "Set train.prefer.label_smoothing: the share of pairs believed to be the wrong way round."
-        found.append(Fault("answers that are compared have no labels to smooth", "train.label_smoothing", mend))
-    return found
+    return [] if asked.loss == "auto" else idle_keys(asked, asked.loss)
 
 
 def check_data(

@@ -10,6 +10,7 @@ from luthier.data.prepare import Prepared
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.diagnosis.diagnose import Context, Diagnosis, diagnose
 from luthier.lifecycle.round import Round
+from luthier.spec.train import smooths
 from luthier.train.run import Outcome
 
 
@@ -17,10 +18,10 @@ def diagnosis(
     round_: Round, data: Prepared, outcome: Outcome, learning: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return what report.json holds of the fit, and tell it; ``learning`` is the run's learning curve, where measured."""
-    gain = None
+    task, gain = round_.file.task, None
     if learning and measures.split_name(learning["metric"])[0] not in measures.UNBOUNDED | measures.LOWER_IS_BETTER:
         gain = learning["extrapolated"]["gain"]
-    found = diagnose(outcome.evaluations, context(data, gain=gain))
+    found = diagnose(outcome.evaluations, context(data, gain=gain, smooths=smooths(task.train, task.task.objective)))
     round_.emit("diagnosis", **told(found))
     return found.as_dict()
 
@@ -33,7 +34,7 @@ def told(found: Diagnosis) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def context(data: Prepared, *, gain: Mapping[str, float] | None = None) -> Context:
+def context(data: Prepared, *, gain: Mapping[str, float] | None = None, smooths: bool = True) -> Context:
     """Return what the data room knows that bears on the fit."""
     errors = data.report.findings.get("label_errors") or {}
     counts = [int(n.get("train", 0)) for n in data.report.labels.values()]
@@ -49,6 +50,7 @@ def context(data: Prepared, *, gain: Mapping[str, float] | None = None) -> Conte
         null_loss=_entropy(counts),
         label_errors=kept,
         gain=gain,
+        smooths=smooths,
     )
 
 

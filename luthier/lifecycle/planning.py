@@ -135,7 +135,7 @@ def _settle(file: TaskFile, data: Prepared, opened: Opened, where: Machine | Non
     why = "the task asks for it"
     if section.method == "auto" and (where is not None or opened.deeper is not None):
         # The first one wanted; where it does not fit, that is told with what would.
-        order, reason = wanted(objective, len(data.train), small=opened.learner.small)
+        order, reason = wanted(objective, len(data.train), small=opened.learner.small, headed=opened.learner.headed)
         section, why = section.model_copy(update={"method": order[0]}), reason
     elif section.method == "auto":
         choice = choose_method(opened.learner, data.train, section, contests=False)

@@ -37,6 +37,7 @@ class Classifier(Labelled):
     """An encoder whose pooled vector feeds a linear head (``mean``, ``cls``), or a model with a head of its own (``own``)."""
 
     objective = "classify"
+    headed = True
 
     def __init__(
         self,

@@ -75,6 +75,7 @@ def by_row(values_WK: torch.Tensor, owner_W: torch.Tensor, rows: int) -> torch.T
 class Encoder(Learner):
     """An encoder whose vectors feed one linear head, as :class:`multilabel`, grade and extract are."""
 
+    headed = True
     # What stands in head.json, so that the head can be read without Luthier.
     recipe: str
 

@@ -54,7 +54,7 @@ class Learner(torch.nn.Module, ABC):
     batch is the sum of its rows' losses, so that a step may be cut into pieces. ``settles``: something is chosen after
     training, by :meth:`settle`. ``windows``: a longer text is read in windows, and nothing of it is cut. ``refers``:
     metrics compare it with the network it was made of. ``rates`` names the default rates where the objective's own do not
-    suit the network. ``small``: it has fewer parameters than ``small_below``, so that all of them should learn.
+    suit the network. ``headed``: a linear head stands on the network and can learn alone. ``small``: it has fewer parameters than ``small_below``, so that all of them should learn.
     """
 
     objective: ClassVar[str]
@@ -67,6 +67,7 @@ class Learner(torch.nn.Module, ABC):
     windows: ClassVar[bool] = False
     refers: ClassVar[bool] = False
     ready: ClassVar[bool] = False
+    headed: ClassVar[bool] = False
     rates: str | None = None
     small_below: ClassVar[int] = 0
     small: bool = False

@@ -16,7 +16,7 @@ from torch import nn
 from luthier.base.errors import BundleError, TrainError
 from luthier.base.ranks import ndcg
 from luthier.base.records import Encoded, Example, Prediction
-from luthier.models import methods
+from luthier.models import methods, virtual
 from luthier.models.catalogue import Found
 from luthier.models.load import Base, open_base, open_encoder
 from luthier.objectives.interactions import Interactions, blended, chosen
@@ -85,6 +85,9 @@ class Ranker(Learner):
             raise TrainError("queries have no interactions to learn from", where="train.rank.interactions",
                              mend="Leave it at auto.")  # fmt: skip
         self.network = methods.apply(self.network, train, freeze_embeddings=train.embeddings != "train")
+        if (room := virtual.room(self.network, self.max_tokens)) != self.max_tokens:
+            self.max_tokens = room
+            self.rows = RankRows(self.known, self.tokenizer, room)
         with torch.no_grad():
             self.log_scale.fill_(math.log(self.settings.scale))
         self.log_scale.requires_grad_(self.settings.learn_scale)

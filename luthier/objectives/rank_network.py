@@ -11,12 +11,13 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from luthier.base.records import Encoded
+from luthier.models import virtual
 from luthier.objectives.cut import micro_batches
 
 
 def pooled(network: Any, ids_BT: torch.Tensor, mask_BT: torch.Tensor, pooling: str) -> torch.Tensor:
-    """Return (B, D) vectors of unit length: the mean over real tokens, or the first token (``cls``)."""
-    hidden_BTD = network(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state
+    """Return (B, D) vectors of unit length: the mean over real tokens, or the first token (``cls``), never a learnt one in front."""
+    hidden_BTD = virtual.run(network, ids_BT, mask_BT).last_hidden_state
     if pooling == "cls":
         return F.normalize(hidden_BTD[:, 0], dim=-1)
     weight_BT1 = mask_BT[:, :, None].to(hidden_BTD.dtype)

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from luthier.base.errors import Fault
 from luthier.spec.common import Section, Switch
+from luthier.spec.objective import HEADED
 from luthier.spec.prefer import Prefer
 from luthier.spec.rank import Rank
 
@@ -118,7 +120,9 @@ class TrainSection(Section):
     warmup_steps: int | None = Field(None, ge=0, description="The same in steps, instead of a share.")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled decay, on matrices only.")
     label_smoothing: float | Auto = Field(
-        "auto", description="Share of the target spread over all classes or tokens; `auto` is 0."
+        "auto",
+        description="Share of the target spread over all classes or tokens; `auto` is 0. grade, rank, prefer and "
+        "`contrastive` have no such target.",
     )
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this global norm.")
     nonfinite: Literal["stop", "skip", "lower-rate"] = Field(
@@ -170,3 +174,44 @@ class TrainSection(Section):
         "on a GPU when there are steps enough to pay for it.",
     )
     threads: int | None = Field(None, ge=1, description="CPU threads; default: what torch chooses.")
+
+
+# Methods that compare the vectors of rows by their labels.
+BY_VECTORS = frozenset({"contrastive", "prototypes", "neighbours"})
+
+
+def method_faults(train: TrainSection, objective: str, *, weighs_labels: bool) -> list[Fault]:
+    """Return what is wrong with the method for an objective, and with smoothing where the loss has nothing to smooth.
+
+    Args:
+        weighs_labels: `classify` by a decoder that weighs labels as answers (``model.pooling: label-scoring``).
+    """
+    method, found = train.method, []
+    if method == "head" and (objective not in HEADED or weighs_labels):
+        subject = "labels that are weighed as answers have" if weighs_labels else f"`{objective}` has"
+        also = "; or set model.pooling: mean, which puts a head on the model" if weighs_labels else ""
+        found.append(Fault(f"{subject} no head to train alone", "train.method", f"Use lora, last-layers or full{also}."))
+    if method in BY_VECTORS and (objective != "classify" or weighs_labels):
+        what = f"`{method}` classifies by an encoder's vectors, which this task has none of"
+        found.append(Fault(what, "train.method", "Leave it out, or use lora, last-layers or full."))
+    fault = None if train.label_smoothing in ("auto", 0.0) else _unsmoothed(train, objective)
+    return [*found, *([fault] if fault else [])]
+
+
+def smooths(train: TrainSection, objective: str) -> bool:
+    """Whether the loss is over labels or tokens, so that ``label_smoothing`` reaches it."""
+    return _unsmoothed(train, objective) is None
+
+
+def _unsmoothed(train: TrainSection, objective: str) -> Fault | None:
+    where = "train.label_smoothing"
+    if objective == "grade":
+        return Fault("scores are learnt by their squared error, so there are no labels to smooth", where, "Leave it out.")
+    if objective == "rank":
+        return Fault("a row finds its item among the others of its step, so there are no labels to smooth", where, "Leave it out.")
+    if objective == "prefer":
+        mend = "Set train.prefer.label_smoothing: the share of pairs believed to be the wrong way round."
+        return Fault("answers that are compared have no labels to smooth", where, mend)
+    if train.method == "contrastive":
+        return Fault("`contrastive` compares vectors, so there are no labels to smooth", where, "Leave it out, or use full.")
+    return None

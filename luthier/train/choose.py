@@ -13,7 +13,7 @@ from luthier.models import memory, methods, quantised
 from luthier.objectives.classify import Classifier
 from luthier.objectives.learner import Learner
 from luthier.spec.objective import WRITING
-from luthier.spec.train import TrainSection
+from luthier.spec.train import BY_VECTORS, TrainSection
 from luthier.train import defaults
 from luthier.train.choice import Choice
 from luthier.train.few.contest import contest
@@ -23,10 +23,6 @@ from luthier.train.few.contest import contest
 # with hundreds of thousands of rows their capacity ends.
 _ANSWERS = frozenset(("generate", "prefer"))
 _MANY_ROWS = 200_000
-
-
-# Methods that compare the vectors of rows.
-_BY_VECTORS = frozenset(("contrastive", "prototypes", "neighbours"))
 
 
 def choose_method(
@@ -53,7 +49,7 @@ def choose_method(
     if train.method != "auto":
         if train.method == "qlora":
             quantised.check()
-        if train.method in _BY_VECTORS and not isinstance(learner, Classifier):
+        if train.method in BY_VECTORS and not isinstance(learner, Classifier):
             raise ModelError(
                 f"`{train.method}` classifies by an encoder's vectors, which this task has none of",
                 where="train.method",
@@ -90,7 +86,7 @@ def _by_size(learner: Learner, examples: Sequence[Example], train: TrainSection)
         ) - (0 if method == "qlora" else _already(network))
         for method in ("full", "lora", "qlora", "last-layers", "head")
     }  # fmt: skip
-    order, reason = wanted(learner.objective, len(examples), small=learner.small)
+    order, reason = wanted(learner.objective, len(examples), small=learner.small, headed=learner.headed)
     facts = {"needs_bytes": needs, "free_bytes": room}
     for method in order:
         if method == "qlora" and not _can_qlora():
@@ -110,18 +106,18 @@ def _already(network: torch.nn.Module) -> int:
     return sum(p.numel() * p.element_size() for p in network.parameters())
 
 
-def wanted(objective: str, rows: int, *, small: bool = False) -> tuple[tuple[str, ...], str]:
-    """Return the methods from the one wanted most, and why that one; ``small`` is :attr:`Learner.small`."""
-    less = ("lora", "qlora", "last-layers", "head")
+def wanted(objective: str, rows: int, *, small: bool, headed: bool) -> tuple[tuple[str, ...], str]:
+    """Return the methods from the one wanted most, and why that one; ``small`` and ``headed`` are those of :class:`Learner`."""
+    less = ("lora", "qlora", "last-layers", *(("head",) if headed else ()))
     if small:
-        return ("full", *less[:-1]), "so small a model that writes learns more as a whole than by adapters"
+        return ("full", *less), "so small a model that writes learns more as a whole than by adapters"
     if objective in _ANSWERS and rows < _MANY_ROWS:
         why = "a model that writes keeps more of what it can do under low-rank updates, and learns as much from so few rows"
-        return less[:-1], why
+        return less, why
     if objective in WRITING:
         return (
             "full",
-            *less[:-1],
+            *less,
         ), "there is much to learn, and all of the network can hold it"
     return ("full", *less), "an encoder learns most when all its layers may move"
 

@@ -8,7 +8,7 @@ import torch
 
 from luthier.base.errors import ModelError, TrainError
 from luthier.models.load import device, quick_in_bfloat16
-from luthier.spec.objective import WRITING
+from luthier.spec.objective import HEADED, WRITING
 from luthier.spec.train import TrainSection
 from luthier.train.loop import Plan
 
@@ -120,20 +120,21 @@ def _family(objective: str) -> str:
 
 
 def _rate(objective: str, method: str, rates: str | None) -> float:
+    # What has rates of its own (labels weighed as answers, say) has no head that was made for the objective.
+    if method == "head" and (objective not in HEADED or rates is not None):
+        raise ModelError(
+            f"`{objective}` has no head to train alone" + (" on this network" if objective in HEADED else ""),
+            where="train.method",
+            mend="Use lora, last-layers or full.",
+        )
     # A network or an objective with a rate of its own stands in the table beside its family.
     names = [name for name in (rates, objective, _family(objective)) if name is not None]
     found = next((_RATES[name, method] for name in names if (name, method) in _RATES), None)
-    if found is None and method != "head":
+    if found is None:
         raise ModelError(
             f"`{method}` is for classify, not for {objective}",
             where="train.method",
             mend="Leave it out, or use lora, last-layers or full.",
-        )
-    if found is None:
-        raise ModelError(
-            f"`{objective}` has no head to train alone",
-            where="train.method",
-            mend="Use lora, last-layers or full.",
         )
     return found
 

@@ -93,7 +93,7 @@ def fit(
         rows = learner.refer(rows)
     parameters = count(learner)
     if not parameters.trained:
-        raise TrainError("no parameter learns with these settings", where="train.method")
+        raise TrainError("no parameter learns with these settings", where="train.method", mend="Use lora, last-layers or full.")
     if plan.gradual:
         freeze.check_stages(freeze.stages(learner), plan.steps)
     optimizer = make_optimizer(learner, rate=plan.rate, weight_decay=section.weight_decay,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from commands import luthier, only_object
+from commands import luthier, only_object, refused
 
 
 @pytest.mark.slow
@@ -38,3 +38,11 @@ def test_a_head_alone_goes_round_without_a_step(project: Path) -> None:
     assert record["model"]["trained"] == 32 * 3 + 3
     page = (project / result["report"]).read_text()
     assert "head: the task asks for it" in page
+
+
+def test_labels_weighed_as_answers_have_no_head_and_that_is_told_before_the_data_is_read(project: Path, tiny_llama: Path) -> None:
+    (project / "messages.csv").unlink()
+    asked = [f"model.base={tiny_llama}", "model.pooling=label-scoring", "train.method=head"]
+    done = luthier("run", "task.yaml", *(part for setting in asked for part in ("--set", setting)), cwd=project)
+    refused(done, "task.yaml: train.method", "no head to train alone", "Use lora, last-layers or full", "model.pooling: mean")
+    assert not (project / "runs").exists()

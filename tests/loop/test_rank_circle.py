@@ -113,6 +113,8 @@ def test_a_ranker_answers_over_http(tmp_path: Path, tiny_bert: Path) -> None:
     ("old", "new", "words"),
     [
         ("batch: 8", "batch: 1", ["train.batch", "nothing to tell its item apart from"]),
+        ("batch: 8", "batch: 8, method: head", ["train.method", "no head to train alone", "Use lora, last-layers or full"]),
+        ("batch: 8", "batch: 8, label_smoothing: 0.1", ["train.label_smoothing", "Leave it out"]),
         ("items.csv", "itms.csv", ["itms.csv"]),
         ("item: what", "item: thing", ["thing", "what"]),
         ("ndcg@10", "ndcg@5", ["ndcg@5", 'Did you mean "ndcg@10"?']),

@@ -168,6 +168,13 @@ def test_held_out_rows_are_not_trained_on(tiny_bert: Path, monkeypatch) -> None:
     assert 5 <= judged <= 11
 
 
+def test_a_body_that_is_to_be_smoothed_is_tuned_over_its_labels(tiny_bert: Path) -> None:
+    section = TrainSection(epochs=1.0, label_smoothing=0.1)
+    choice = contests.contest(make(tiny_bert), labelled(36), section, 0, FULL)
+    assert choice is not None
+    assert [entry["method"] for entry in choice.facts["contest"]["contenders"]][-1] == "full"
+
+
 def test_many_rows_and_classifiers_of_their_own_hold_no_contest(
     tiny_bert: Path, tiny_roberta: Path, monkeypatch
 ) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from making import section
 from ranked_rows import ITEMS, query_rows, ranker, settings, user_rows
 
 from luthier.base.errors import Interrupted, TrainError
@@ -205,13 +206,14 @@ def test_resume_is_bit_exact(tiny_bert: Path, tmp_path: Path) -> None:
     assert seen == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("users", [False, True])
-def test_a_reloaded_bundle_ranks_the_same(users: bool, tiny_bert: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("users", "method"), [(True, "full"), *((False, m) for m in ("full", "lora", "prefix", "prompt"))])
+def test_a_reloaded_bundle_ranks_the_same(users: bool, method: str, tiny_bert: Path, tmp_path: Path) -> None:
     rows = user_rows() if users else query_rows()
     histories: ranking.Histories = {}
     ranking.add_to(histories, rows)
     learner = ranker(tiny_bert, rows, histories=histories)
-    fit(learner, rows, settings(len(rows), max_steps=3, rate=1e-3), score=None)
+    start = learner._vectors([learner.rows.item(2)])[0].detach()
+    fit(learner, rows, section("rank", len(rows), method=method, max_steps=3, rate=5e-2, prompt={"tokens": 5}), score=None)
     questions = ranking.watched(rows)
     facts = learner.settle(questions, []) if users else {}
     assert not users or 0 <= facts["share"] <= 1
@@ -221,11 +223,38 @@ def test_a_reloaded_bundle_ranks_the_same(users: bool, tiny_bert: Path, tmp_path
     assert difference < 1e-5
     loaded = load_predictor(tmp_path / "bundle")
     after = loaded.predict([q.inputs for q in questions])
-    assert [p.items for p in after] == [p.items for p in before]
+    assert [[item for item, _ in p.items] for p in after] == [[item for item, _ in p.items] for p in before]
+    if method != "lora":  # which is folded into the weights, and that rounds
+        assert [p.items for p in after] == [p.items for p in before]
     assert largest_difference(asked, loaded.measure(questions)) < 1e-5
-    # What the reloaded network reads is what the saved vectors are of.
-    torch.testing.assert_close(loaded.learner._vectors([loaded.learner.rows.item(2)])[0], loaded.learner.index()[2])
+    # What the reloaded network reads is what the saved vectors are of, and not those of the base.
+    again = loaded.learner._vectors([loaded.learner.rows.item(2)])[0]
+    torch.testing.assert_close(again, loaded.learner.index()[2])
+    assert not torch.allclose(again, start, atol=1e-4)
     assert after[0].as_dict()["items"][0].keys() == {"item", "name", "score"}
+
+
+@pytest.mark.parametrize("method", ["prefix", "prompt"])
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_what_is_learnt_in_front_is_no_part_of_a_vector(method: str, pooling: str, tiny_bert: Path) -> None:
+    learner = ranker(tiny_bert, query_rows(), pooling=pooling)
+    learner.prepare_training(section("rank", 24, method=method, prompt={"tokens": 5}))
+    with torch.no_grad():
+        for parameter in learner.network.prompt_encoder.parameters():
+            parameter.normal_()
+    learner.eval()
+    # The positions that it takes are none of a text's: the longest still fits.
+    long = learner.encode_input({"query": "where is my parcel " * 40}, room=0)
+    assert learner.max_tokens == learner.rows.max_tokens == len(long) == 59
+    texts = [long, *(learner.rows.item(n) for n in range(3))]
+    found = learner._vectors(texts)
+    for text, vector in zip(texts, found, strict=True):
+        ids = torch.tensor(text.ids)[None]
+        with torch.no_grad():
+            output = learner.network(input_ids=ids, attention_mask=torch.ones_like(ids))  # peft's own way to put it in front
+        hidden_TD = output.last_hidden_state[0, -ids.shape[1] :]
+        expected = F.normalize(hidden_TD[0] if pooling == "cls" else hidden_TD.mean(0), dim=-1)
+        torch.testing.assert_close(vector, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("users", [False, True])

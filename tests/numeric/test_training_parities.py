@@ -102,6 +102,23 @@ def test_classify_loss_is_cross_entropy(tiny_bert: Path) -> None:
     torch.testing.assert_close(loss, expected)
 
 
+def test_smoothing_reaches_the_loss_of_a_run(tiny_bert: Path) -> None:
+    """The first loss that a run tells is that of the untouched weights on all rows: with smoothing it is the smoothed one."""
+    examples, first = labelled(24), []
+    for smoothing in (0.0, 0.2):
+        learner = learner_of(tiny_bert, "classify", LABELS, pooling="mean").eval()
+        with torch.no_grad():
+            learner.head.weight.mul_(20)  # near even scores smoothing makes no difference
+        rows, _ = encode_all(learner, examples, lambda *a, **k: None)
+        batch = learner.collate(rows)
+        with torch.no_grad():
+            expected = F.cross_entropy(learner.logits(batch), batch.labels_B, label_smoothing=smoothing)
+        settings = section("classify", 24, head="random", batch=24, max_steps=2, rate=1e-2, label_smoothing=smoothing)
+        first.append(fit(learner, examples, settings, score=None).losses[0]["loss"])
+        assert first[-1] == pytest.approx(float(expected), abs=1e-5)
+    assert abs(first[1] - first[0]) > 0.05
+
+
 @pytest.mark.parametrize(
     ("objective", "model"), [("classify", "tiny_bert"), ("generate", "tiny_llama"), ("generate", "tiny_gpt2")]
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,15 @@ def test_each_verdict(curves, sure_wrong, context, verdict, since) -> None:
     assert found.evidence
     assert found.next
     assert found.as_dict()["figures"]["valid_rows"] == 300
+
+
+def test_smoothing_is_advised_only_where_a_task_takes_it() -> None:
+    wrong = {"sure_wrong": 0.22, "estimated_share": 0.25}
+    for curves, sure_wrong, context in ((OVER, 0.0, ASIDE), (NOISY, 0.25, Context(rows=800, labels=6, simple=0.65, label_errors=wrong))):
+        rows = run_of(*curves, sure_wrong=sure_wrong)
+        told, bare = ("\n".join(diagnose(rows, replace(context, smooths=there)).next) for there in (True, False))
+        assert "train.label_smoothing" in told and "label_smoothing" not in bare
+        assert ("train.weight_decay, train.dropout" in bare) or ("Until then fewer train.epochs keep" in bare)
 
 
 def test_few_validation_rows_cannot_tell_but_a_grave_sign_can_be_seen() -> None:

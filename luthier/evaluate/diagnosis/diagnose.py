@@ -51,6 +51,7 @@ class Context:
         null_loss: nats of one who knows only how frequent each label is.
         label_errors: what the data room found by out-of-fold predictions (``findings.label_errors``).
         gain: what twice the rows would bring, as ``{"value", "low", "high"}``, where a learning curve was measured.
+        smooths: whether ``train.label_smoothing`` can be set in this task.
     """
 
     rows: int
@@ -60,6 +61,7 @@ class Context:
     null_loss: float | None = None
     label_errors: Mapping[str, Any] = field(default_factory=dict)
     gain: Mapping[str, float] | None = None
+    smooths: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def diagnose(evaluations: Sequence[Mapping[str, Any]], context: Context) -> Diag
         found = ["cannot tell"] if blurred or signs.valid_rows < _FEWEST else ["fits"]
     verdict = found[0]
     since = signs.turn_step if verdict == "overfits" else None
-    told = (words.evidence(verdict, signs, figures), words.advice(verdict, signs, figures))
+    told = (words.evidence(verdict, signs, figures), words.advice(verdict, signs, figures, smooths=context.smooths))
     return Diagnosis(verdict, since, tuple(told[0]), tuple(told[1]), tuple(found[1:]), figures)
 
 

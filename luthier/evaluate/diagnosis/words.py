@@ -112,9 +112,11 @@ def _points(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
-def advice(verdict: str, signs: Signs, facts: Mapping[str, Any]) -> list[str]:
-    """Return what to do next, the most useful first."""
+def advice(verdict: str, signs: Signs, facts: Mapping[str, Any], *, smooths: bool = True) -> list[str]:
+    """Return what to do next, the most useful first; without label smoothing where a task refuses it."""
     told = list(_NEXT[verdict])
+    if not smooths:
+        told = [line.replace("train.label_smoothing, ", "").replace("train.label_smoothing and ", "") for line in told]
     if verdict == "underfits" and facts.get("learnt", 0) < 0:
         told = [
             "Lower train.rate: the steps are too large to learn anything.",

@@ -52,7 +52,8 @@ def contest(learner: Any, examples: Sequence[Example], train: TrainSection, seed
         return _won(entries[0], entries, why, found, began, len(rows))
     best = min(entries, key=lambda entry: entry.log_loss if entry.log_loss is not None else np.inf)
     held = _quarter(folds, len(rows))
-    method = "contrastive" if len(rows) <= _BY_CONTRAST else "full"
+    # What is to be smoothed needs a loss over the labels.
+    method = "contrastive" if len(rows) <= _BY_CONTRAST and train.label_smoothing in ("auto", 0.0) else "full"
     if found.method == "full" and len(held) < _JUDGING and len(rows) >= _ENOUGH:
         why = f"{len(rows)} rows: too few to hold some out and judge tuning by them; on average it is better than {best.method}, the best head on frozen vectors"
         unjudged = Entry(method, None, None, 0.0, best.scale if best.method == "head" else 1.0, {}, {})
