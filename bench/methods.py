@@ -51,6 +51,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "adapters": {"method": "adapters"},
     "prompt": {"method": "prompt"},
     "prefix": {"method": "prefix"},
+    "contrastive": {"method": "contrastive"},
+    "prototypes": {"method": "prototypes"},
+    "neighbours": {"method": "neighbours"},
 }
 SETS = ("banking77", "clinc150")
 CLINC_ORIGIN = "Get data/data_full.json from github.com/clinc/oos-eval, gzip it as clinc150/data_full.json.gz"
@@ -97,6 +100,7 @@ def tuned_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     from luthier.models import catalogue
     from luthier.models.load import open_base
     from luthier.objectives.classify import Classifier
+    from luthier.objectives.heads.near import NearestRows
     from luthier.release.predictor import Predictor
     from luthier.spec.model import ModelSection
     from luthier.spec.train import TrainSection
@@ -125,9 +129,11 @@ def tuned_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     began = time.perf_counter()
     outcome = fit(learner, train, section, score=lambda: accuracy(texts, names))
     seconds = time.perf_counter() - began
+    # Counted before the first step: `neighbours` then puts the rows themselves in the place of the layer.
+    learnt = 0 if isinstance(learner.head, NearestRows) else outcome.parameters.trained
     return {
         "accuracy": accuracy([text for text, _ in test], [label for _, label in test]),
-        "valid_accuracy": outcome.best_score, "trained": outcome.parameters.trained, "parameters": outcome.parameters.total,
+        "valid_accuracy": outcome.best_score, "trained": learnt, "parameters": outcome.parameters.total,
         "seconds": seconds, "steps": outcome.steps, "best_step": outcome.best_step, "rate": float(section.rate),
         "train_rows": len(train), "valid_rows": len(valid), "test_rows": len(test),
         "evaluations": [e["score"] for e in outcome.evaluations],

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+from typing import get_args
+
 import pytest
 
 pytest.importorskip("bench.methods")
 
-from bench.methods import METHODS, cut, goals, joined, table
-from luthier.spec.train import TrainSection
+from bench.methods import METHODS, cut, goals, joined, table, tuned_part
+from luthier.spec.train import MethodName, TrainSection
 
 ROWS = [(f"{label} text {i}", label) for label in "abc" for i in range(20)]
 
@@ -54,3 +58,22 @@ def test_the_table_is_over_seeds_and_the_goal_over_means() -> None:
 def test_every_method_of_the_bench_is_a_setting() -> None:
     for settings in METHODS.values():
         assert TrainSection(**settings).model_dump(exclude_unset=True).keys() == settings.keys()
+
+
+def test_every_method_of_luthier_that_this_machine_can_run_is_in_the_bench() -> None:
+    assert {settings["method"] for settings in METHODS.values()} == set(get_args(MethodName)) - {"qlora"}
+
+
+@pytest.mark.parametrize(("method", "steps", "learns"), [pytest.param("contrastive", 3, True, marks=pytest.mark.slow), ("prototypes", 0, True), ("neighbours", 0, False)])
+def test_methods_by_vectors_are_measured_as_the_others(method: str, steps: int, learns: bool, tmp_path: Path) -> None:
+    asked = {"refund": "please give me my money back for order", "delivery": "where is my parcel number", "login": "I forgot the password of account"}
+    (tmp_path / "banking77").mkdir()
+    for side, count in (("train", 10), ("test", 4)):
+        with (tmp_path / "banking77" / f"{side}.csv").open("w", encoding="utf-8", newline="") as handle:
+            writer = csv.writer(handle)
+            writer.writerow(["text", "category"])
+            writer.writerows([f"{text} {side} {i}", label] for label, text in asked.items() for i in range(count))
+    told = {"set": "banking77", "method": method, "seed": 0, "rows": None, "data": str(tmp_path), "train": {"max_steps": 3}}
+    found = tuned_part(told)
+    assert (found["accuracy"], found["train_rows"], found["valid_rows"], found["test_rows"]) == (1.0, 27, 3, 12)
+    assert found["steps"] == steps and (found["trained"] > 0) is learns
