@@ -17,6 +17,7 @@ from luthier.base.seeds import derive_seed
 from luthier.models import methods, virtual
 from luthier.models.catalogue import Found
 from luthier.models.load import Base, open_base, open_classifier, open_encoder
+from luthier.models.sight import settled_pooling
 from luthier.objectives.contrast import contrastive_loss
 from luthier.objectives.cut import Kept
 from luthier.objectives.encoder import pooled, width
@@ -70,12 +71,12 @@ class Classifier(Labelled):
     ) -> Learner:
         if model.pooling == "label-scoring":
             return LabelScorer.create(base, labels=labels, model=model, known=known)
-        pooling = (base.pooling or "own") if model.pooling == "auto" else model.pooling
-        if pooling == "own":
-            network, head = open_classifier(base, labels), None
-        else:
+        found = (base.pooling or "own") if model.pooling == "auto" else model.pooling
+        network = open_classifier(base, labels) if found == "own" else open_encoder(base)
+        pooling = settled_pooling(base, network, found, asked=model.pooling)
+        if found == "own" != pooling:
             network = open_encoder(base)
-            head = nn.Linear(width(network), len(labels))
+        head = None if pooling == "own" else nn.Linear(width(network), len(labels))
         return cls(network, head, pooling=pooling, tokenizer=base.tokenizer, labels=labels, max_tokens=base.max_tokens)
 
     def prepare_training(self, train: TrainSection) -> None:

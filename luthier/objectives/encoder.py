@@ -19,6 +19,7 @@ from luthier.base.seeds import derive_seed
 from luthier.models import methods, virtual
 from luthier.models.catalogue import Found
 from luthier.models.load import Base, open_base, open_encoder
+from luthier.models.sight import settled_pooling
 from luthier.objectives.cut import Kept
 from luthier.objectives.heads.stored import load_linear, save_head
 from luthier.objectives.learner import Batch, Learner
@@ -105,8 +106,9 @@ class Encoder(Learner):
         if model.pooling not in ("auto", "mean", "cls"):
             raise ModelError(f"`{cls.objective}` puts a head of its own on the model", where="model.pooling",
                              mend="Set it to mean or cls.")  # fmt: skip
-        pooling = (base.pooling or "mean") if model.pooling == "auto" else model.pooling
         network = open_encoder(base)
+        found = (base.pooling or "mean") if model.pooling == "auto" else model.pooling
+        pooling = settled_pooling(base, network, found, asked=model.pooling)
         head = nn.Linear(cls.inputs_wide(network), cls.outputs(labels))
         return cls(network, head, pooling=pooling, tokenizer=base.tokenizer, labels=labels, max_tokens=base.max_tokens,
                    known=known)  # fmt: skip

@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from luthier.base.errors import BundleError, TrainError
+from luthier.base.errors import BundleError, ModelError, TrainError
 from luthier.base.ranks import ndcg
 from luthier.base.records import Encoded, Example, Prediction
 from luthier.models import methods, virtual
 from luthier.models.catalogue import Found
 from luthier.models.load import Base, open_base, open_encoder
+from luthier.models.sight import settled_pooling
 from luthier.objectives.interactions import Interactions, blended, chosen
 from luthier.objectives.learner import Batch, Learner
 from luthier.objectives.rank_known import HISTORY, Known, look_at
@@ -74,9 +75,14 @@ class Ranker(Learner):
     ) -> Ranker:
         if known is None:
             raise ValueError("a ranker has to know its items")
-        # A model's own head is for other tasks; without word of how it was trained, the mean of its tokens is usual.
-        pooling = model.pooling if model.pooling in ("mean", "cls") else base.pooling or "mean"
-        return cls(open_encoder(base), Known.of(known), pooling=pooling, tokenizer=base.tokenizer,
+        if model.pooling not in ("auto", "mean", "cls"):
+            raise ModelError("a model's own head is for other tasks than `rank`, which compares vectors", where="model.pooling",
+                             mend="Set it to mean or cls.")  # fmt: skip
+        network = open_encoder(base)
+        # Without word of how it was trained, the mean of its tokens is usual.
+        found = (base.pooling or "mean") if model.pooling == "auto" else model.pooling
+        pooling = settled_pooling(base, network, found, asked=model.pooling)
+        return cls(network, Known.of(known), pooling=pooling, tokenizer=base.tokenizer,
                    max_tokens=base.max_tokens, settings=Rank())  # fmt: skip
 
     def prepare_training(self, train: TrainSection) -> None:

@@ -29,8 +29,8 @@ class ModelSection(Section):
     pooling: Literal["auto", "mean", "cls", "own", "label-scoring"] = Field(
         "auto",
         description="How an encoder's tokens become one vector: `own` is the model's own classification head; "
-        "`auto` follows the model's sentence-transformers configuration and else its own head; `label-scoring` lets a decoder "
-        "weigh each label as the answer to `question`.",
+        "`auto` follows the model's sentence-transformers configuration and else its own head, or `mean` where that sees only "
+        "the first word of a text; `label-scoring` lets a decoder weigh each label as the answer to `question`.",
     )
     question: str = Field(
         "{text}\nLabel:",
