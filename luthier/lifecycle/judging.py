@@ -181,8 +181,9 @@ def assess(
     held = [bar for bar in bars if (of_run or (bar.rival in known and bar.plain not in writing.OF_A_RUN))
             and not _unasked(bar, measured, doubts)]  # fmt: skip
     measured |= bars_on_slices.measured(held, answered, resamples=resamples)
+    measured |= bars_on_slices.counted(held, answered, measured)
     theirs = bars_on_slices.against_rivals(held, answered, rivals, resamples=resamples)
-    found = verdict.judge(held, measured, rivals=theirs, sizes=bars_on_slices.sizes(held, answered), doubts=doubts).as_dict()
+    found = verdict.judge(held, measured, rivals=theirs, doubts=doubts).as_dict()
     found["notes"] += [f"{bar}: needs {_need(bar)}, so it was not held here." for bar in bars if bar not in held]
     found |= {"metrics": {"test": measured}}
     if changed and changed[0]:
