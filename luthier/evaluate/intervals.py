@@ -90,26 +90,34 @@ def _all_alike(share: float, count: int) -> tuple[float, float]:
 
 
 def mean_of(values: Sequence[float], groups: Sequence[str | None] | None, *, share: bool = False, resamples: int = 1000) -> Interval:
-    """Return the mean of one number a row with its 95 % interval, drawn by groups; of a ``share`` that is 0 or 1 throughout, its bound."""
+    """Return the mean of one number a row with its 95 % interval, drawn by groups, and how many ``units`` that are independent it is made of.
+
+    Of a ``share`` that is 0 or 1 throughout the interval is its exact bound.
+    """
     if not len(values):
         return {"value": None, "low": None, "high": None}
     column, units = np.asarray(values, dtype=np.float64), unit_codes(groups, len(values))
-    mean = float(column.mean())
+    mean, count = float(column.mean()), int(units.max()) + 1
     if share and mean in (0.0, 1.0):
-        low, high = _all_alike(mean, len(np.unique(units)))
-        return {"value": mean, "low": low, "high": high}
+        low, high = _all_alike(mean, count)
+        return {"value": mean, "low": low, "high": high, "units": count}
     drawn = np.concatenate([w @ column / w.sum(1) for w in resample_weights(units, resamples=resamples, seed=0)])
-    return dict(zip(("value", "low", "high"), (mean, *percentile_interval(drawn)), strict=True))
+    return {**dict(zip(("value", "low", "high"), (mean, *percentile_interval(drawn)), strict=True)), "units": count}
 
 
 def share_of(true: Sequence[bool], groups: Sequence[str | None]) -> Interval:
-    """Return the share of what is true with its 95 % interval: Wilson's over rows, drawn over groups where rows come in groups."""
-    if not len(true) or len(np.unique(unit_codes(groups, len(true)))) < len(true):
+    """Return the share of what is true with its 95 % interval, and its ``units`` as :func:`mean_of` does.
+
+    Wilson's interval over rows, drawn over groups where rows come in groups; the exact bound where all or none are true, so that an
+    interval never promises more than :mod:`luthier.evaluate.verdict` takes a perfect score to show.
+    """
+    right = int(np.sum(true))
+    if right in (0, len(true)) or len(np.unique(unit_codes(groups, len(true)))) < len(true):
         return mean_of(np.asarray(true, dtype=np.float64).tolist(), groups, share=True)
     from scipy.stats import binomtest
 
-    span = binomtest(int(np.sum(true)), len(true)).proportion_ci(method="wilson")
-    return {"value": float(np.mean(true)), "low": float(span.low), "high": float(span.high)}
+    span = binomtest(right, len(true)).proportion_ci(method="wilson")
+    return {"value": float(np.mean(true)), "low": float(span.low), "high": float(span.high), "units": len(true)}
 
 
 def percentile_interval(drawn: Floats) -> tuple[float | None, float | None]:

@@ -85,8 +85,9 @@ def names(objective: str, labels: Sequence[str] = ()) -> list[str]:
 
 
 def unbounded(metric: str) -> bool:
-    """Whether a metric, with its label or criterion, is no share between 0 and 1."""
-    return split_name(metric)[0] in UNBOUNDED or judges.is_score(metric)
+    """Whether a metric, with its label or criterion, and of a stage (``rmse@essays``), is no share between 0 and 1."""
+    of_stage, at, _ = metric.rpartition("@")
+    return split_name(metric)[0] in UNBOUNDED or judges.is_score(metric) or (bool(at) and unbounded(of_stage))
 
 
 def split_name(metric: str) -> tuple[str, str | None]:

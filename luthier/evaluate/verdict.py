@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from luthier.evaluate import cases
+from luthier.evaluate.compare import MIN_DIFFERING
+from luthier.evaluate.judges import named as judges
 from luthier.evaluate.metrics import split_name, unbounded
-from luthier.spec.bars import Bar
+from luthier.evaluate.robust import named as changes
+from luthier.evaluate.written.extras import MEMORISED
+from luthier.spec.bars import Bar, split_slice
 
+# ``value``, ``low``, ``high``; where known also ``rows``, ``units`` (rows, those of a group counted once) and, of marks, ``least`` and ``most``.
 Figures = Mapping[str, float | None]
 MET, MISSED, UNTOLD = "met", "missed", "cannot tell"
 _TAIL = 0.025
@@ -33,24 +40,19 @@ class Verdict:
 
 
 def judge(
-    bars: Sequence[Bar], metrics: Mapping[str, Figures], *, rivals: Mapping[str, Figures] | None = None,
-    sizes: Mapping[str, int] | None = None, doubts: Mapping[str, str] | None = None,
+    bars: Sequence[Bar], metrics: Mapping[str, Figures], *, rivals: Mapping[str, Figures] | None = None, doubts: Mapping[str, str] | None = None
 ) -> Verdict:  # fmt: skip
     """Hold measured ``{metric: {"value", "low", "high"}}`` against the bars.
 
     The value decides. Where its interval reaches over the bar a note says that these rows cannot tell for sure; a
     metric that is undefined misses its bar. A bar cannot be told where it must clear it ``surely`` and only its value does, or
-    where the rows are so few that a perfect score would leave the bar within its interval.
+    where a figure is made of fewer ``units`` than :func:`enough`.
 
     Args:
         rivals: by the bar's metric, what its rival reaches (``value``) and the 95 % interval of the difference to it.
-        sizes: by the bar's metric, how many rows (or groups) it is made of.
         doubts: by the bar's metric, why its value cannot be believed, whatever it is.
     """
-    held = [
-        _hold(bar, metrics.get(bar.metric), (rivals or {}).get(bar.metric), (sizes or {}).get(bar.metric), (doubts or {}).get(bar.metric))
-        for bar in bars
-    ]
+    held = [_hold(bar, metrics.get(bar.metric), (rivals or {}).get(bar.metric), (doubts or {}).get(bar.metric)) for bar in bars]
     pairs = list(zip(bars, held, strict=True))
     reasons = [_reason(bar, row) for bar, row in pairs if row["state"] == MISSED]
     reasons += [_untold(bar, row) for bar, row in pairs if row["state"] == UNTOLD]
@@ -65,9 +67,7 @@ def judge(
     return Verdict(word, tuple(reasons), tuple(notes), tuple(held))
 
 
-def _hold(
-    bar: Bar, measured: Figures | None, rival: Figures | None, size: int | None, doubt: str | None
-) -> dict[str, Any]:
+def _hold(bar: Bar, measured: Figures | None, rival: Figures | None, doubt: str | None) -> dict[str, Any]:
     measured, rival = measured or {}, rival or {}
     value, low, high = (measured.get(key) for key in ("value", "low", "high"))
     theirs = rival.get("value")
@@ -77,21 +77,83 @@ def _hold(
     ends = (low, high) if bar.rival is None else (rival.get("low"), rival.get("high"))
     asked = limit if bar.rival is None else bar.margin
     certain = asked is not None and all(end is not None and bar.holds(end, limit=asked) == clears for end in ends)
-    few = clears and _too_few(bar, size)
+    few = _too_few(bar, measured) if clears else {}
     state = UNTOLD if doubt else MISSED if not clears else UNTOLD if few or (bar.surely and not certain) else MET
     facts = {"metric": bar.metric, "op": bar.op, "limit": limit, "value": value, "low": low, "high": high}
     more = {"rival": bar.rival, "margin": bar.margin, "difference": list(ends)} if bar.rival else {}
     more |= {**({"surely": True} if bar.surely else {}), **({"doubt": doubt} if doubt else {})}
-    return {**facts, **more, "holds": state == MET, "certain": certain, "state": state, **({"rows": size} if few else {})}
+    more |= {key: measured[key] for key in ("rows", "units") if measured.get(key) is not None}
+    return {**facts, **more, "holds": state == MET, "certain": certain, "state": state, **few}
 
 
-def _too_few(bar: Bar, size: int | None) -> bool:
-    """Whether even n right of n would leave the bar within its interval (Clopper & Pearson 1934)."""
-    if size is None or bar.rival is not None or bar.op not in (">=", ">") or not 0 < bar.limit < 1:
-        return False
-    if unbounded(bar.plain) or (bar.where is not None and bar.where.over):
-        return False
-    return size == 0 or not bar.holds(_TAIL ** (1 / size))
+def enough(bar: Bar, measured: Figures | None = None) -> int | None:
+    """Return of how many rows (or groups of rows) the best result that there can be shows a bar to be met; None where their number is no matter.
+
+    n rows that are all right show a share of 0.025 ** (1 / n) or more, n without a fault one of 1 - 0.025 ** (1 / n) or less: the exact
+    bounds of Clopper & Pearson (1934). By Markov's inequality they hold for the mean of any numbers between 0 and 1 too, and so for
+    marks between the ``least`` and the ``most`` of ``measured``. ``>= 1`` and ``<= 0`` are more than any number of rows can show: they are
+    read as asked of these rows themselves.
+
+    Of what has no bounds (rmse, perplexity, a cost) no number of rows bounds the mean, whatever they say (Bahadur & Savage 1956), so the
+    least is asked that a bar can mean: that most rows clear it. Of fewer than six not even that is shown where all of them do: it is the
+    sign test's number, as in :mod:`luthier.evaluate.compare`.
+    """
+    if bar.rival is not None or (bar.where is not None and bar.where.over == "gap"):
+        return None
+    span = _span(bar, measured or {})
+    if span is None:
+        return MIN_DIFFERING
+    share = (bar.limit - span[0]) / (span[1] - span[0])
+    share = share if _from_below(bar) else 1 - share
+    if not 0 < share < 1:
+        return None
+    rows = math.ceil(math.log(_TAIL) / math.log(share))
+    return rows + (not bar.holds(_best(bar, span, rows)))  # exactly on the bar is enough for >= and not for >
+
+
+def _span(bar: Bar, measured: Figures) -> tuple[float, float] | None:
+    """Return the lowest and highest value that a row can give; None of what has no bounds."""
+    least, most = measured.get("least"), measured.get("most")
+    if least is not None and most is not None:
+        return least, most
+    return None if unbounded(bar.plain) else (0.0, 1.0)
+
+
+def _from_below(bar: Bar) -> bool:
+    return bar.op in (">=", ">")
+
+
+def _best(bar: Bar, span: tuple[float, float], rows: int) -> float:
+    """Return what the best result on so many rows shows: the end of its interval that is nearer to the bar."""
+    reach = (span[1] - span[0]) * (_TAIL ** (1 / rows) if rows else 0.0)
+    return span[0] + reach if _from_below(bar) else span[1] - reach
+
+
+def _too_few(bar: Bar, measured: Figures) -> dict[str, Any]:
+    """Return how many rows would be ``enough`` and what the ``best`` result on these would show (None without bounds); nothing where they are enough."""
+    units, needed = measured.get("units"), enough(bar, measured)
+    if units is None or needed is None or units >= needed:
+        return {}
+    span = _span(bar, measured)
+    return {"enough": needed, "best": None if span is None else _best(bar, span, int(units))}
+
+
+def counted(bar: Mapping[str, Any], units: int) -> str:
+    """Return "28 test rows": so many of what the metric of a bar, as report.json holds it, is made of."""
+    where, ends = split_slice(str(bar["metric"]))[1], "" if units == 1 else "s"
+    what, whose = made_of(str(bar["metric"])), f" of the smallest part by {where.column}" if where is not None and where.over else ""
+    return f"{units} group{ends} of {what}s{whose}" if bar.get("rows", units) > bar.get("units", units) else f"{units} {what}{ends}{whose}"
+
+
+def made_of(metric: str) -> str:
+    """Return what a metric is made of, one of it: a test row, or what is asked beside them."""
+    plain = split_slice(metric)[0]
+    if plain == cases.ALL or plain in cases.REFUSALS or cases.ability_of(plain) is not None:
+        return "functional test"
+    if plain == MEMORISED or judges.is_metric(plain):
+        return "train answer" if plain == MEMORISED else "judged answer"
+    of_stage, at, _ = plain.rpartition("@")
+    return "changed test row" if changes.in_words(plain) else made_of(of_stage) if at else "test row"
 
 
 def _asked(bar: Bar, row: Mapping[str, Any]) -> str:
@@ -113,12 +175,12 @@ def _reason(bar: Bar, row: Mapping[str, Any]) -> str:
 def _untold(bar: Bar, row: Mapping[str, Any]) -> str:
     if "doubt" in row:
         return f"{bar.metric} is {measured_words(row)}, {_asked(bar, row)}, and nobody can tell: {row['doubt']}"
-    if "rows" in row:
-        best = figure(_TAIL ** (1 / row["rows"])) if row["rows"] else "0"
-        return (
-            f"{bar.metric} is {measured_words(row)}, {_asked(bar, row)}, and {row['rows']} test rows cannot tell: "
-            f"a perfect score on them would only show {best} or more"
-        )
+    if "enough" in row:
+        start = f"{bar.metric} is {measured_words(row)}, {_asked(bar, row)}, and {counted(row, row['units'])} cannot tell: "
+        if row["best"] is None:
+            return f"{start}that all of so few lie on one side of it may be chance; it takes {row['enough']}"
+        best = f"{figure(row['best'], apart_from=row['limit'])} or {'more' if _from_below(bar) else 'less'}"
+        return f"{start}a perfect score on them would only show {best}; it takes {row['enough']}"
     span = "" if not bar.rival or None in row["difference"] else "; the difference to it is {} to {}".format(*map(figure, row["difference"]))
     return f"{bar.metric} is {measured_words(row)}, {_asked(bar, row)}{span}: the value clears it, its interval does not"
 

@@ -33,6 +33,7 @@ from luthier.spec.load import TaskFile, parse_yaml
 FOLDER = "judge"
 TO_RATE = "to-rate.csv"
 ITEMS = "asked.jsonl"
+_FIGURES = ("value", "low", "high", "rows", "units", "least", "most")
 
 
 def rated_rows(file: TaskFile) -> Rated:
@@ -112,7 +113,7 @@ def of_items(
     record["shown"] = look.shown(rows, range(len(rows)), items, opinions) if opinions else []
     doubts = look.doubts(settings, found, agreed, failed)
     record["doubts"] = doubts
-    metrics = {one["metric"]: {key: one[key] for key in ("value", "low", "high")} for one in found.values()}
+    metrics = {one["metric"]: {key: one[key] for key in _FIGURES if key in one} for one in found.values()}
     for metric, value in metrics.items():
         round_.emit("judged", said=f"judged   {metric} {_figure(value)}" + (" (unproven)" if metric in doubts else ""), metric=metric, **value)
     round_.timed("judge", began)

@@ -195,8 +195,9 @@ def assess(
     held = [bar for bar in bars if (of_run or (bar.rival in known and bar.plain not in writing.OF_A_RUN and not cases.is_of(bar.plain)))
             and not _unasked(bar, measured, doubts)]  # fmt: skip
     measured |= bars_on_slices.measured(held, answered, resamples=resamples)
+    measured |= bars_on_slices.counted(held, answered, measured)
     theirs = bars_on_slices.against_rivals(held, answered, rivals, resamples=resamples)
-    found = verdict.judge(held, measured, rivals=theirs, sizes=bars_on_slices.sizes(held, answered), doubts=doubts).as_dict()
+    found = verdict.judge(held, measured, rivals=theirs, doubts=doubts).as_dict()
     found["notes"] += [f"{bar}: needs {_need(bar)}, so it was not held here." for bar in bars if bar not in held]
     name = next((bar.plain for bar in bars if bar.where is None and bar.plain in measured), measures.DEFAULT[objective])
     found |= {"metrics": {"test": measured}, "resolution": resolution.of_interval(name, measured[name], len(answered.rows)) if name in measured else None}

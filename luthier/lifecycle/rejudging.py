@@ -104,14 +104,12 @@ def _held_again(
 def _judged(bars: Sequence[Bar], record: Mapping[str, Any], measured: Mapping[str, Any], doubts: Mapping[str, str]) -> dict[str, Any]:
     """Hold the bars as the record held them, those on the judge by what is known now."""
     rows = {row["metric"]: row for row in record["bars"]}
-    rivals, sizes, why = {}, {}, dict(doubts)
+    rivals, why = {}, dict(doubts)
     for bar in bars:
         row = rows.get(bar.metric, {})
         if row.get("rival"):
             theirs = None if row["limit"] is None else row["limit"] - row["margin"]
             rivals[bar.metric] = {"value": theirs, "low": row["difference"][0], "high": row["difference"][1]}
-        if "rows" in row:
-            sizes[bar.metric] = row["rows"]
         if "doubt" in row and not is_metric(bar.plain):
             why[bar.metric] = row["doubt"]
-    return verdict.judge(bars, measured, rivals=rivals, sizes=sizes, doubts=why).as_dict()
+    return verdict.judge(bars, measured, rivals=rivals, doubts=why).as_dict()

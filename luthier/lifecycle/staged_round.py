@@ -197,8 +197,8 @@ class Judge:
         return low, high
 
     def _verdict(self, found: Any, measured: Any, sequence: dict[str, Any]) -> dict[str, Any]:
-        rivals, sizes, doubts = self._held(found)
-        whole = verdict.judge(self.bars, measured, rivals=rivals, sizes=sizes, doubts=doubts).as_dict()
+        rivals, doubts = self._held(found)
+        whole = verdict.judge(self.bars, measured, rivals=rivals, doubts=doubts).as_dict()
         own = verdict.judge(staged.own_bars(self.bars), found[-1]["metrics"]["test"]).notes
         notes = [note for note in found[-1]["notes"] if note not in own]
         last = {name: value for name, value in found[-1].items() if name not in whole}
@@ -215,20 +215,18 @@ class Judge:
         return {**last, **whole, "notes": [*whole["notes"], *notes], "metrics": {"test": test}, "sequence": sequence,
                 "stages": per_stage}  # fmt: skip
 
-    def _held(self, found: Any) -> tuple[dict[str, Any], dict[str, int], dict[str, str]]:
+    def _held(self, found: Any) -> tuple[dict[str, Any], dict[str, str]]:
         """Return what each stage's bars were held against, by the names that they have in the whole task."""
-        rivals, sizes, doubts = {}, {}, {}
+        rivals, doubts = {}, {}
         for stage, one in zip(self.walk.stages, found, strict=True):
             for row in one["bars"]:
                 for name in (f"{row['metric']}@{stage.name}", *([row["metric"]] if one is found[-1] else [])):
                     if row.get("rival"):
                         theirs = None if row["limit"] is None else row["limit"] - row["margin"]
                         rivals[name] = {"value": theirs, "low": row["difference"][0], "high": row["difference"][1]}
-                    if "rows" in row:
-                        sizes[name] = row["rows"]
                     if "doubt" in row:
                         doubts[name] = row["doubt"]
-        return rivals, sizes, doubts
+        return rivals, doubts
 
     def _sequence(self, matrix: Any, lost: Any, spans: Any) -> dict[str, Any]:
         intervals = {name: list(span) if span else None for name, span in spans.items()}

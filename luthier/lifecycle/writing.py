@@ -228,7 +228,7 @@ def look(
     )  # fmt: skip
     made, record = enrich.measured(rows, answers, asked, mine=mine)
     measured: dict[str, Interval] = {}
-    if asked.train is not None and (probed := memory.probe(train, rows, predictor.finish)):
+    if asked.train is not None and (probed := memory.probe(train, rows, predictor.finish, most=memory.tries(bars))):
         record["memory"], measured[MEMORISED] = probed
     return Written(made, measured, record, _notes(shape, train))
 

@@ -212,6 +212,8 @@ def test_stages_whose_judge_died_are_judged_anew_without_training(chat_project: 
         assert second.verdict == "accepted" and second.record["reasons"] == [], second.record["reasons"]
         assert {row["metric"]: row["state"] for row in second.record["bars"]} == {
             "judge[overall]": "met", "judge[overall]@first": "met", "perplexity": "met"}  # fmt: skip
+        assert {row["metric"]: row["units"] for row in second.record["bars"]} == {
+            "judge[overall]": 6, "judge[overall]@first": 6, "perplexity": 14}  # fmt: skip
         assert second.record["metrics"]["test"]["judge[overall]@first"]["value"] >= 1
         assert second.record["sequence"] == first.record["sequence"]
         assert {p: p.stat().st_mtime_ns for p in (chat_project / "run").rglob("*.safetensors")} == weights

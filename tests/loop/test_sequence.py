@@ -68,6 +68,10 @@ def test_stages_run_to_one_verdict_and_a_bundle_each(staged: Path) -> None:
     assert result["metrics"]["test"]["macro_f1@general"]["value"] == pytest.approx(after)
     low, high = (result["metrics"]["test"]["forgetting"][end] for end in ("low", "high"))
     assert low <= found["forgetting"] <= high
+    # Every bar knows its rows, those on an earlier stage too; what was forgotten is a difference and has none.
+    tested = {stage["name"]: stage["splits"]["test"] for stage in result["stages"]}
+    bars = {bar["metric"]: bar.get("units") for bar in json.loads((staged / "out/report.json").read_text())["bars"]}
+    assert bars == {"macro_f1": tested["technical"], "macro_f1@general": tested["general"], "forgetting": None}
     assert set(result["probe"]) == {"kind", "before", "after", "change", "words"}
     # A tenth of the earlier train rows is rehearsed, as many of each label as there are.
     train = sum(1 for _ in next((staged / "out/stages/general/prepared").glob("*/train.jsonl")).open())

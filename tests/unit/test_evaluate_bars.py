@@ -38,17 +38,6 @@ def test_a_bar_that_must_be_cleared_surely_asks_for_the_whole_interval(text, val
     assert bool(found.reasons) == (word != "accepted")
 
 
-def test_rows_too_few_to_show_a_bar_cannot_tell() -> None:
-    """0.025 ** (1 / n) is the exact lower bound of n right of n: 0.8766 for 28 rows, 0.9003 for 36."""
-    few = one(">= 0.90", 1.0, 0.8766, 1.0, sizes={"accuracy": 28})
-    assert few.word == "cannot tell" and "28 test rows cannot tell" in few.reasons[0]
-    assert few.bars[0]["state"] == "cannot tell" and not few.bars[0]["holds"]
-    assert one(">= 0.90", 1.0, 0.9025, 1.0, sizes={"accuracy": 36}).word == "accepted"
-    assert one(">= 0.90", 0.5, 0.3, 0.7, sizes={"accuracy": 28}).word == "missed"
-    # A loss has no such bound, and neither has a bar below.
-    assert one("< 0.2", 0.1, 0.05, 0.3, metric="log_loss", sizes={"log_loss": 3}).word == "accepted"
-
-
 def test_a_bar_against_a_rival_is_judged_by_the_difference() -> None:
     (bar,), _ = parse_bars({"macro_f1": ">= tfidf_linear + 2 % surely"})
     assert bar == Bar("macro_f1", ">=", 0.0, "tfidf_linear", 0.02, True) and str(bar) == "macro_f1 >= tfidf_linear + 0.02 surely"

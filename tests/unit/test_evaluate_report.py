@@ -18,6 +18,7 @@ from luthier.evaluate.report.advice import next_steps
 from luthier.evaluate.report.html import decimal, tag
 from luthier.evaluate.report.page import page, write_report
 from luthier.evaluate.report.style import DARK, LIGHT
+from luthier.evaluate.verdict import judge
 from luthier.spec.bars import Bar
 
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)">&\'"</title>'
@@ -217,6 +218,16 @@ def test_advice_names_the_weakest_label_and_how_many_rows_would_tell(record: dic
     assert re.search(
         r"180 test rows cannot tell for sure whether recall\[urgent\] clears 0.90: about \d+ would", advice
     )
+
+
+def test_advice_counts_what_a_bar_is_made_of() -> None:
+    bars = [Bar("case[harm]", ">=", 0.95)]
+    held = judge(bars, {"case[harm]": {"value": 1.0, "low": 0.158, "high": 1.0, "rows": 2, "units": 2}}).as_dict()
+    advice = " ".join(next_steps({**held, "task": {"objective": "classify"}, "data": {"splits": {"test": 180}}}))
+    assert "2 functional tests cannot tell whether case[harm] clears 0.95: it takes 72." in advice
+    held = judge(bars, {"case[harm]": {"value": 0.97, "low": 0.94, "high": 0.99, "rows": 100, "units": 100}}).as_dict()
+    advice = " ".join(next_steps({**held, "task": {"objective": "classify"}, "data": {"splits": {"test": 180}}}))
+    assert "100 functional tests cannot tell for sure whether case[harm] clears 0.95: about 180 would" in advice, "and not all test rows"
 
 
 def test_advice_follows_the_figures() -> None:

@@ -86,7 +86,7 @@ def test_a_column_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     bars = [Bar("accuracy{topic=a}", ">=", 0.5), Bar("accuracy{topic:worst}", ">=", 0.5), Bar("accuracy{topic=b}", ">=", 0.0, "majority")]
     bars_on_slices.measured(bars, tested, resamples=100)
     bars_on_slices.against_rivals(bars, tested, {"majority": predictions}, resamples=100)
-    bars_on_slices.sizes(bars, tested)
+    bars_on_slices.counted(bars, tested, {bar.metric: {} for bar in bars})
     slices.measure(tested, metric="accuracy", columns="auto")
     assert asked == [150]
 
@@ -141,8 +141,14 @@ def test_bars_on_parts_are_measured_on_their_rows() -> None:
     assert found["accuracy{channel=chat, age=old}"]["value"] == pytest.approx(right(channel="chat", age="old"))
     for one in found.values():
         assert one["low"] <= one["value"] <= one["high"]
-    sizes = bars_on_slices.sizes(bars, tested)
-    assert sizes["accuracy{channel=chat}"] == sum(e.extra["channel"] == "chat" for e in examples)
+    of_parts = bars_on_slices.counted(bars, tested, found)
+    by_size = {c: sum(e.extra["channel"] == c for e in examples) for c in by_channel}
+    assert of_parts["accuracy{channel=chat}"] == {**found["accuracy{channel=chat}"], "rows": by_size["chat"], "units": by_size["chat"]}
+    # The worst of a column is told by its smallest part, whichever is worst; a gap is told by no number of rows alone.
+    assert found["accuracy{channel:worst}"]["units"] == min(by_size.values()) and "units" not in found["accuracy{channel:gap}"]
+    together = [replace(e, group=f"{e.extra['channel']} {i % 7}") for i, e in enumerate(examples)]
+    of_groups = bars_on_slices.counted(bars, Answered("classify", together, predictions, LABELS), found)
+    assert (of_groups["accuracy{channel=chat}"]["rows"], of_groups["accuracy{channel=chat}"]["units"]) == (by_size["chat"], 7)
 
 
 def test_rivals_are_measured_on_the_same_rows() -> None:

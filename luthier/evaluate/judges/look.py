@@ -66,6 +66,8 @@ def measured(settings: Judge, items: Sequence[Item], opinions: Mapping[str, Sequ
         there = [i for i, one in enumerate(said) if not isinstance(one, Unanswered)]
         values = [_value(said[i]) for i in there]
         span = mean_of(values, [items[i].group for i in there], share=settings.mode == "pairwise", resamples=resamples)
+        if settings.mode == "score":  # marks have ends as shares have, by which the verdict says how many of them a bar needs
+            span |= dict(zip(("least", "most"), settings.scale, strict=True))
         one: dict[str, Any] = {
             "criterion": name, "text": settings.named()[name], "metric": metric, **span, "rows": len(there), "asked": len(said),
             "unanswered": dict(Counter(str(one) for one in said if isinstance(one, Unanswered))),

@@ -8,7 +8,7 @@ from typing import Any
 from luthier.evaluate.metrics import DEFAULT, LOWER_IS_BETTER
 from luthier.evaluate.report.html import plain_number, span_of
 from luthier.evaluate.resolution import rounded
-from luthier.evaluate.verdict import figure
+from luthier.evaluate.verdict import counted, figure, made_of
 
 MAX_SENTENCES = 5
 _WEAK_RECALL = 0.95
@@ -98,21 +98,31 @@ def _fit(record: Mapping[str, Any]) -> list[str]:
 
 
 def _too_few_rows(record: Mapping[str, Any]) -> list[str]:
-    rows = plain_number(((record.get("data") or {}).get("splits") or {}).get("test"))
+    tested = plain_number(((record.get("data") or {}).get("splits") or {}).get("test"))
     for bar in record.get("bars") or []:
         value, span = plain_number(bar.get("value")), span_of(bar)
+        if "enough" in bar:
+            said = counted(bar, int(bar["units"]))
+            return [f"{said} cannot tell whether {bar['metric']} clears {figure(float(bar['limit']))}: it takes {bar['enough']}."]
+        rows, what = _rows_of(bar, tested)
         if bar.get("certain", True) or value is None or span is None or not rows:
             continue
         gap = abs(value - float(bar["limit"]))
         # An interval narrows with the square root of the rows.
         needed = rows * ((span[1] - span[0]) / 2 / gap) ** 2 if gap else float("inf")
-        start = (
-            f"{rows:,.0f} test rows cannot tell for sure whether {bar['metric']} clears {figure(float(bar['limit']))}"
-        )
+        start = f"{what} cannot tell for sure whether {bar['metric']} clears {figure(float(bar['limit']))}"
         if needed > 20 * rows:
             return [f"{start}: it lies on the bar. More test rows will hardly settle it; a better model would."]
         return [f"{start}: about {rounded(needed * 1.1):,} would."]
     return []
+
+
+def _rows_of(bar: Mapping[str, Any], tested: float | None) -> tuple[float | None, str]:
+    """Return how many rows a bar is on, and in words: all test rows, whose share a part of them keeps, or what is asked beside them."""
+    units = plain_number(bar.get("units"))
+    if units is None or made_of(bar["metric"]) == "test row":
+        return tested, f"{tested or 0:,.0f} test rows"
+    return units, counted(bar, int(units))
 
 
 def _baseline_is_enough(record: Mapping[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from luthier.base.records import Example, Prediction
 from luthier.base.seeds import derive_seed
 from luthier.evaluate.answered import Answered
 from luthier.evaluate.intervals import Interval, interval_of, share_of
+from luthier.evaluate.metrics import unbounded
 from luthier.evaluate.robust.changes import CHANGES, injected
 from luthier.evaluate.robust.identities import swaps
 from luthier.evaluate.robust.named import INJECTION
@@ -61,6 +62,8 @@ def look(
         before, after = (Answered(answered.objective, of, given, answered.labels) for given in ([old for _, old, _ in changed], answers))
         measured[f"stable[{name}]"] = share(same, of)
         measured[f"robust[{name}]"] = interval_of(after.table, metric, after.units, resamples=_RESAMPLES)
+        if not unbounded(metric):  # a bar on it is then held as one on a share, by as many rows
+            measured[f"robust[{name}]"] |= {key: measured[f"stable[{name}]"][key] for key in ("rows", "units")}
         found["changes"][name] = {
             "rows": len(changed), "stable": measured[f"stable[{name}]"], "robust": measured[f"robust[{name}]"],
             "unchanged": _value(before.table, metric), "shown": _shown(changed, answers, same),
@@ -108,8 +111,8 @@ def alike(old: Prediction, new: Prediction) -> bool:
 
 
 def share(same: Sequence[bool], rows: Sequence[Example]) -> Interval:
-    """Return the share of what is true of rows, with its interval."""
-    return share_of(same, [row.group for row in rows])
+    """Return the share of what is true of rows, with its interval, its independent ``units`` and its ``rows``, each of which may stand there more than once."""
+    return {**share_of(same, [row.group for row in rows]), "rows": len({row.id for row in rows})}
 
 
 def _value(table: Any, metric: str) -> float | None:

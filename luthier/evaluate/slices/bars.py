@@ -85,13 +85,14 @@ def against_rivals(
     return found
 
 
-def sizes(bars: Sequence[Bar], answered: Answered) -> dict[str, int]:
-    """Return by the bar's metric how many rows, or groups of rows, it is made of."""
+def counted(bars: Sequence[Bar], answered: Answered, measured: Mapping[str, Interval]) -> dict[str, Interval]:
+    """Return the figures of bars on test rows with how many ``rows`` each is made of, and how many ``units``: those of a group counted once."""
     found = {}
     for bar in bars:
-        if bar.where is not None and bar.where.over:
+        if bar.metric not in measured or (bar.where is not None and bar.where.over):
             continue
-        part = answered.only(rows_of(bar, answered.columns))
+        part = answered if bar.where is None else answered.only(rows_of(bar, answered.columns))
         if part.rows and bar.plain in part.table.names:
-            found[bar.metric] = len(np.unique(part.units[part.table.counted(bar.plain)]))
+            there = part.table.counted(bar.plain)
+            found[bar.metric] = {**measured[bar.metric], "rows": int(there.sum()), "units": len(np.unique(part.units[there]))}
     return found

@@ -24,7 +24,8 @@ Mask = NDArray[np.bool_]
 def over_values(answered: Answered, column: Column, metric: str, over: str) -> Interval:
     """Return the worst of a column's values with its own interval, or the gap between its best and its worst.
 
-    The gap's interval is that of the two that are farthest apart on all rows. All values are measured on the same draws.
+    The gap's interval is that of the two that are farthest apart on all rows. All values are measured on the same draws. Beside the worst
+    stand the ``rows`` and ``units`` of the smallest part: all that its rows leave open is open of the worst.
     """
     masks = [part.rows for part in parts_of("", column)]
     if len(masks) < 2 or metric not in answered.table.names:
@@ -38,7 +39,9 @@ def over_values(answered: Answered, column: Column, metric: str, over: str) -> I
     if over == "worst":
         worst = high_ if split_name(metric)[0] in LOWER_IS_BETTER else low_
         low, high = percentile_interval(drawn[:, worst])
-        return {"value": float(values[worst]), "low": low, "high": high}
+        there = answered.table.counted(metric)
+        rows, units = min(((mask & there).sum(), len(np.unique(answered.units[mask & there]))) for mask in masks)
+        return {"value": float(values[worst]), "low": low, "high": high, "rows": int(rows), "units": units}
     low, high = percentile_interval(drawn[:, high_] - drawn[:, low_])
     # Two that are alike differ by chance alone, either way: a gap is never below nothing.
     return {"value": float(values[high_] - values[low_]), "low": None if low is None else max(0.0, low), "high": high}
