@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import luthier
-from luthier.base.errors import DataError, Fault, StorageError
+from luthier.base.errors import DataError, Fault, StorageError, TaskError
 from luthier.base.events import EventLog, silent
 from luthier.base.files import locked, read_json, sweep, write_json
 from luthier.base.interrupt import stopping
@@ -20,10 +20,12 @@ from luthier.base.records import Example
 from luthier.base.seeds import stable_hash
 from luthier.data import shares as shares_
 from luthier.data.prepare import Prepared
+from luthier.data.ranking import united
 from luthier.evaluate import metrics as measures
 from luthier.lifecycle.checking import check_task
 from luthier.lifecycle.circle import inputs_hash, prepare_data
 from luthier.lifecycle.round import Round, Watcher
+from luthier.lifecycle.staged import CURVE_MEND, NO_CURVE
 from luthier.models import catalogue
 from luthier.spec.load import load_task
 from luthier.spec.task import Task
@@ -46,9 +48,12 @@ def curve(
     Args:
         at: shares of the train rows, in (0, 1].
     Raises:
-        DataError: no validation rows, or a share at which a label would vanish; before anything is trained.
+        TaskError: a task with stages. DataError: no validation rows, or a share at which a label would vanish; before
+            anything is trained.
     """
     file = load_task(task, overrides)
+    if file.task.stages:
+        raise TaskError(NO_CURVE, where=f"{file.path}: stages", mend=CURVE_MEND)
     check_task(file)
     catalogue.refuse(file.task.base, folder=file.folder)
     identity = stable_hash([inputs_hash(file), "curve"])
@@ -83,6 +88,8 @@ def _go(round_: Round, at: Sequence[float], seeds: int) -> dict[str, Any]:
 
     began = time.monotonic()
     data = prepare_data(round_)
+    if round_.file.task.task.objective == "rank":
+        data = united(data)
     check(round_.file.task, data, at, where="--at")
     found = measure(round_, data.sealed(), at, seeds)
     record = {

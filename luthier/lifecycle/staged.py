@@ -24,6 +24,8 @@ _STILL = frozenset({"head", "lora", "qlora", "ia3", "adapters", "prompt", "prefi
 # Methods whose parts cannot be folded into the body that the next stage starts from.
 _BESIDE = frozenset({"qlora", "adapters", "prompt", "prefix"})
 _SHARE = 0.05
+NO_CURVE = "a learning curve trains on parts of one task's rows, and this task has stages"
+CURVE_MEND = "Give the stage a task file of its own, and measure its curve there."
 
 
 def stage_files(file: TaskFile) -> list[TaskFile]:
@@ -83,6 +85,8 @@ def faults(task: Task, files: Sequence[TaskFile]) -> list[Fault]:
     ]  # fmt: skip
     if len(task.stages) < 2:
         found += _alone(task.keep)
+    if task.stages and task.evaluate.learning_curve:
+        found.append(Fault(NO_CURVE, "evaluate.learning_curve", CURVE_MEND))
     if len(task.stages) > 1:
         found += [
             Fault(f"what `{s.train.method}` learns stands beside the body and cannot be folded into it for the next stage",

@@ -74,6 +74,14 @@ def test_a_run_ranks_beside_its_rivals(users: bool, tmp_path: Path, tiny_bert: P
     assert measured["baselines"].keys() == {"popularity", "item_knn" if users else "bm25"}
 
 
+def test_a_curve_is_measured_on_questions_and_not_on_rows(tmp_path: Path, tiny_bert: Path) -> None:
+    folder = project(tmp_path, tiny_bert, users=True)
+    found = only_object(luthier("curve", "task.yaml", "--at", "50,100", "--out", "curve", "--json", cwd=folder))
+    assert found["metric"] == "ndcg@10" and [p["share"] for p in found["points"]] == [0.5, 1.0]
+    assert found["points"][0]["rows"] < found["points"][1]["rows"] and found["valid_rows"] <= 30
+    assert all(0 < p["scores"][0] <= 1 for p in found["points"])
+
+
 @pytest.mark.slow
 def test_a_ranker_answers_over_http(tmp_path: Path, tiny_bert: Path) -> None:
     folder = project(tmp_path, tiny_bert, users=True)

@@ -233,6 +233,17 @@ def test_nothing_to_keep_and_labels_that_clash_are_told(staged: Path) -> None:
     assert luthier("train", "task.yaml", "--out", "own", cwd=staged).returncode == 0
 
 
+def test_a_learning_curve_is_one_tasks_and_that_is_told_before_the_data_is_read(staged: Path) -> None:
+    for name in ("messages.csv", "technical.csv"):
+        (staged / name).unlink()
+    words = ("this task has stages", "a task file of its own")
+    refused(luthier("curve", "task.yaml", "--out", "curve", cwd=staged), "task.yaml: stages", *words)
+    asked = ("--set", "evaluate.learning_curve=true")
+    for verb in ("run", "plan"):
+        refused(luthier(verb, "task.yaml", *asked, cwd=staged), "task.yaml: evaluate.learning_curve", *words)
+    assert not (staged / "curve").exists() and not (staged / "runs").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("care", ["rehearse", "ewc"])
 def test_a_decoder_goes_from_text_to_answers(chat_project: Path, care: str) -> None:
