@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from fastapi.testclient import TestClient
-from making import documents, graded, tagged
+from making import LABELS, documents, graded, learner_of, tagged
 
 import luthier
 from luthier.base.errors import LuthierError
@@ -20,6 +20,7 @@ from luthier.lifecycle.answering import harvest_ledger, predict_file
 from luthier.lifecycle.begin import write_task
 from luthier.lifecycle.bundles import evaluate
 from luthier.lifecycle.comparing import compare
+from luthier.objectives.probe import probe
 from luthier.release.predictor import load_predictor
 from luthier.serve.app import build_app
 from luthier.spec.load import load_task
@@ -90,6 +91,17 @@ def test_a_run_measures_shows_and_explains(done) -> None:
     if done.objective == "extract":
         assert record["ceiling"]["rouge1"] >= record["metrics"]["test"]["rouge1"]["value"]
         assert any(row["taken"] for row in record["chosen"]) and "<mark>" in page
+
+
+def test_general_ability_is_probed_before_and_after(done, tiny_bert: Path) -> None:
+    found = done.run.record["probe"]
+    assert set(found) == {"kind", "before", "after", "change", "words"} and found["kind"] == "paraphrases"
+    base = learner_of(tiny_bert, "classify", LABELS, pooling="mean")
+    tuned = load_predictor(done.run.bundle).learner
+    for when, learner in (("before", base), ("after", tuned)):
+        assert found[when] == pytest.approx(probe(learner)["value"], abs=1e-5), when
+    assert found["change"] == pytest.approx(found["after"] - found["before"], abs=1e-5)
+    assert found["words"] in done.run.report.read_text()
 
 
 def test_every_way_to_ask_gives_the_same_answer(done) -> None:

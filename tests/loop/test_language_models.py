@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from making import labelled, sums
+from making import labelled, learner_of, sums
 from words import SENTENCES
 
 from luthier.base.errors import BundleError
@@ -14,6 +14,8 @@ from luthier.lifecycle.answering import predict_file, serve_bundle
 from luthier.lifecycle.bundles import evaluate
 from luthier.lifecycle.checking import check_data
 from luthier.lifecycle.circle import run
+from luthier.objectives.probe import probe
+from luthier.release.predictor import load_predictor
 
 COMMON = "train: {method: full, epochs: 2, batch: 8, rate: 0.003}\n"
 
@@ -52,6 +54,13 @@ def test_plain_text_goes_round(model, request, tmp_path: Path) -> None:
     assert set(baselines) == {"byte_5gram", "untuned"}
     assert baselines["byte_5gram"]["bits_per_byte"] > 0
     assert (metrics["bits_per_byte"]["value"] is None) == (model == "tiny_bert_mlm")
+    # General ability is measured of the base before and of what is delivered after.
+    base = learner_of(request.getfixturevalue(model), "text", max_tokens=48)
+    tuned, probed = load_predictor(done.bundle).learner, done.record["probe"]
+    assert probed["before"] == pytest.approx(probe(base)["value"], abs=1e-4)
+    assert probed["after"] == pytest.approx(probe(tuned)["value"], abs=1e-4)
+    assert probed["change"] == pytest.approx(probed["after"] - probed["before"], abs=1e-4)
+    assert model == "tiny_bert_mlm" or abs(probed["change"]) > 0.01
     rows = [json.loads(line) for path in (tmp_path / "run" / "prepared").glob("*/test.jsonl") for line in path.read_text().splitlines()]
     write_rows(tmp_path / "later.jsonl", [row["inputs"] for row in rows])
     bar = {"perplexity": "< untuned", "bits_per_byte": "< byte_5gram"}

@@ -176,6 +176,28 @@ def test_the_one_pass_adapter_equals_pefts_own(tiny_llama: Path) -> None:
         torch.testing.assert_close(gradient, found[1][1][name], rtol=1e-3, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.parametrize("layer_decay", [1.0, 0.5])
+def test_only_matrices_decay(layer_decay: float, tiny_bert: Path) -> None:
+    """Without a gradient AdamW moves a weight by its decay alone: the rate of its layer times the decay, times the weight."""
+    learner = learner_of(tiny_bert, "classify", LABELS, pooling="mean")
+    learner.prepare_training(section("classify", 16, embeddings="train"))
+    with torch.no_grad():
+        for p in learner.parameters():
+            p.normal_()  # biases begin at zero, where nothing shows
+            p.grad = torch.zeros_like(p)
+    before = {name: p.detach().clone() for name, p in learner.named_parameters()}
+    make_optimizer(learner, rate=0.1, weight_decay=0.5, layer_decay=layer_decay).step()
+    kept = {"bias": 0, "LayerNorm.weight": 0}
+    for name, p in learner.named_parameters():
+        if name.endswith(("bias", "LayerNorm.weight")):
+            kept[next(end for end in kept if name.endswith(end))] += 1
+            assert torch.equal(p, before[name]), name
+            continue
+        depth = 0 if "embeddings" in name else 1 + int(name.split("layer.")[1][0]) if "layer." in name else 3
+        torch.testing.assert_close(p.detach(), before[name] * (1 - 0.1 * 0.5 * layer_decay ** (3 - depth)), rtol=1e-5, atol=1e-7)
+    assert kept == {"bias": 18, "LayerNorm.weight": 5}
+
+
 @pytest.mark.parametrize(
     ("settings", "moves", "stays"),
     [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from making import LABELS, labelled, learner_of, sums
+from making import LABELS, labelled, learner_of, pairs, sums
 
 from luthier.base.errors import ModelError
 from luthier.models import memory
@@ -30,6 +30,18 @@ def test_a_decoder_gets_low_rank_updates_unless_it_is_small(tiny_llama: Path, mo
     choice = choose_method(learner_of(tiny_llama, "generate"), sums(30), TrainSection())
     assert choice.method == "lora"
     assert "writes" in choice.why
+
+
+@pytest.mark.parametrize("objective", ["generate", "prefer"])
+def test_a_decoder_is_tuned_whole_from_many_rows_on(objective: str, tiny_llama: Path, monkeypatch) -> None:
+    of = {rows: choose.wanted(objective, rows, small=False, headed=False) for rows in (199_999, 200_000)}
+    assert (of[199_999][0][0], of[200_000][0][0]) == ("lora", "full")
+    assert "so few rows" in of[199_999][1] and "much to learn" in of[200_000][1]
+    assert choose.wanted("text", 10, small=False, headed=False)[0][0] == "full"
+    learner, made = learner_of(tiny_llama, objective), sums if objective == "generate" else pairs
+    learner.small = False
+    monkeypatch.setattr(choose, "_MANY_ROWS", 20)
+    assert [choose_method(learner, made(rows), TrainSection()).method for rows in (19, 20)] == ["lora", "full"]
 
 
 def test_what_is_asked_for_is_taken(tiny_bert: Path) -> None:
