@@ -53,8 +53,9 @@ def paired(
     known = [name for name in one.names if name in set(two.names) and (metrics is None or name in metrics)]
     if one.size == 0:
         return {name: _nothing() for name in known}
-    values = [dict(zip(t.names, t.measure(np.ones((1, t.size)))[0], strict=True)) for t in (one, two)]
-    draws = bootstrap([one, two], units, resamples=resamples, seed=seed)
+    ranks = any(map(by_ranks, known))
+    values = [dict(zip(t.names, t.measure(np.ones((1, t.size)), ranks=ranks)[0], strict=True)) for t in (one, two)]
+    draws = bootstrap([one, two], units, resamples=resamples, seed=seed, ranks=ranks)
     places = [{name: i for i, name in enumerate(t.names)} for t in (one, two)]
     differing = {kind: _differing(first, second, units, kind) for kind in ("label", "anything")}
     result: dict[str, dict[str, Any]] = {}

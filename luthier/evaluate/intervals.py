@@ -129,9 +129,12 @@ def percentile_interval(drawn: Floats) -> tuple[float | None, float | None]:
     return float(low), float(high)
 
 
-def bootstrap(tables: Sequence[Table], units: Ints, *, resamples: int, seed: int) -> list[Floats]:
-    """Return for each table its metrics [resamples, len(names)], all on the same draws: two can be compared."""
-    ranked, done = rank_resamples(tables, resamples), 0
+def bootstrap(tables: Sequence[Table], units: Ints, *, resamples: int, seed: int, ranks: bool = True) -> list[Floats]:
+    """Return for each table its metrics [resamples, len(names)], all on the same draws: two can be compared.
+
+    Without ``ranks`` what rests on them, which takes most of the time, is left out (NaN).
+    """
+    ranked, done = rank_resamples(tables, resamples) if ranks else 0, 0
 
     def tasks() -> Iterator[tuple[Floats, bool]]:
         nonlocal done

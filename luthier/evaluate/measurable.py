@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from luthier.base.errors import Fault
@@ -30,12 +30,17 @@ def check(bars: Sequence[Bar], objective: str, rows: Sequence[Example], labels: 
             continue
         places = None if bar.where is None else tuple(bars_on_slices.rows_of(bar, columns))
         if places not in known:
-            some = list(rows) if places is None else [rows[i] for i in places]
-            known[places] = metrics.measured(objective, [row.target for row in some], [_right(row.target, labels) for row in some], labels) if some else {}
+            known[places] = _best_values(objective, rows if places is None else [rows[i] for i in places], labels)
         values = known[places]
         if bar.plain in values and values[bar.plain] is None:
             faults.append(Fault(*_words(bar, len(rows) if places is None else len(places))))
     return faults
+
+
+def _best_values(objective: str, rows: Iterable[Example], labels: Sequence[str]) -> dict[str, float | None]:
+    """Return what right answers reach: one row of each target, since how many there are decides over no metric's being there."""
+    some = list({repr(row.target): row.target for row in rows}.values())
+    return metrics.measured(objective, some, [_right(target, labels) for target in some], labels) if some else {}
 
 
 def _right(target: Any, labels: Sequence[str]) -> Prediction:

@@ -24,7 +24,7 @@ from luthier.evaluate.slices import parts_of
 ALARM = 0.05
 SHOWN_ROWS = 50
 DRAWS = 1000
-# Of so many rows fewer draws tell the spread as well, and the tail is a normal one's anyway (:func:`chance_of`).
+# Of so many rows fewer draws tell the spread as well, and :func:`chance_of` the tail.
 _MANY, _FEWER_DRAWS = 20_000, 200
 Answers = Mapping[str, Sequence[Prediction]]
 
@@ -71,14 +71,14 @@ def compare(
     }  # fmt: skip
 
 
-def chance_of(difference: Mapping[str, Any]) -> float | None:
-    """Return the p of a paired difference, below what its draws can show too.
+def chance_of(difference: Mapping[str, Any], draws: int = DRAWS) -> float | None:
+    """Return the p of a paired difference, below what its ``draws`` can show too.
 
     A difference that no draw takes back has the least p that so many draws can give, and after a correction for hundreds of
     comparisons nothing would be left of it. There the tail of a normal distribution as wide as the draws' 95 % interval stands in.
     """
     p, low, high = (difference[key] for key in ("p", "low", "high"))
-    if p is None or low is None or p > 2 / (DRAWS + 1) or high <= low:
+    if p is None or low is None or p > 2 / (draws + 1) or high <= low:
         return None if p is None else float(p)
     z = abs(difference["difference"]) * 2 * Z_95 / (high - low)
     return min(float(p), math.erfc(z / math.sqrt(2)))
@@ -95,9 +95,9 @@ def correct(pairs: Sequence[Mapping[str, dict[str, Any]]], main: str) -> None:
         _adjust(together)
 
 
-def _adjust(differences: Sequence[dict[str, Any]]) -> None:
+def _adjust(differences: Sequence[dict[str, Any]], draws: int = DRAWS) -> None:
     """Add ``adjusted`` to differences that are looked at together, and take back a ``better`` that it does not bear."""
-    for one, p in zip(differences, holm([chance_of(one) for one in differences]), strict=True):
+    for one, p in zip(differences, holm([chance_of(one, draws) for one in differences]), strict=True):
         one["adjusted"] = p
         if p is None or p > ALARM:
             one["better"] = CANNOT_TELL
@@ -110,12 +110,13 @@ def beside(answered: Answered, rivals: Mapping[str, Sequence[Prediction]], *, me
     first and the model as the second, and ``adjusted``. A rival that has no such metric is left out.
     """
     found: dict[str, dict[str, Any]] = {}
+    draws = DRAWS if len(answered.rows) <= _MANY else _FEWER_DRAWS
     for name, theirs in rivals.items():
         pair = paired(answered.objective, answered.targets, theirs, answered.predictions, answered.labels, groups=answered.groups,
-                      resamples=DRAWS if len(answered.rows) <= _MANY else _FEWER_DRAWS, seed=seed, metrics=[metric])  # fmt: skip
+                      resamples=draws, seed=seed, metrics=[metric])  # fmt: skip
         if (one := pair.get(metric)) is not None and one["difference"] is not None:
             found[name] = one
-    _adjust(list(found.values()))
+    _adjust(list(found.values()), draws)
     return {"metric": metric, "rivals": found}
 
 

@@ -138,6 +138,12 @@ def _too_few(bar: Bar, measured: Figures) -> dict[str, Any]:
     return {"enough": needed, "best": None if span is None else _best(bar, span, int(units))}
 
 
+def rival_of(row: Mapping[str, Any]) -> Figures:
+    """Return what the rival of a bar, as report.json holds it, reached, and the interval of the difference to it, as :func:`judge` takes them."""
+    low, high = row["difference"]
+    return {"value": None if row["limit"] is None else row["limit"] - row["margin"], "low": low, "high": high}
+
+
 def counted(bar: Mapping[str, Any], units: int) -> str:
     """Return "28 test rows": so many of what the metric of a bar, as report.json holds it, is made of."""
     where, ends = split_slice(str(bar["metric"]))[1], "" if units == 1 else "s"

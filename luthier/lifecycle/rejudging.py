@@ -108,8 +108,7 @@ def _judged(bars: Sequence[Bar], record: Mapping[str, Any], measured: Mapping[st
     for bar in bars:
         row = rows.get(bar.metric, {})
         if row.get("rival"):
-            theirs = None if row["limit"] is None else row["limit"] - row["margin"]
-            rivals[bar.metric] = {"value": theirs, "low": row["difference"][0], "high": row["difference"][1]}
+            rivals[bar.metric] = verdict.rival_of(row)
         if "doubt" in row and not is_metric(bar.plain):
             why[bar.metric] = row["doubt"]
     return verdict.judge(bars, measured, rivals=rivals, doubts=why).as_dict()

@@ -222,8 +222,7 @@ class Judge:
             for row in one["bars"]:
                 for name in (f"{row['metric']}@{stage.name}", *([row["metric"]] if one is found[-1] else [])):
                     if row.get("rival"):
-                        theirs = None if row["limit"] is None else row["limit"] - row["margin"]
-                        rivals[name] = {"value": theirs, "low": row["difference"][0], "high": row["difference"][1]}
+                        rivals[name] = verdict.rival_of(row)
                     if "doubt" in row:
                         doubts[name] = row["doubt"]
         return rivals, doubts

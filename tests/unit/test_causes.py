@@ -72,7 +72,7 @@ def test_what_is_rare_depends_on_the_others() -> None:
 
 @pytest.mark.parametrize("block", [7, 1000])
 def test_the_nearest_rows_equal_a_plain_search(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
-    monkeypatch.setattr("luthier.evaluate.mistakes.near._BLOCK", block)
+    monkeypatch.setattr("luthier.evaluate.mistakes.near.BLOCK", block)
     rng = np.random.default_rng(0)
     rows, asked = rng.normal(size=(200, 12)).astype(np.float32), rng.normal(size=(9, 12)).astype(np.float32)
     store = Vectors(rows[i : i + 33] for i in range(0, 200, 33))

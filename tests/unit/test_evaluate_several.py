@@ -159,6 +159,28 @@ def test_a_model_is_held_beside_each_rival_on_the_same_rows() -> None:
     assert several.beside(Answered("classify", test, mine, LABELS), {"poor": rivals["poor"]}, metric="ndcg@10")["rivals"] == {}
 
 
+def test_of_many_rows_fewer_draws_bear_a_correction_for_many_rivals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least p that 200 draws can give is 1 in 100: times twelve rivals nothing would be sure, however large the difference."""
+    monkeypatch.setattr(several, "_MANY", 100)
+    test = rows(300)
+    mine = answers(test, 0.95, seed=1)
+    found = several.beside(Answered("classify", test, mine, LABELS), {f"r{i}": answers(test, 0.6, seed=10 + i) for i in range(12)}, metric="accuracy")
+    assert all(one["better"] == "second" and one["adjusted"] < 1e-6 for one in found["rivals"].values())
+
+
+def test_what_is_asked_of_one_metric_is_not_drawn_by_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from luthier.evaluate.tables.classify import ClassifyTable
+
+    asked = []
+    whole = ClassifyTable.measure
+    monkeypatch.setattr(ClassifyTable, "measure", lambda self, weights, *, ranks=True: asked.append(ranks) or whole(self, weights, ranks=ranks))
+    test = rows(60)
+    for metric, ranks in (("accuracy", False), ("roc_auc", True)):
+        asked.clear()
+        several.beside(Answered("classify", test, answers(test, 0.9, seed=1), LABELS), {"r": answers(test, 0.5, seed=2)}, metric=metric)
+        assert any(asked) is ranks
+
+
 def test_more_rivals_ask_for_more_evidence() -> None:
     """A difference that is sure beside one rival is not where it was looked for beside twenty."""
     test = rows(400, seed=4)

@@ -114,9 +114,8 @@ def _points(value: float) -> str:
 
 def advice(verdict: str, signs: Signs, facts: Mapping[str, Any], *, smooths: bool = True) -> list[str]:
     """Return what to do next, the most useful first; without label smoothing where a task refuses it."""
-    told = list(_NEXT[verdict])
-    if not smooths:
-        told = [line.replace("train.label_smoothing, ", "").replace("train.label_smoothing and ", "") for line in told]
+    smoothing = {mark: f"train.label_smoothing{words}" if smooths else "" for mark, words in (("smoothing", ", "), ("smoothing_and", " and "))}
+    told = [line.format(**smoothing) for line in _NEXT[verdict]]
     if verdict == "underfits" and facts.get("learnt", 0) < 0:
         told = [
             "Lower train.rate: the steps are too large to learn anything.",
@@ -137,7 +136,7 @@ _NEXT: dict[str, tuple[str, ...]] = {
     "overfits": (
         "The delivered weights have the best validation score, or one that chance does not tell from it, so the harm is small; the time after it was wasted.",
         "Train less: fewer train.epochs, a lower train.rate, a smaller train.patience.",
-        "Hold it back: train.weight_decay, train.label_smoothing, train.dropout, or a method that trains less, such as lora.",
+        "Hold it back: train.weight_decay, {smoothing}train.dropout, or a method that trains less, such as lora.",
         "More rows help most: see `luthier curve`.",
     ),
     "data-limited": (
@@ -148,7 +147,7 @@ _NEXT: dict[str, tuple[str, ...]] = {
     "noisy": (
         "Look at the labels first: `luthier check TASK --out checked` lists the rows, the worst first.",
         "Have some rows labelled twice: where people disagree, the rule for labelling is what needs work.",
-        "Until then train.label_smoothing and fewer train.epochs keep wrong labels from being learnt by heart.",
+        "Until then {smoothing_and}fewer train.epochs keep wrong labels from being learnt by heart.",
     ),
     "cannot tell": (
         "Give more validation rows: data.split.valid, or a file in data.valid; 200 usually suffice.",

@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from luthier.evaluate.mistakes.near import BLOCK, highest
+
 # Up to so many train rows all are looked at; of more, a spread of half as many, and for each asked text so many that are like it in words.
 ALL, ALIKE = 20_000, 8
-_BLOCK = 8192
 Row = TypeVar("Row")
 
 
@@ -45,10 +46,7 @@ def _alike(
     asked_QV = terms.fit([text(train[int(i)]) for i in some]).transform(asked)
     best = np.full((len(asked), count), -1.0, dtype=np.float32)
     place = np.zeros((len(asked), count), dtype=np.int64)
-    for start in range(0, len(train), _BLOCK):
-        cosine_QB = (asked_QV @ terms.transform([text(row) for row in train[start : start + _BLOCK]]).T).toarray()
-        numbers = np.broadcast_to(np.arange(start, start + cosine_QB.shape[1]), cosine_QB.shape)
-        both, where = np.concatenate([best, cosine_QB], 1), np.concatenate([place, numbers], 1)
-        order = np.argpartition(-both, min(count, both.shape[1] - 1), axis=1)[:, :count]
-        best, place = np.take_along_axis(both, order, 1), np.take_along_axis(where, order, 1)
+    for start in range(0, len(train), BLOCK):
+        cosine_QB = (asked_QV @ terms.transform([text(row) for row in train[start : start + BLOCK]]).T).toarray()
+        best, place = highest(best, place, cosine_QB, start)
     return place

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from luthier.base.files import storage
 
-_BLOCK = 8192
+BLOCK = 8192
 Floats = NDArray[np.float32]
 
 
@@ -48,19 +48,24 @@ class Vectors:
         if not self._rows or not len(asked):
             return place, best
         mapped = self._mapped()
-        for start in range(0, self._rows, _BLOCK):
-            cosine = asked @ np.asarray(mapped[start : start + _BLOCK], dtype=np.float32).T
+        for start in range(0, self._rows, BLOCK):
+            cosine = asked @ np.asarray(mapped[start : start + BLOCK], dtype=np.float32).T
             if without is not None:
                 mine = np.flatnonzero((without >= start) & (without < start + cosine.shape[1]))
                 cosine[mine, without[mine] - start] = -np.inf
-            numbers = np.broadcast_to(np.arange(start, start + cosine.shape[1]), cosine.shape)
-            both, where = np.concatenate([best, cosine], 1), np.concatenate([place, numbers], 1)
-            order = np.argsort(-both, axis=1, kind="stable")[:, :k]
-            best, place = np.take_along_axis(both, order, 1), np.take_along_axis(where, order, 1)
+            best, place = highest(best, place, cosine, start)
         return place, best
 
     def _mapped(self) -> np.ndarray:
         return np.memmap(self._file, dtype=np.float16, mode="r", shape=(self._rows, self._width))
+
+
+def highest(best_QK: Floats, place_QK: NDArray[np.int64], new_QB: Floats, start: int) -> tuple[Floats, NDArray[np.int64]]:
+    """Return the K highest of values so far and of a block of new ones, whose first column is place ``start``: (Q, K) values and places."""
+    numbers = np.broadcast_to(np.arange(start, start + new_QB.shape[1]), new_QB.shape)
+    both, where = np.concatenate([best_QK, new_QB], 1), np.concatenate([place_QK, numbers], 1)
+    order = np.argsort(-both, axis=1, kind="stable")[:, : best_QK.shape[1]]
+    return np.take_along_axis(both, order, 1), np.take_along_axis(where, order, 1)
 
 
 def unit(vectors_ND: NDArray[np.floating]) -> Floats:
