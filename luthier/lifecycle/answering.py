@@ -15,7 +15,7 @@ from luthier.base.records import Example
 from luthier.base.scales import by_trait, scale_of, settled
 from luthier.data import dedupe
 from luthier.data.prepare import divided_rows
-from luthier.data.shapes.ranked_rows import TIME, is_number, relevance_of
+from luthier.data.shapes.ranked_rows import RELEVANCE, TIME, is_number, relevance_of
 from luthier.ledger.answers import MENDED, written
 from luthier.ledger.store import Ledger
 from luthier.release.folder import bundle_folder
@@ -96,7 +96,7 @@ def harvest_ledger(ledger: Path, task: Path | None, *, since: str | None, out: P
     scales: dict[str, list[float]] = {}
     known: dict[str, str] = {}
     tests: frozenset[str] = frozenset()
-    ranked: dict[str, Any] = {}
+    of_choice = None
     if task is not None:
         file = load_task(task)
         objective = file.task.task.objective
@@ -109,23 +109,26 @@ def harvest_ledger(ledger: Path, task: Path | None, *, since: str | None, out: P
         # A user's later choices are no copies of earlier ones: what is held out of a user are rows, of a query it is the query.
         tests = frozenset(dedupe.key(replace(e, target=None)) for e in sides["test"] if "user" not in e.inputs)
         if objective == "rank":
-            ranked = {"worth": _worth(sides["train"], file.task.data.min_relevance), "clock": _clock(sides["train"])}
+            of_choice = _of_choice(sides["train"], columns, file.task.data.min_relevance)
     with Ledger(ledger) as opened:
         if task is None and len(predicted := opened.objectives() & set(MENDED)) == 1:
             (objective,) = predicted
-        found = harvest(opened, out, objective=objective, since=since, test_keys=tests, known=known, columns=columns, scales=scales, **ranked)
+        found = harvest(opened, out, objective=objective, since=since, test_keys=tests, known=known, columns=columns, scales=scales, of_choice=of_choice)
     return found.as_dict()
 
 
-def _worth(rows: Sequence[Example], least: float | None) -> float:
-    """Return the relevance of an item that is right: what counts as such, or the most that a row of the source says."""
-    return least if least is not None else max((relevance_of(row.extra) for row in rows), default=1.0)
+def _of_choice(rows: Sequence[Example], columns: Mapping[str, Any], least: float | None) -> Callable[[str], dict[str, Any]]:
+    """Return what gives a choice, from its ISO time, what the source says of one where it has columns for it.
 
-
-def _clock(rows: Sequence[Example]) -> Callable[[str], Any]:
-    """Return what turns an ISO time into one like those of the source: seconds or milliseconds since 1970, or as it is."""
+    ``relevance`` is from where on an item counts as such, or the most that a row of the source says; ``time`` is in seconds or milliseconds
+    since 1970 where the source's are numbers, and else as it is.
+    """
+    worth = least if least is not None else max((relevance_of(row.extra) for row in rows), default=1.0)
     like = next((row.extra[TIME] for row in rows if row.extra.get(TIME) is not None), None)
-    if like is None or not is_number(like):
-        return str
-    thousand = 1000 if float(like) > 1e11 else 1
-    return lambda at: round(datetime.fromisoformat(at).timestamp() * thousand)
+    thousand = 1000 if like is not None and is_number(like) and float(like) > 1e11 else 1
+
+    def of_choice(at: str) -> dict[str, Any]:
+        when = round(datetime.fromisoformat(at).timestamp() * thousand) if is_number(like) else at
+        return {name: value for name, value in ((RELEVANCE, worth), (TIME, when)) if name in columns}
+
+    return of_choice

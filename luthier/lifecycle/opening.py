@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -14,6 +15,7 @@ from luthier.models.load import Base, device, open_base
 from luthier.objectives import OBJECTIVES, Learner
 from luthier.objectives.classify import Classifier
 from luthier.spec.load import TaskFile
+from luthier.spec.model import ModelSection
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,20 @@ def open_model(round_: Round, data: Prepared) -> Model:
 
 def make_learner(file: TaskFile, data: Prepared, base: Base) -> Learner:
     """Return the objective's learner of an opened base model, on the device that networks run on here."""
-    task = file.task
-    kind = OBJECTIVES[task.task.objective]
-    told = {"told_scale": task.data.scale} if task.data.scale else {}
-    known = {**kind.look(data.train), **told, **data.known}
-    learner = kind.create(base, labels=data.labels, model=task.model, known=known)
+    learner = learner_of(file.task.task.objective, data, base, file.task.model, scale=file.task.data.scale)
     _describe(file, data, learner)
     return learner.to(device())
+
+
+def learner_of(objective: str, data: Prepared, base: Base, model: ModelSection, *, scale: Any) -> Learner:
+    """Return the learner of an objective on an opened base, which knows the labels and what the train rows show of scores and items.
+
+    Args:
+        scale: what the task says of the scale of scores (``data.scale``); nothing where it says nothing.
+    """
+    kind = OBJECTIVES[objective]
+    told = {"told_scale": scale} if scale else {}
+    return kind.create(base, labels=data.labels, model=model, known={**kind.look(data.train), **told, **data.known})
 
 
 def _describe(file: TaskFile, data: Prepared, learner: Learner) -> None:

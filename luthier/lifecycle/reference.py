@@ -10,6 +10,7 @@ from luthier.base.errors import ModelError
 from luthier.base.records import Example, Prediction
 from luthier.data.prepare import Prepared
 from luthier.evaluate.rewards import with_reference
+from luthier.lifecycle.opening import learner_of
 from luthier.models import catalogue
 from luthier.models.catalogue import Found
 from luthier.models.load import Base, device, open_base
@@ -54,12 +55,9 @@ def untouched_of(predictor: Predictor, data: Prepared, *, also: Sequence[str] = 
     Raises:
         ModelError: the base is not there, or has other weights.
     """
-    kind = OBJECTIVES[predictor.objective]
     facts = predictor.facts
-    told = {"told_scale": scale} if (scale := facts.get("cells", {}).get("scale")) else {}
-    model = ModelSection(pooling=facts["learner"]["pooling"])
-    known = {**kind.look(data.train), **told, **data.known}
-    return kind.create(_base_of(predictor, None, also), labels=data.labels, model=model, known=known).to(device())
+    model, scale = ModelSection(pooling=facts["learner"]["pooling"]), facts.get("cells", {}).get("scale")
+    return learner_of(predictor.objective, data, _base_of(predictor, None, also), model, scale=scale).to(device())
 
 
 def _base_of(predictor: Predictor, folder: Path | None, also: Sequence[str]) -> Base:

@@ -38,7 +38,9 @@ def faults_of(said: FeedbackRequest, kept: KeptPrediction, predictor: Predictor,
     if said.grades is not None and way == "grades":
         found += _grades(said.grades, kept, predictor)
     if said.sentences is not None and way == "sentences":
-        found += [fault for i, text in enumerate(said.sentences) for fault in _sentences(text, f"sentences[{i}]", kept)]
+        document = _document(kept)
+        mend = "Send sentences of the document word for word, each as it stands there."
+        found += [Fault("it is no sentence of the document", f"sentences[{i}]", mend) for i, text in enumerate(said.sentences) if not _taken(text, document)]
     if said.items is not None and way == "items" and not said.new_label:
         found += [fault for i, item in enumerate(said.items) for fault in _item(item.strip(), f"items[{i}]", kept, predictor)]
     return found
@@ -75,11 +77,6 @@ def _grades(grades: dict[str, float], kept: KeptPrediction, predictor: Predictor
     return found
 
 
-def _sentences(text: str, where: str, kept: KeptPrediction) -> list[Fault]:
-    mend = "Send sentences of the document word for word, each as it stands there."
-    return [] if _taken(text, _document(kept)) else [Fault("it is no sentence of the document", where, mend)]
-
-
 def _taken(text: str, document: Sequence[str]) -> list[str]:
     """Return which sentences of a document a text is; none where some of it is no sentence of it."""
     pieces = [text.strip()] if text.strip() in document else split_sentences(text)
@@ -103,8 +100,6 @@ def _id_of(item: str, kept: KeptPrediction, predictor: Predictor) -> str | None:
     for one in kept.output.get("items") or ():
         if item in (one["item"], one.get("name")):
             return str(one["item"])
-    if item in predictor.labels:
-        return item
     known: Any = getattr(getattr(predictor, "learner", None), "known", None)
     number = known.find(item) if hasattr(known, "find") else None
     return None if number is None else str(known.ids[number])

@@ -194,8 +194,13 @@ def method_faults(train: TrainSection, objective: str, *, weighs_labels: bool) -
     if method in BY_VECTORS and (objective != "classify" or weighs_labels):
         what = f"`{method}` classifies by an encoder's vectors, which this task has none of"
         found.append(Fault(what, "train.method", "Leave it out, or use lora, last-layers or full."))
-    fault = None if train.label_smoothing in ("auto", 0.0) else _unsmoothed(train, objective)
+    fault = _unsmoothed(train, objective) if smoothed(train) else None
     return [*found, *([fault] if fault else [])]
+
+
+def smoothed(train: TrainSection) -> bool:
+    """Whether label smoothing is asked for."""
+    return train.label_smoothing not in ("auto", 0.0)
 
 
 def smooths(train: TrainSection, objective: str) -> bool:

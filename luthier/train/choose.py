@@ -12,7 +12,7 @@ from luthier.base.records import Example
 from luthier.models import memory, methods, quantised
 from luthier.objectives.classify import Classifier
 from luthier.objectives.learner import Learner
-from luthier.spec.objective import WRITING
+from luthier.spec.objective import ANSWERING, WRITING
 from luthier.spec.train import BY_VECTORS, TrainSection
 from luthier.train import defaults
 from luthier.train.choice import Choice
@@ -21,7 +21,6 @@ from luthier.train.few.contest import contest
 # Decoders follow instructions from few rows best when little of them may move: low-rank updates reach full tuning there
 # (Schulman et al. 2025, "LoRA without regret") and forget less (Biderman et al. 2024, https://arxiv.org/abs/2405.09673);
 # with hundreds of thousands of rows their capacity ends.
-_ANSWERS = frozenset(("generate", "prefer"))
 _MANY_ROWS = 200_000
 
 
@@ -111,7 +110,7 @@ def wanted(objective: str, rows: int, *, small: bool, headed: bool) -> tuple[tup
     less = ("lora", "qlora", "last-layers", *(("head",) if headed else ()))
     if small:
         return ("full", *less), "so small a model that writes learns more as a whole than by adapters"
-    if objective in _ANSWERS and rows < _MANY_ROWS:
+    if objective in ANSWERING and rows < _MANY_ROWS:
         why = "a model that writes keeps more of what it can do under low-rank updates, and learns as much from so few rows"
         return less, why
     if objective in WRITING:

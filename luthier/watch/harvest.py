@@ -18,6 +18,7 @@ from luthier.data.personal import mask
 from luthier.ledger.answers import MENDED, given, read, written
 from luthier.ledger.entries import Feedback, KeptPrediction
 from luthier.ledger.store import Ledger
+from luthier.spec.objective import ANSWERING
 
 NO_ANSWER = "nobody said what is right"
 OTHER_OBJECTIVE = "of another objective"
@@ -29,8 +30,6 @@ NOT_A_PROMPT = "a conversation, where the source has prompts"
 NO_COLUMN = "a label that the source has no column for"
 NOBODY = "nobody to give the item to: neither a query nor a user"
 NO_BETTER = "no better answer than the model's"
-# What is written in answer to a prompt is harvested whichever way the model that wrote it was tuned.
-_WRITERS = ("generate", "prefer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +95,7 @@ def harvest(
     known: Mapping[str, str] | None = None,
     columns: Mapping[str, Any] | None = None,
     scales: Mapping[str, Sequence[float]] | None = None,
-    worth: float = 1.0,
-    clock: Callable[[str], Any] = str,
+    of_choice: Callable[[str], Mapping[str, Any]] | None = None,
 ) -> Harvest:
     """Write corrections, and confirmations of labels, scores and sentences too, as JSONL that the data room reads like any file.
 
@@ -114,8 +112,7 @@ def harvest(
             already; a correction of one of them is kept.
         columns: the task's ``data.columns``, so that the file fits the source it is added to.
         scales: lowest, highest and step of scores, by trait: what was only confirmed is given as people give it, to the next step.
-        worth: relevance of an item that somebody called right, for a source that says it.
-        clock: turns the time of the feedback (ISO 8601, UTC) into what the source's time column holds.
+        of_choice: what the source says beside an item that was chosen (``relevance``, ``time``), from the time of the feedback (ISO 8601, UTC).
     Raises:
         LuthierError: nothing is harvested for ``objective``, ``since`` is no date, the ledger cannot be read.
         StorageError: the file cannot be written.
@@ -136,7 +133,7 @@ def harvest(
         else:
             chosen.append(masked)
             personal += found
-    chosen, rows = _rows(chosen, objective, columns or {}, dropped, worth, clock)
+    chosen, rows = _rows(chosen, objective, columns or {}, dropped, of_choice or _nothing)
     write_jsonl(out, rows)
     kinds = Counter(said.kind for said in chosen)
     return Harvest(len(rows), dict(+dropped), out, dict(personal), dict(kinds))
@@ -148,7 +145,8 @@ def _judged(
 ) -> list[_Said]:  # fmt: skip
     found = []
     for prediction, feedback in ledger.corrections(since):
-        if prediction.objective != objective and not {prediction.objective, objective} <= {*_WRITERS}:
+        # What answers a prompt is harvested whichever way the model that wrote it was tuned.
+        if prediction.objective != objective and not {prediction.objective, objective} <= ANSWERING:
             dropped[OTHER_OBJECTIVE] += 1
             continue
         inputs = _inputs(objective, prediction.inputs, columns)
@@ -159,7 +157,7 @@ def _judged(
         was = _stepped(was, scales) if objective == "grade" else was
         right = feedback.label if objective == "classify" else feedback.text
         # That a text is good says of no other that it is worse, and that a list is good not which of it is meant.
-        if right is None and objective not in (*_WRITERS, "rank") and feedback.rating == 1:
+        if right is None and objective not in {*ANSWERING, "rank"} and feedback.rating == 1:
             right = was
         refuted = right is None and feedback.rating == -1
         said = _Said(inputs, was, right and right.strip(), refuted, prediction, feedback)
@@ -169,7 +167,7 @@ def _judged(
 
 def _inputs(objective: str, inputs: Mapping[str, Any], columns: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was asked under the name that the data room gives it; a list asked for by a history alone has none."""
-    if objective in _WRITERS:
+    if objective in ANSWERING:
         return {"messages": _turns(inputs)}
     name = {"extract": "document", "rank": "user" if "user" in columns else "query"}.get(objective)
     return {name: inputs["text"]} if name and "text" in inputs else dict(inputs)
@@ -241,11 +239,11 @@ def _masked(said: _Said) -> tuple[_Said, Counter[str]]:
 
 
 def _rows(
-    chosen: Sequence[_Said], objective: str, columns: Mapping[str, Any], dropped: Counter[str], worth: float, clock: Callable[[str], Any]
+    chosen: Sequence[_Said], objective: str, columns: Mapping[str, Any], dropped: Counter[str], of_choice: Callable[[str], Mapping[str, Any]]
 ) -> tuple[list[_Said], list[dict[str, Any]]]:
     """Lay answers out in the columns of the source; all rows of a file have one shape, because a column map has one."""
-    if objective not in _WRITERS:
-        laid = [(said, _cells(objective, said, columns, worth, clock)) for said in chosen]
+    if objective not in ANSWERING:
+        laid = [(said, _cells(objective, said, columns, of_choice)) for said in chosen]
         fit = [(said, cells) for said, cells in laid if cells is not None]
         if len(fit) < len(laid):
             dropped[NO_COLUMN] += len(laid) - len(fit)
@@ -277,7 +275,7 @@ def _talk(objective: str, said: _Said, columns: Mapping[str, Any]) -> dict[str, 
     return _named(columns, messages=[*turns, {"role": "assistant", "content": said.right}])
 
 
-def _cells(objective: str, said: _Said, columns: Mapping[str, Any], worth: float, clock: Callable[[str], Any]) -> dict[str, Any] | None:
+def _cells(objective: str, said: _Said, columns: Mapping[str, Any], of_choice: Callable[[str], Mapping[str, Any]]) -> dict[str, Any] | None:
     """Return a row in the source's own columns: of labels one, a list of them or a column of 0 and 1 for each, of scores a column for
     each trait, of sentences all in one summary.
 
@@ -285,9 +283,7 @@ def _cells(objective: str, said: _Said, columns: Mapping[str, Any], worth: float
     """
     name = str(text_name(said.inputs))
     if objective == "rank":
-        # Where the source says when something was chosen and how much it was worth, this does too.
-        more = {"relevance": worth, "time": clock(said.feedback.at)}
-        return _named(columns, **{name: said.inputs[name], "item": said.right}, **{k: v for k, v in more.items() if k in columns})
+        return _named(columns, **{name: said.inputs[name], "item": said.right}, **of_choice(said.feedback.at))
     asked, answer = _named(columns, text=said.inputs[name]), read(objective, said.right or "")
     if objective == "grade":
         return {**asked, **answer}
@@ -298,6 +294,10 @@ def _cells(objective: str, said: _Said, columns: Mapping[str, Any], worth: float
     if objective == "multilabel" and isinstance(flags, list | tuple):
         return {**asked, **{flag: int(flag in answer) for flag in flags}} if set(answer) <= set(flags) else None
     return {**asked, **_named(columns, label=answer)}
+
+
+def _nothing(at: str) -> dict[str, Any]:
+    return {}
 
 
 def _named(columns: Mapping[str, Any], **content: Any) -> dict[str, Any]:

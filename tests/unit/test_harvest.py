@@ -286,7 +286,7 @@ def test_every_item_that_is_right_becomes_a_row_and_none_contradicts_another(led
 def test_what_a_user_chose_is_a_row_with_the_sources_clock_and_worth(ledger: Ledger, tmp_path: Path) -> None:
     ledger.add_feedback(ranked(ledger, {"user": "u@example.com"}, "f1"), text=written("rank", ["f7"]))
     columns = {"user": "who", "item": "film", "time": "at", "relevance": "stars"}
-    got = harvest(ledger, tmp_path / "h", objective="rank", columns=columns, worth=5.0, clock=lambda at: int(at[:4]))
+    got = harvest(ledger, tmp_path / "h", objective="rank", columns=columns, of_choice=lambda at: {"relevance": 5.0, "time": int(at[:4])})
     (row,) = rows_of(got.path)
     assert (row["who"], row["film"], row["stars"]) == ("u@example.com", "f7", 5.0), "a user keeps the name that the source has"
     assert 2020 < row["at"] < 3000

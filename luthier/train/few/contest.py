@@ -15,7 +15,7 @@ from luthier.objectives.classify import Classifier
 from luthier.objectives.heads.judge import each_log_loss
 from luthier.objectives.heads.sample import Sample, deal
 from luthier.objectives.heads.use import FEW, chosen, sample_of
-from luthier.spec.train import TrainSection
+from luthier.spec.train import TrainSection, smoothed
 from luthier.train.choice import Choice
 from luthier.train.few.contenders import FROZEN, TUNED, Entry, tuned
 
@@ -53,7 +53,7 @@ def contest(learner: Any, examples: Sequence[Example], train: TrainSection, seed
     best = min(entries, key=lambda entry: entry.log_loss if entry.log_loss is not None else np.inf)
     held = _quarter(folds, len(rows))
     # What is to be smoothed needs a loss over the labels.
-    method = "contrastive" if len(rows) <= _BY_CONTRAST and train.label_smoothing in ("auto", 0.0) else "full"
+    method = "contrastive" if len(rows) <= _BY_CONTRAST and not smoothed(train) else "full"
     if found.method == "full" and len(held) < _JUDGING and len(rows) >= _ENOUGH:
         why = f"{len(rows)} rows: too few to hold some out and judge tuning by them; on average it is better than {best.method}, the best head on frozen vectors"
         unjudged = Entry(method, None, None, 0.0, best.scale if best.method == "head" else 1.0, {}, {})
