@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from check_records import EVIL, check_record
+from visits import Visit
 
 from luthier.studio.check_page import write_check
 
@@ -21,29 +22,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     evil["profile"]["columns"][0]["name"] = EVIL
     records = {"whole": check_record(), "evil": evil, "empty": {}}
     return {name: write_check(record, folder / f"{name}.html") for name, record in records.items()}
-
-
-class Visit:
-    """One opened page, with what the browser complained of and what it asked for."""
-
-    def __init__(self, browser: Any, path: Path, *, width: int = 1200, scheme: str = "light") -> None:
-        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        self.page = self.context.new_page()
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(message.text) if message.type != "log" else None)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(path.as_uri())
-
-    def __enter__(self) -> Visit:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.context.close()
-        if error[0] is None:
-            assert self.complaints == []
-            assert [url for url in self.requests if not url.startswith(("file:", "data:"))] == []
 
 
 @pytest.mark.parametrize("name", ["whole", "evil", "empty"])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from judge_service import judge_service
 from report_records import classify_record, comparison_record, generate_record, looked_into_record
+from visits import Visit
 
 from luthier.base.events import silent
 from luthier.base.interrupt import Stopper
@@ -51,38 +52,6 @@ def judged(folder: Path) -> dict[str, Any]:
         )
         round_ = Round(load_task(folder / "task.yaml"), folder, silent, Stopper(), {})
         return judges.of_rows(round_, rows, [Prediction(text=f"{EVIL} {text}") for text in words[:10]], {})[0]
-
-
-class Visit:
-    """One opened report, with what the browser complained of and what it asked for."""
-
-    def __init__(self, browser: Any, path: Path, *, width: int = 1200, scheme: str = "light") -> None:
-        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        self.page = self.context.new_page()
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(message.text) if message.type != "log" else None)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(path.as_uri())
-        self.wait_until("[...document.querySelectorAll('[data-plot]')].every(p => p.querySelector('svg.main-svg'))")
-
-    def wait_until(self, condition: str) -> None:
-        """Wait for a condition in JavaScript, asked from outside: the page's own policy forbids it to evaluate."""
-        for _ in range(100):
-            if self.page.evaluate(condition):
-                return
-            self.page.wait_for_timeout(50)
-        raise AssertionError(f"never came true: {condition}")
-
-    def __enter__(self) -> Visit:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.context.close()
-        if error[0] is None:
-            assert self.complaints == []
-            assert [url for url in self.requests if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
 @pytest.mark.parametrize("name", ["classify", "generate", "evil"])
