@@ -31,6 +31,8 @@ UNBOUNDED = frozenset(name for family in FAMILIES.values() for name in family.un
 MEASURED = frozenset(name for family in FAMILIES.values() for name in family.measured)
 WORDS = {name: words for family in FAMILIES.values() for name, words in family.words.items()}
 PER_LABEL = tuple(dict.fromkeys(name for family in FAMILIES.values() for name in family.by_label))
+# The mean over labels, where it has a name of its own.
+_MEANS = {"average_precision": "map"}
 _PER_LABEL = re.compile(rf"^({'|'.join(PER_LABEL)})\[(.+)\]$", re.DOTALL)
 
 
@@ -112,7 +114,8 @@ def check_metric(metric: str, objective: str, labels: Sequence[str] | None, *, w
         return None
     if metric in FAMILIES[objective].by_label:
         example = f"{metric}[{labels[0] if labels else 'label'}]"
-        return Fault(f'"{metric}" is measured label by label', where, f"Write {example} or macro_{metric}.")
+        mean = next((name for name in (f"macro_{metric}", _MEANS.get(metric)) if name in known), None)
+        return Fault(f'"{metric}" is measured label by label', where, f"Write {example}{f' or {mean}' if mean else ''}.")
     others = " and ".join(o for o in DEFAULT if o != objective and metric in names(o))
     what = f'"{metric}" is a metric of {others}, not of {objective}' if others else f'unknown metric "{metric}"'
     of_others = [*named.names(objective), *cases.names(objective), *(OTHER if objective == "generate" else ())]

@@ -27,6 +27,8 @@ from luthier.evaluate.report.plots import Figure
 
 Plots = dict[str, Figure]
 MAX_CONFUSIONS = 10
+# Metrics of a label whose names are no words to stand above a column.
+_KINDS = {"roc_auc": "ROC-AUC", "average_precision": "average precision"}
 
 
 def metrics(record: Mapping[str, Any], plots: Plots) -> list[Html]:
