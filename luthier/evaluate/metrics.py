@@ -15,8 +15,10 @@ from luthier.evaluate import cases
 from luthier.evaluate.judges import named as judges
 from luthier.evaluate.robust import named
 from luthier.evaluate.tables import FAMILIES, Table, tabulate
+from luthier.evaluate.tables.rank import unreached
 from luthier.evaluate.written.extras import OTHER
 from luthier.spec.bars import Bar
+from luthier.spec.task import Task
 
 DEFAULT = {name: family.default for name, family in FAMILIES.items()}
 # Which weights are delivered: the same metric, or a smoother one where validation rows are few.
@@ -151,3 +153,17 @@ def check_bars(bars: Sequence[Bar], objective: str, labels: Sequence[str] | None
         if fault is not None:
             faults.append(fault)
     return faults
+
+
+def check_lists(bars: Sequence[Bar], task: Task, how: str) -> list[Fault]:
+    """Return a fault for each bar, and for a ``train.metric``, that looks further down a ranking than its lists reach.
+
+    Args:
+        how: the start of what helps, before ``train.rank.k: 20``.
+    """
+    k = task.train.rank.k
+    asked = [(f"accept.{bar.metric}", bar.plain) for bar in bars] + [("train.metric", task.train.metric)]
+    return [
+        Fault(f"{metric} looks at the first {cut} items of a list, and lists hold {k}", where, f"{how} train.rank.k: {cut}, or more.")
+        for where, metric in asked if task.task.objective == "rank" and (cut := unreached(metric, k)) is not None
+    ]  # fmt: skip

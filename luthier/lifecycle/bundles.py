@@ -38,8 +38,9 @@ def task_of(
 ) -> Task:  # fmt: skip
     """Return the task that a bundle was made for, aimed at another source."""
     facts = predictor.facts
+    k = facts["learner"].get("rank", {}).get("k") if predictor.objective == "rank" else None
     return Task.model_validate({
-        "task": facts["task"],
+        "task": facts["task"], **({"train": {"rank": {"k": k}}} if k else {}),
         "data": {"source": source, "columns": dict(columns) or dict(facts.get("columns", {})), **facts.get("cells", {})},
         "accept": dict(facts.get("accept", {}) if accept is None else accept),
         "evaluate": {"against": None if against is None else str(against)},
@@ -140,7 +141,7 @@ def evaluate(
     task = task_of(predictor, source, columns, accept, against=against)
     bars, faults = parse_bars(dict(task.accept))
     faults += measures.check_bars(bars, predictor.objective, predictor.labels)
-    faults += check_rivals(bars, predictor.objective, live=True)
+    faults += check_rivals(bars, predictor.objective, live=True) + measures.check_lists(bars, task, "Evaluate a bundle whose run set")
     if faults:
         raise TaskError.of(faults)
     if against:

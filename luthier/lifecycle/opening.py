@@ -13,6 +13,7 @@ from luthier.models import catalogue
 from luthier.models.load import Base, device, open_base
 from luthier.objectives import OBJECTIVES, Learner
 from luthier.objectives.classify import Classifier
+from luthier.objectives.rank import Ranker
 from luthier.spec.load import TaskFile
 
 
@@ -47,6 +48,8 @@ def make_learner(file: TaskFile, data: Prepared, base: Base) -> Learner:
     known = {**kind.look(data.train), **told, **data.known}
     learner = kind.create(base, labels=data.labels, model=task.model, known=known)
     _describe(file, data, learner)
+    if isinstance(learner, Ranker):  # asked before it is tuned, it answers as it will: with lists as long
+        learner.settings = task.train.rank
     return learner.to(device())
 
 
