@@ -117,7 +117,7 @@ def cost_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     task = Task.model_validate({"task": {"name": "made", "objective": objective}, "data": {"source": "made.csv"}, "accept": {}})
     answered = answered_rows(objective, many, settings["rows"])
     before, began, computed = peak_memory_mb(), time.perf_counter(), time.process_time()
-    found = assess(task, answered, [])
+    found = assess(task, answered, [], rivals={})
     return {
         "seconds": time.perf_counter() - began, "cpu_s": time.process_time() - computed, "rows_mb": before, "more_mb": peak_memory_mb() - before,
         "parts": found.get("slices", {}).get("tested", 0), "metrics": len(found["metrics"]["test"]),

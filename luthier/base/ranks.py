@@ -7,12 +7,24 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-# Of a list's first items: the sum of their bits, and how many they are.
-NOVELTY_BITS, NOVELTY_ITEMS = "novelty_bits", "novelty_items"
-_FIRST = 10
+# Of so many first items of a list metrics are made, as far as lists reach; every list reaches to SHORTEST.
+CUTS = (1, 5, 10, 20, 50)
+SHORTEST = 10
+# In what is measured of a list: how many items it may hold.
+LISTED = "listed"
 
 
-def ndcg(wanted: Mapping[str, float], given: Sequence[str], *, k: int = _FIRST) -> float:
+def cuts_of(k: int) -> tuple[int, ...]:
+    """Return those of CUTS that lists of up to ``k`` items reach."""
+    return tuple(cut for cut in CUTS if cut <= max(k, SHORTEST))
+
+
+def novelty_bits(cut: int) -> str:
+    """Return the name of the sum of the first ``cut`` items' bits in what is measured of a list."""
+    return f"novelty_bits@{cut}"
+
+
+def ndcg(wanted: Mapping[str, float], given: Sequence[str], *, k: int = SHORTEST) -> float:
     """Return the normalised discounted cumulative gain of the first ``k`` (Järvelin & Kekäläinen 2002).
 
     Gains are linear, the discount is 1 / log2(rank + 1), and 1 is the best possible list of ``k``; NaN where nothing is wanted.
@@ -44,7 +56,7 @@ class Popularity:
         """
         return -math.log2((self.counts.get(item, 0) + 1) / (self.askers + 1))
 
-    def novelty(self, items: Sequence[str]) -> dict[str, float]:
-        """Return the sums that the novelty of many lists is made of, as ``Prediction.measured`` carries them."""
-        first = items[:_FIRST]
-        return {NOVELTY_BITS: sum(map(self.bits, first)), NOVELTY_ITEMS: float(len(first))}
+    def novelty(self, items: Sequence[str], k: int) -> dict[str, float]:
+        """Return the sums that the novelty of many lists of up to ``k`` items is made of, as ``Prediction.measured`` carries them."""
+        bits = [self.bits(item) for item in items]
+        return {LISTED: float(k), **{novelty_bits(cut): sum(bits[:cut]) for cut in cuts_of(k)}}

@@ -14,7 +14,7 @@ from luthier.base.seeds import derive_seed
 from luthier.evaluate.intervals import bootstrap, percentile_interval, unit_codes
 from luthier.evaluate.metrics import LOWER_IS_BETTER, NEITHER_IS_BETTER
 from luthier.evaluate.tables import Floats, Ints, Table, tabulate
-from luthier.evaluate.tables.classify import PROBABILISTIC
+from luthier.evaluate.tables.classify import of_probabilities
 from luthier.evaluate.tables.common import by_ranks
 
 CANNOT_TELL = "cannot tell"
@@ -61,7 +61,7 @@ def paired(
     result: dict[str, dict[str, Any]] = {}
     for name in known:
         drawn = draws[1][:, places[1][name]] - draws[0][:, places[0][name]]
-        kind = "label" if objective == "classify" and name not in PROBABILISTIC else "anything"
+        kind = "label" if objective == "classify" and not of_probabilities(name) else "anything"
         result[name] = _difference(name, values[0][name], values[1][name], drawn, differing[kind])
     claimed = [name for name, row in result.items() if row["better"] != CANNOT_TELL]
     if claimed and int(units.max()) < _SWAPPED:

@@ -15,8 +15,10 @@ from luthier.evaluate import cases
 from luthier.evaluate.judges import named as judges
 from luthier.evaluate.robust import named
 from luthier.evaluate.tables import FAMILIES, Table, tabulate
+from luthier.evaluate.tables.rank import unreached
 from luthier.evaluate.written.extras import OTHER
 from luthier.spec.bars import Bar
+from luthier.spec.task import Task
 
 DEFAULT = {name: family.default for name, family in FAMILIES.items()}
 # Which weights are delivered: the same metric, or a smoother one where validation rows are few.
@@ -31,6 +33,8 @@ UNBOUNDED = frozenset(name for family in FAMILIES.values() for name in family.un
 MEASURED = frozenset(name for family in FAMILIES.values() for name in family.measured)
 WORDS = {name: words for family in FAMILIES.values() for name, words in family.words.items()}
 PER_LABEL = tuple(dict.fromkeys(name for family in FAMILIES.values() for name in family.by_label))
+# The mean over labels, where it has a name of its own.
+_MEANS = {"average_precision": "map"}
 _PER_LABEL = re.compile(rf"^({'|'.join(PER_LABEL)})\[(.+)\]$", re.DOTALL)
 
 
@@ -113,7 +117,8 @@ def check_metric(metric: str, objective: str, labels: Sequence[str] | None, *, w
         return None
     if metric in FAMILIES[objective].by_label:
         example = f"{metric}[{labels[0] if labels else 'label'}]"
-        return Fault(f'"{metric}" is measured label by label', where, f"Write {example} or macro_{metric}.")
+        mean = next((name for name in (f"macro_{metric}", _MEANS.get(metric)) if name in known), None)
+        return Fault(f'"{metric}" is measured label by label', where, f"Write {example}{f' or {mean}' if mean else ''}.")
     others = " and ".join(o for o in DEFAULT if o != objective and metric in names(o))
     what = f'"{metric}" is a metric of {others}, not of {objective}' if others else f'unknown metric "{metric}"'
     of_others = [*named.names(objective), *cases.names(objective), *(OTHER if objective == "generate" else ())]
@@ -149,3 +154,17 @@ def check_bars(bars: Sequence[Bar], objective: str, labels: Sequence[str] | None
         if fault is not None:
             faults.append(fault)
     return faults
+
+
+def check_lists(bars: Sequence[Bar], task: Task, how: str) -> list[Fault]:
+    """Return a fault for each bar, and for a ``train.metric``, that looks further down a ranking than its lists reach.
+
+    Args:
+        how: the start of what helps, before ``train.rank.k: 20``.
+    """
+    k = task.train.rank.k
+    asked = [(f"accept.{bar.metric}", bar.plain) for bar in bars] + [("train.metric", task.train.metric)]
+    return [
+        Fault(f"{metric} looks at the first {cut} items of a list, and lists hold {k}", where, f"{how} train.rank.k: {cut}, or more.")
+        for where, metric in asked if task.task.objective == "rank" and (cut := unreached(metric, k)) is not None
+    ]  # fmt: skip

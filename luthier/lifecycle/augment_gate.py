@@ -15,8 +15,8 @@ from luthier.data.augment.balance import Kind, balanced
 from luthier.data.labels.folds import folds
 from luthier.data.report import input_text
 from luthier.evaluate.intervals import bootstrap, unit_codes
-from luthier.evaluate.metrics import LOWER_IS_BETTER, split_name
-from luthier.evaluate.tables.classify import PROBABILISTIC, ClassifyTable
+from luthier.evaluate.metrics import LOWER_IS_BETTER
+from luthier.evaluate.tables.classify import ClassifyTable, of_probabilities
 
 FOLDS = 5
 MIN_ROWS = 40
@@ -157,7 +157,7 @@ class Proxy:
         return np.array([by_label[str(c)] for c in y])
 
     def table(self, probabilities_NC: Floats) -> ClassifyTable:
-        scored = split_name(self.metric)[0] in PROBABILISTIC
+        scored = of_probabilities(self.metric)
         return ClassifyTable(
             self.labels, self._codes_N, probabilities_NC.argmax(1), probabilities_NC if scored else None
         )

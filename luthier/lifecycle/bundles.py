@@ -40,8 +40,9 @@ def task_of(
 ) -> Task:  # fmt: skip
     """Return the task that a bundle was made for, aimed at another source."""
     facts = predictor.facts
+    k = facts["learner"].get("rank", {}).get("k") if predictor.objective == "rank" else None
     return Task.model_validate({
-        "task": facts["task"],
+        "task": facts["task"], **({"train": {"rank": {"k": k}}} if k else {}),
         "data": _data_of(predictor, source, columns).model_dump(),
         "accept": dict(facts.get("accept", {}) if accept is None else accept),
         "evaluate": {**facts.get("evaluate", {}), "against": None if against is None else str(against)},
@@ -146,7 +147,7 @@ def evaluate(
     task = task_of(predictor, source, columns, accept, against=against)
     bars, faults = parse_bars(dict(task.accept))
     faults += measures.check_bars(bars, predictor.objective, predictor.labels)
-    faults += check_rivals(bars, predictor.objective, live=True)
+    faults += check_rivals(bars, predictor.objective, live=True) + measures.check_lists(bars, task, "Evaluate a bundle whose run set")
     if faults:
         raise TaskError.of(faults)
     if against:

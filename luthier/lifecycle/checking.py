@@ -75,6 +75,7 @@ def _of_one(task: Task) -> list[Fault]:
         what = "a step of one row has nothing to tell its item apart from"
         faults.append(Fault(what, "train.batch", "Set it to 2 at least; 32 to 128 are usual."))
     faults += method_faults(task.train, task.task.objective, weighs_labels=task.model.pooling == "label-scoring")
+    faults += measures.check_lists(bars, task, "Set")
     faults += judged.faults(task.evaluate.judge, bars, task.task.objective, live=task.evaluate.against is not None)
     if task.evaluate.cases.source is None:
         faults += cases.check(bars, None)

@@ -12,6 +12,7 @@ from luthier.data.prepare import Prepared, load_prepared
 from luthier.data.ranking import united
 from luthier.data.scope import without
 from luthier.evaluate.baselines import RIVALS, of_rows_alone, of_untuned
+from luthier.evaluate.baselines.rank import rank_rivals
 from luthier.evaluate.predict import answered_alike
 from luthier.lifecycle import frozen_rivals, judging, scoping
 from luthier.lifecycle.judges import base_of_run, seed_of_run
@@ -62,6 +63,8 @@ def fitted(task: Task, data: Prepared, rows: Sequence[Example]) -> Rivals:
     if make is None:
         return {}
     universe = data.items or data.labels
+    if objective == "rank":
+        return rank_rivals(data.train, rows, data.items, k=task.train.rank.k)
     if objective == "generate":
         return answered_alike(lambda some: make(data.train, some, universe), rows, task.evaluate.generate_rows)
     return make(data.train, rows, universe)

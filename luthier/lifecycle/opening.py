@@ -14,6 +14,7 @@ from luthier.models import catalogue
 from luthier.models.load import Base, device, open_base
 from luthier.objectives import OBJECTIVES, Learner
 from luthier.objectives.classify import Classifier
+from luthier.objectives.rank import Ranker
 from luthier.spec.load import TaskFile
 from luthier.spec.model import ModelSection
 
@@ -45,6 +46,8 @@ def make_learner(file: TaskFile, data: Prepared, base: Base) -> Learner:
     """Return the objective's learner of an opened base model, on the device that networks run on here."""
     learner = learner_of(file.task.task.objective, data, base, file.task.model, scale=file.task.data.scale)
     _describe(file, data, learner)
+    if isinstance(learner, Ranker):  # asked before it is tuned, it answers as it will: with lists as long
+        learner.settings = task.train.rank
     return learner.to(device())
 
 

@@ -18,7 +18,9 @@ from luthier.base.files import read_json, sha256_file
 from luthier.base.records import Example, Prediction
 from luthier.data.prepare import Prepared
 from luthier.data.report import input_text
+from luthier.evaluate.baselines.answers import CENTROID, LEADS, told_at_length
 from luthier.evaluate.intervals import Interval
+from luthier.evaluate.predict import answered_rows
 from luthier.evaluate.written import demands, enrich, memory, schema
 from luthier.evaluate.written.extras import EXTRAS, MEMORISED
 from luthier.evaluate.written.grounded import Source
@@ -144,6 +146,11 @@ def data_faults(bars: Sequence[Bar], file: TaskFile, data: Prepared) -> list[Fau
     if MEMORISED in asked and not any(map(memory.long_enough, data.train)):
         what = "no train answer is long enough (24 words) to ask whether it is known by heart"
         faults.append(Fault(what, asked[MEMORISED], "Take the bar away; `recited` looks at the answers to test rows."))
+    if on_typical := [bar for bar in bars if bar.rival == CENTROID]:
+        some = [data.test[i] for i in answered_rows(data.test, file.task.evaluate.generate_rows)]
+        if some and not told_at_length(some):
+            what = f"most of the texts that are answered have no more than {LEADS[-1]} sentences, so there are no most typical ones to choose"
+            faults += [Fault(what, f"accept.{bar.metric}", f"Write lead_{LEADS[-1]} instead.") for bar in on_typical]
     shape = shape_of(file)
     if shape is not None:
         wrong, looked_at = _against(shape, data.train)

@@ -74,12 +74,13 @@ class MultiLabeller(Encoder):
     @torch.inference_mode()
     def answer(self, encoded: Sequence[Encoded], *, max_new_tokens: int = 0) -> list[Prediction]:
         scores_BL = self.logits(self.collate(encoded)).sigmoid().cpu().tolist()
-        return [
-            Prediction(labels=self._given(row), scores=dict(zip(self.labels, row, strict=True))) for row in scores_BL
-        ]
+        return self.told(scores_BL, self.cuts)
 
-    def _given(self, scores: Sequence[float]) -> tuple[str, ...]:
-        cuts = self.cuts
+    def told(self, scores_NL: Sequence[Sequence[float]], cuts: Sequence[float]) -> list[Prediction]:
+        """Return what is answered where labels have these scores and cuts, one of each a label."""
+        return [Prediction(labels=self._given(row, cuts), scores=dict(zip(self.labels, row, strict=True))) for row in scores_NL]
+
+    def _given(self, scores: Sequence[float], cuts: Sequence[float]) -> tuple[str, ...]:
         given = tuple(label for label, score, cut in zip(self.labels, scores, cuts, strict=True) if score >= cut)
         if given or self.known.get("may_be_empty", True):
             return given

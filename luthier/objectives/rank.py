@@ -224,7 +224,7 @@ class Ranker(Learner):
         given = tuple((known.ids[n], float(scores_M[n])) for n in best)
         names = tuple(known.names[n] for n in best)
         own = all(name == item for name, (item, _) in zip(names, given, strict=True))
-        return Prediction(items=given, names=None if own else names, measured=known.popularity.novelty([i for i, _ in given]))  # fmt: skip
+        return Prediction(items=given, names=None if own else names, measured=known.popularity.novelty([i for i, _ in given], self.settings.k))  # fmt: skip
 
     @torch.inference_mode()
     def measure(self, encoded: Sequence[Encoded]) -> list[Prediction]:

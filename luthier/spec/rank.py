@@ -39,4 +39,4 @@ class Rank(Section):
         description="Add what users with the same items chose, learnt from the interactions alone, in the share that the "
         "validation rows want; `auto` does so for users and leaves it out for queries.",
     )
-    k: int = Field(10, ge=10, description="How many items an answer holds; metrics look at the first 10.")
+    k: int = Field(10, ge=10, description="How many items an answer holds; metrics look at the first 1, 5 and 10, and at 20 and 50 where it holds so many.")

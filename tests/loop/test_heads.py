@@ -34,11 +34,11 @@ TASK = (
 )
 KINDS = {
     "multilabel": SimpleNamespace(
-        ending="csv", columns="{text: note, label: tags}", bar="micro_f1", rivals={"majority", "tfidf_linear", "frozen_linear"},
+        ending="csv", columns="{text: note, label: tags}", bar="micro_f1", rivals={"majority", "tfidf_linear", "frozen_linear", "nearest_rows"},
         answer={"labels", "scores"}, section="Worst mistakes",
     ),
     "grade": SimpleNamespace(
-        ending="csv", columns="{text: note, score: [content, length]}", bar="rmse", rivals={"mean", "length", "tfidf_ridge", "frozen_linear"},
+        ending="csv", columns="{text: note, score: [content, length]}", bar="rmse", rivals={"mean", "length", "tfidf_ridge", "frozen_linear", "nearest_rows"},
         answer={"score", "grades"}, section="Given and human scores",
     ),
     "extract": SimpleNamespace(
@@ -168,6 +168,15 @@ def test_a_bundle_is_measured_and_compared_on_a_file(done) -> None:
     assert same["better"] == "cannot tell" and same["pairs"][0]["metrics"][done.kind.bar]["difference"] == 0
     assert "learnt from" in same["notes"][0]
     assert (done.folder / "compared/compare.html").read_text().count("</section>") >= 4
+
+
+def test_neighbours_are_asked_on_other_rows_where_a_bar_names_them(done) -> None:
+    if done.objective == "extract":
+        pytest.skip("sentences have no rows of their own")
+    bars = {done.kind.bar: "<= nearest_rows + 100"}
+    found = evaluate(done.run.bundle, str(done.rows), columns={}, accept=bars, out=None)
+    assert {"frozen_linear", "nearest_rows"} <= set(found["baselines"]) and found["bars"][0]["limit"] is not None
+    assert "nearest_rows" not in evaluate(done.run.bundle, str(done.rows), columns={}, accept={}, out=None)["baselines"]
 
 
 def test_init_writes_a_task_that_loads(done) -> None:

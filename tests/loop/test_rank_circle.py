@@ -52,8 +52,10 @@ def project(folder: Path, base: Path, *, users: bool) -> Path:
 @pytest.mark.parametrize("users", [False, True])
 def test_a_run_ranks_beside_its_rivals(users: bool, tmp_path: Path, tiny_bert: Path) -> None:
     folder = project(tmp_path, tiny_bert, users=users)
-    record = only_object(luthier("run", "task.yaml", "--out", "run", "--json", cwd=folder))
+    longer = ("--set", "train.rank.k=20", "--set", "accept.recall@20=>= 0.01") if users else ()
+    record = only_object(luthier("run", "task.yaml", "--out", "run", "--json", *longer, cwd=folder))
     assert record["verdict"] == "accepted"
+    assert all(("ndcg@20" in values) is users and "ndcg@5" in values for values in (record["metrics"]["test"], *record["baselines"].values()))
     assert {"popularity", "untuned", "item_knn" if users else "bm25"} == record["baselines"].keys()
     assert {"ndcg@10", "recall@10", "mrr", "map@10", "coverage@10", "novelty@10"} <= record["metrics"]["test"].keys()
     page = (folder / "run" / "report.html").read_text("utf-8")
@@ -72,6 +74,10 @@ def test_a_run_ranks_beside_its_rivals(users: bool, tmp_path: Path, tiny_bert: P
     measured = only_object(luthier("evaluate", "run/bundle", "rows.csv", "--json", cwd=folder))
     assert measured["rows"] > 0
     assert measured["baselines"].keys() == {"popularity", "item_knn" if users else "bm25"}
+    assert all(("ndcg@20" in values) is users for values in (measured["metrics"]["test"], *measured["baselines"].values()))
+    k = 50 if users else 20
+    further = luthier("evaluate", "run/bundle", "rows.csv", "--accept", f"hit@{k} >= 0.1", "--json", cwd=folder)
+    refused(further, f"accept.hit@{k}", f"Evaluate a bundle whose run set train.rank.k: {k}, or more.")
 
 
 def test_a_curve_is_measured_on_questions_and_not_on_rows(tmp_path: Path, tiny_bert: Path) -> None:
@@ -125,7 +131,8 @@ def test_a_ranker_answers_over_http(tmp_path: Path, tiny_bert: Path) -> None:
         ("batch: 8", "batch: 8, label_smoothing: 0.1", ["train.label_smoothing", "Leave it out"]),
         ("items.csv", "itms.csv", ["itms.csv"]),
         ("item: what", "item: thing", ["thing", "what"]),
-        ("ndcg@10", "ndcg@5", ["ndcg@5", 'Did you mean "ndcg@10"?']),
+        ("ndcg@10", "ndcg@100", ["ndcg@100", 'Did you mean "ndcg@10"?']),
+        ("ndcg@10", "recall@20", ["accept.recall@20", "lists hold 10", "Set train.rank.k: 20, or more."]),
     ],
 )
 def test_a_fault_is_told_before_the_first_step(

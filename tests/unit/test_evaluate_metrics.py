@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from luthier.base.records import Prediction
 from luthier.evaluate import cases, metrics
 from luthier.evaluate.robust import named
+from luthier.evaluate.tables import tabulate
 from luthier.evaluate.tables.classify import COST, OUT_OF_SCOPE, REFERRED
+from luthier.evaluate.tables.common import by_ranks
 from luthier.evaluate.text_scores import longest_common, rouge_l, rouge_n, rouge_tokens, token_f1
 from luthier.evaluate.written.extras import EXTRAS, OTHER
 from luthier.spec.bars import Bar
@@ -71,6 +73,11 @@ def reference(targets: list[str], predictions: list[Prediction], labels: tuple[s
             expected[f"macro_{name}"] = function(targets, given, labels=there, average="macro", zero_division=0)
             each = function(targets, given, labels=there, average=None, zero_division=0)
             expected |= {f"{name}[{label}]": value for label, value in zip(there, each, strict=True)}
+        of_each = {label: ([t == label for t in targets], shares[:, labels.index(label)]) for label in there}
+        expected |= {f"average_precision[{label}]": sk.average_precision_score(*both) for label, both in of_each.items()}
+        expected["map"] = float(np.mean([expected[f"average_precision[{label}]"] for label in there]))
+        if len(there) > 1:
+            expected |= {f"roc_auc[{label}]": sk.roc_auc_score(*both) for label, both in of_each.items()}
         if len(labels) == 2:
             expected["roc_auc"] = sk.roc_auc_score([t == labels[1] for t in targets], shares[:, 1])
         elif len(there) > 1:
@@ -102,10 +109,36 @@ def test_classification_equals_scikit_learn(seed: int, count: int, classes: int,
         ]
     found = metrics.classification(targets, predictions, labels)
     if len(set(targets)) < 2:
-        assert found["roc_auc"] is None
+        assert found["roc_auc"] is None and found[f"roc_auc[{targets[0]}]"] is None
         return
     for name, value in reference(targets, predictions, labels).items():
         assert found[name] == pytest.approx(value, abs=1e-9), name
+
+
+def test_ranked_metrics_count_ties_and_rows_drawn_again_as_scikit_learn_does() -> None:
+    from sklearn import metrics as sk
+
+    targets, predictions = rows(3, 200)
+    coarse = [replace(p, scores={label: round(s, 1) for label, s in p.scores.items()}) for p in predictions]
+    table = tabulate("classify", targets, coarse, LABELS)
+    times = np.random.default_rng(0).integers(0, 3, size=(2, 200)).astype(float)
+    for weights, values in zip(times, table.measure(times), strict=True):
+        found = dict(zip(table.names, values, strict=True))
+        for kind, of_label, mean in (("roc_auc", sk.roc_auc_score, "roc_auc"), ("average_precision", sk.average_precision_score, "map")):
+            each = [of_label([t == label for t in targets], [p.scores[label] for p in coarse], sample_weight=weights) for label in LABELS]
+            assert [found[f"{kind}[{label}]"] for label in LABELS] == pytest.approx(each, abs=1e-12)
+            assert found[mean] == pytest.approx(np.mean(each), abs=1e-12)
+    without = dict(zip(table.names, table.measure(times, ranks=False)[0], strict=True))
+    assert {name for name, value in without.items() if np.isnan(value)} == {name for name in table.names if by_ranks(name)}
+
+
+def test_the_area_under_risk_and_coverage_is_its_sum_row_by_row() -> None:
+    targets, predictions = rows(4, 120)
+    coarse = [replace(p, scores={label: round(s, 1) for label, s in p.scores.items()}) for p in predictions]
+    sure = np.array([p.scores[p.label] for p in coarse])
+    wrong = np.array([p.label != t for p, t in zip(coarse, targets, strict=True)])
+    expected = np.mean([wrong[sure >= s].mean() for s in sure])
+    assert metrics.classification(targets, coarse, LABELS)["aurc"] == pytest.approx(expected)
 
 
 def test_a_label_without_a_row_is_undefined_and_not_in_the_mean() -> None:
@@ -115,7 +148,13 @@ def test_a_label_without_a_row_is_undefined_and_not_in_the_mean() -> None:
     assert found["recall[urgent]"] is None and found["f1[urgent]"] is None and found["precision[urgent]"] == 0.0
     assert found["precision[delivery]"] is None
     assert found["macro_recall"] == pytest.approx(0.75)
-    assert found["roc_auc"] is None and found["ece"] is None, "no scores were given"
+    assert found["roc_auc"] is None and found["map"] is None and found["ece"] is None, "no scores were given"
+    scored = [Prediction(label=label, scores={"account": s, "billing": 1 - s}) for label, s in (("account", 0.9), ("billing", 0.3), ("billing", 0.6))]
+    found = metrics.classification(targets, scored, LABELS)
+    # account: right at the first and the third place of three; billing: at the second.
+    assert found["average_precision[account]"] == pytest.approx((1 + 2 / 3) / 2) and found["average_precision[billing]"] == pytest.approx(1 / 2)
+    assert found["map"] == pytest.approx(((1 + 2 / 3) / 2 + 1 / 2) / 2)
+    assert found["average_precision[urgent]"] is None and found["roc_auc[urgent]"] is None
 
 
 def test_one_class_has_no_roc_auc_and_no_rows_have_nothing() -> None:
@@ -223,6 +262,9 @@ def test_names_are_what_the_metrics_return() -> None:
         ("recall[urgnt]", 0.8, 'Did you mean "urgent"?'),
         ("recall[zzz]", 0.8, "Labels: account, billing, delivery, urgent."),
         ("recall", 0.8, "recall[account] or macro_recall"),
+        ("average_precision", 0.8, "Write average_precision[account] or map."),
+        ("caught", 0.8, "Write caught[account]."),
+        ("roc_auc[urgnt]", 0.8, 'Did you mean "urgent"?'),
         ("rougeL", 0.8, "is a metric of extract and generate"),
         ("macro_f1", 80, 'Write ">= 0.8" or ">= 80 %".'),
         ("accuracy", -0.5, "between 0 and 1"),
@@ -240,6 +282,9 @@ def test_good_bars_have_no_fault() -> None:
         Bar("macro_f1", ">=", 1.0),
         Bar("log_loss", "<=", 3.0),
         Bar("recall[urgent]", ">", 0.0),
+        Bar("map", ">=", 0.7),
+        Bar("average_precision[urgent]", ">=", 0.7),
+        Bar("roc_auc[urgent]", ">=", 0.7),
         Bar("mcc", ">=", 0.4),
     ]
     assert metrics.check_bars(good, "classify", LABELS) == []

@@ -9,7 +9,7 @@ import pytest
 
 from luthier.base.records import Prediction
 from luthier.evaluate import metrics
-from luthier.evaluate.intervals import evaluate_with_intervals
+from luthier.evaluate.intervals import evaluate_with_intervals, interval_of, unit_codes
 from luthier.evaluate.tables import tabulate
 
 LABELS = ("late", "lost", "refund", "rude")
@@ -56,6 +56,8 @@ def reference(targets: list[list[str]], predictions: list[Prediction]) -> dict[s
         both = [k for k in there if not truth[:, k].all()]
         expected["roc_auc"] = sk.roc_auc_score(truth[:, both], scores[:, both], average="macro")
         p, r, f, _ = sk.precision_recall_fscore_support(truth, given, average=None, zero_division=0)
+        expected |= {f"average_precision[{LABELS[k]}]": sk.average_precision_score(truth[:, k], scores[:, k]) for k in there}
+        expected |= {f"roc_auc[{LABELS[k]}]": sk.roc_auc_score(truth[:, k], scores[:, k]) for k in both}
         for k in there:
             expected |= {f"f1[{LABELS[k]}]": f[k], f"precision[{LABELS[k]}]": p[k], f"recall[{LABELS[k]}]": r[k]}
     del expected["weighted_precision"], expected["weighted_recall"]
@@ -97,3 +99,11 @@ def test_intervals_hold_every_metric() -> None:
     assert set(found) == set(metrics.names("multilabel", LABELS))
     for name, row in found.items():
         assert row["low"] <= row["value"] <= row["high"], name
+
+
+def test_one_ranked_metric_asked_for_alone_is_the_same() -> None:
+    targets, predictions = rows(1, 90)
+    table = tabulate("multilabel", targets, predictions, LABELS)
+    found = evaluate_with_intervals("multilabel", targets, predictions, LABELS, resamples=100)
+    for name in ("map", "roc_auc", f"average_precision[{LABELS[0]}]", "micro_f1"):
+        assert interval_of(table, name, unit_codes(None, 90), resamples=100) == pytest.approx(found[name]), name

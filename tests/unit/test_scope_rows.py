@@ -131,8 +131,10 @@ def test_metrics_of_scope_equal_scikit_learn_and_counts_by_hand() -> None:
     assert found["accuracy"] == pytest.approx(right.mean()) and found["recall[oos]"] == found["oos_recall"]
     inner = [(t, own_answer(p)) for t, p in zip(targets, predictions, strict=True) if t != "oos"]
     alone = classification([t for t, _ in inner], [replace(p, unlike=None) for _, p in inner], LABELS)
-    for name in ("roc_auc", "ece", "brier", "log_loss", "aurc"):
+    of_labels = [f"{kind}[{label}]" for kind in ("roc_auc", "average_precision") for label in LABELS]
+    for name in ("roc_auc", "map", "ece", "brier", "log_loss", "aurc", *of_labels):
         assert found[name] == pytest.approx(alone[name]), "probabilities are of the labels alone"
+    assert found["average_precision[oos]"] is None, "no score is of being none of the labels"
 
 
 def test_metrics_of_scope_have_intervals_and_can_be_compared() -> None:

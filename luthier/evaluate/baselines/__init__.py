@@ -134,23 +134,23 @@ RIVALS: dict[str, Rivals] = {
 # `nearest_rows` rest on the network's own vectors (lifecycle/frozen_rivals.py), `untuned` is there where the model can be asked untuned.
 NAMES: dict[str, tuple[str, ...]] = {
     "classify": ("majority", "tfidf_linear", "frozen_linear", "nearest_rows", "untuned"),
-    "multilabel": ("majority", "tfidf_linear", "frozen_linear"),
-    "grade": ("mean", "length", "tfidf_ridge", "frozen_linear"),
+    "multilabel": ("majority", "tfidf_linear", "frozen_linear", "nearest_rows"),
+    "grade": ("mean", "length", "tfidf_ridge", "frozen_linear", "nearest_rows"),
     "extract": (*(f"lead_{n}" for n in LEADS), "longest", "centroid", "frozen_linear"),
     "rank": ("popularity", "item_knn", "bm25", "untuned"),
     "text": ("byte_5gram", "untuned"),
     "prefer": ("longer", "shorter", "untuned", "untuned_sum"),
-    "generate": (*(f"lead_{n}" for n in answers.LEADS), "nearest_answer", "untuned"),
+    "generate": (*(f"lead_{n}" for n in answers.LEADS), answers.CENTROID, "nearest_answer", "untuned"),
 }
 
 
 def of_rows_alone(objective: str, rows: Sequence[Example]) -> dict[str, list[Prediction]]:
-    """Return the rivals that need no train row: first sentences, the longer and the shorter answer."""
+    """Return the rivals that need no train row: first and typical sentences, the longer and the shorter answer."""
     if objective not in ("extract", "generate", "prefer"):
         return {}
     found = RIVALS[objective]([], rows, ())
-    # How many sentences the longest and the central ones are was chosen on train rows.
-    return {name: theirs for name, theirs in found.items() if objective == "prefer" or name.startswith("lead_")}
+    # Of documents, how many sentences the longest and the central ones are is chosen on train rows.
+    return {name: theirs for name, theirs in found.items() if objective != "extract" or name.startswith("lead_")}
 
 
 def check_rivals(bars: Sequence[Bar], objective: str, *, live: bool) -> list[Fault]:

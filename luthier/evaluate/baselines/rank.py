@@ -7,32 +7,32 @@ from typing import Any
 
 import numpy as np
 
-from luthier.base.ranks import Popularity
+from luthier.base.ranks import SHORTEST, Popularity
 from luthier.base.records import Example, Prediction
 
-K = 10
 # Okapi BM25's usual constants (Robertson & Zaragoza 2009, section 3).
 _K1, _B = 1.2, 0.75
 _ROWS = 256
 
 
 def rank_rivals(
-    train: Sequence[Example], rows: Sequence[Example], items: Mapping[str, tuple[str, str]]
+    train: Sequence[Example], rows: Sequence[Example], items: Mapping[str, tuple[str, str]], *, k: int = SHORTEST
 ) -> dict[str, list[Prediction]]:
     """Return the rankings of ``rows`` (questions, as :func:`luthier.data.ranking.questions` makes them) by each rival.
 
     Args:
         items: all there is to be ranked, ``{id: (name, text)}``.
+        k: how many a list holds.
     """
     ids = list(items)
     pairs = [(_asker(e), str(e.target)) for e in train if e.extra.get("relevance", 1.0) > 0]
     chosen = Popularity.of(pairs)
     liked = np.array([chosen.counts.get(item, 0) for item in ids], dtype=np.float64)
-    found = {"popularity": _listed(rows, np.broadcast_to(liked, (len(rows), len(ids))), ids, chosen)}
+    found = {"popularity": _listed(rows, np.broadcast_to(liked, (len(rows), len(ids))), ids, chosen, k)}
     if rows and "user" in rows[0].inputs:
-        found["item_knn"] = _in_parts(rows, item_knn(pairs, ids), ids, chosen)
+        found["item_knn"] = _in_parts(rows, item_knn(pairs, ids), ids, chosen, k)
     else:
-        found["bm25"] = _in_parts(rows, bm25([text for _, text in items.values()]), ids, chosen)
+        found["bm25"] = _in_parts(rows, bm25([text for _, text in items.values()]), ids, chosen, k)
     return found
 
 
@@ -40,24 +40,24 @@ def _asker(example: Example) -> str:
     return str(example.inputs.get("user", example.inputs.get("query", "")))
 
 
-def _in_parts(rows: Sequence[Example], score: Any, ids: Sequence[str], chosen: Popularity) -> list[Prediction]:
+def _in_parts(rows: Sequence[Example], score: Any, ids: Sequence[str], chosen: Popularity, k: int) -> list[Prediction]:
     found: list[Prediction] = []
     for start in range(0, len(rows), _ROWS):
         part = rows[start : start + _ROWS]
-        found += _listed(part, score(part), ids, chosen)
+        found += _listed(part, score(part), ids, chosen, k)
     return found
 
 
-def _listed(rows: Sequence[Example], scores_NM: np.ndarray, ids: Sequence[str], chosen: Popularity) -> list[Prediction]:
-    """Return the best 10 of each row, of equals the first; what a user has met is left out."""
+def _listed(rows: Sequence[Example], scores_NM: np.ndarray, ids: Sequence[str], chosen: Popularity, k: int) -> list[Prediction]:
+    """Return the best ``k`` of each row, of equals the first; what a user has met is left out."""
     place = {item: n for n, item in enumerate(ids)}
     found = []
     for row, scores_M in zip(rows, scores_NM, strict=True):
         scores_M = scores_M.astype(np.float64)
         scores_M[[place[item] for item in row.inputs.get("seen", ()) if item in place]] = -np.inf
-        best = np.argsort(-scores_M, kind="stable")[:K]
+        best = np.argsort(-scores_M, kind="stable")[:k]
         given = [(ids[n], float(scores_M[n])) for n in best if np.isfinite(scores_M[n])]
-        found.append(Prediction(items=tuple(given), measured=chosen.novelty([item for item, _ in given])))
+        found.append(Prediction(items=tuple(given), measured=chosen.novelty([item for item, _ in given], k)))
     return found
 
 

@@ -23,9 +23,9 @@ def for_documents(
     """Return the rivals of an extractor; longest and centroid take the number of sentences that is best on train rows."""
     asked = [split_sentences(str(e.inputs["document"])) for e in rows]
     found = {f"lead_{n}": [Prediction(sentences=tuple(s[:n])) for s in asked] for n in LEADS}
-    for name, scores in (("longest", _lengths), ("centroid", _centroid)):
+    for name, scores in (("longest", _lengths), ("centroid", centroid)):
         count = _best_count(train[:_LOOKED_AT], scores)
-        found[name] = [Prediction(sentences=_taken(s, scores(s), count)) for s in asked]
+        found[name] = [Prediction(sentences=taken(s, scores(s), count)) for s in asked]
     return found
 
 
@@ -34,11 +34,12 @@ def _best_count(train: Sequence[Example], scores: Scores) -> int:
     for example in train:
         sentences = split_sentences(str(example.inputs["document"]))
         told = scores(sentences)
-        sums += [mean_rouge(_taken(sentences, told, n + 1), example.target) for n in range(_MOST)]
+        sums += [mean_rouge(taken(sentences, told, n + 1), example.target) for n in range(_MOST)]
     return int(np.argmax(sums)) + 1
 
 
-def _taken(sentences: Sequence[str], scores: Sequence[float], count: int) -> tuple[str, ...]:
+def taken(sentences: Sequence[str], scores: Sequence[float], count: int) -> tuple[str, ...]:
+    """Return the ``count`` sentences with the highest scores, of equals the first, in the order of the document."""
     best = sorted(range(len(sentences)), key=lambda k: (-scores[k], k))[:count]
     return tuple(sentences[k] for k in sorted(best))
 
@@ -47,7 +48,7 @@ def _lengths(sentences: Sequence[str]) -> Sequence[float]:
     return [float(len(s.split())) for s in sentences]
 
 
-def _centroid(sentences: Sequence[str]) -> Sequence[float]:
+def centroid(sentences: Sequence[str]) -> Sequence[float]:
     """Return each sentence's likeness to the document's mean TF-IDF vector (Radev et al. 2004)."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 

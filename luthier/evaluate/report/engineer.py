@@ -27,6 +27,8 @@ from luthier.evaluate.report.plots import Figure
 
 Plots = dict[str, Figure]
 MAX_CONFUSIONS = 10
+# Metrics of a label whose names are no words to stand above a column.
+_KINDS = {"roc_auc": "ROC-AUC", "average_precision": "average precision"}
 
 
 def metrics(record: Mapping[str, Any], plots: Plots) -> list[Html]:
@@ -62,7 +64,8 @@ def _labels(record: Mapping[str, Any], measured: Mapping[str, Any]) -> list[Html
     what = "Trait" if (record.get("task") or {}).get("objective") == "grade" else "Label"
     columns = [Column(what), Column("Train rows", True), Column("Test rows", True)]
     for kind in kinds:
-        columns += [Column(kind.capitalize(), True), Column(f"{kind} 95 %", True)]
+        said = _KINDS.get(kind, kind)
+        columns += [Column(said[:1].upper() + said[1:], True), Column(f"{said} 95 %", True)]
     rows = []
     for label in labels:
         counts = split.get(label) if isinstance(split.get(label), Mapping) else {}

@@ -172,7 +172,8 @@ def what_next(record: Mapping[str, Any]) -> Html | None:
 def in_words(metric: str) -> str:
     """Return what a metric means, for those who do not live with it."""
     metric, part = split_slice(metric)
-    plain, at, stage = metric.rpartition("@") if "@" in metric else (metric, "", "")
+    # What is measured of the first items of a list has that sign in its own name.
+    plain, at, stage = metric.rpartition("@") if "@" in metric and metric not in WORDS else (metric, "", "")
     kind, _ = split_name(plain)
     words = WORDS.get(kind) or OTHER.get(plain) or robust_words(plain) or judge_words(plain)
     words = words or CASE_WORDS.get(plain.partition("[")[0]) or forgetting.WORDS.get(plain.partition("[")[0], "")

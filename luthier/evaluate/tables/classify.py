@@ -1,4 +1,4 @@
-"""Rows with one label: accuracy, F1 and their like, ROC-AUC, calibration."""
+"""Rows with one label: accuracy, F1 and their like, ROC-AUC, average precision, calibration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.base.records import Prediction
-from luthier.evaluate.tables.common import Family, Floats, Ints, mean_of_defined, tally
+from luthier.evaluate.tables.common import Family, Floats, Ints, fewer, mean_of_defined, tally
 
 ECE_BINS = 15
 OVERALL = (
@@ -23,7 +23,10 @@ OVERALL = (
     "macro_recall",
     "mcc",
 )
-PROBABILISTIC = ("roc_auc", "ece", "brier", "log_loss", "aurc")
+RANKED = ("roc_auc", "map")
+PROBABILISTIC = (*RANKED, "ece", "brier", "log_loss", "aurc")
+# Of each label by the order of its scores, in the order of RANKED, whose means they are.
+BY_SCORES = ("roc_auc", "average_precision")
 PER_LABEL = ("f1", "precision", "recall")
 # Where some answers go to a person.
 REFERRED = ("referred", "answered_accuracy")
@@ -68,7 +71,7 @@ class ClassifyTable:
     @cached_property
     def names(self) -> tuple[str, ...]:
         ruled = self.referred is not None
-        kinds = (*PER_LABEL, CAUGHT) if ruled else PER_LABEL
+        kinds = (*BY_SCORES, *PER_LABEL, *((CAUGHT,) if ruled else ()))
         overall = (*OVERALL, *PROBABILISTIC, *(REFERRED if ruled else ()), *(() if self.cost is None else (COST,)))
         return (*overall, *(f"{kind}[{label}]" for kind in kinds for label in self.labels))
 
@@ -103,39 +106,43 @@ class ClassifyTable:
             hits = tally(self.target[right], weights[:, right], len(self.labels))
             per_label = _per_label(support, guessed, hits)
             overall = _overall(support, guessed, hits, per_label)
-            scores = np.full((len(weights), len(PROBABILISTIC)), np.nan)
-            if self.probabilities is not None:
-                scores[:, 0] = self._roc_auc(weights, support) if ranks else np.nan
-                scores[:, 1] = self._ece(weights)
-                scores[:, 2:4] = weights @ np.stack([self._brier, self._log_loss], 1) / weights.sum(1, keepdims=True)
-                scores[:, 4] = self._aurc(weights) if ranks else np.nan
+            by_scores = self._by_scores(weights, support, ranks=ranks)
+            scores = np.hstack([self._means(by_scores), self._of_probabilities(weights, ranks=ranks)])
             priced = [] if self.cost is None else [(weights @ self.cost / weights.sum(1))[:, None]]
             if self.referred is None:
-                return np.hstack([overall, scores, *priced, *per_label])
+                return np.hstack([overall, scores, *priced, *by_scores, *per_label])
             kept = weights * ~self.referred
             answered = np.stack([1 - kept.sum(1) / weights.sum(1), (kept * right).sum(1) / kept.sum(1)], 1)
             safe = right | self.referred
             caught = tally(self.target[safe], weights[:, safe], len(self.labels)) / support
-        return np.hstack([overall, scores, answered, *priced, *per_label, caught])
+        return np.hstack([overall, scores, answered, *priced, *by_scores, *per_label, caught])
+
+    def _of_probabilities(self, weights: Floats, *, ranks: bool) -> Floats:
+        """Return what PROBABILISTIC holds after RANKED [r, 4]; NaN without probabilities, and AURC without ``ranks``."""
+        found = np.full((len(weights), len(PROBABILISTIC) - len(RANKED)), np.nan)
+        if self.probabilities is not None:
+            found[:, 0] = self._ece(weights)
+            found[:, 1:3] = weights @ np.stack([self._brier, self._log_loss], 1) / weights.sum(1, keepdims=True)
+            found[:, 3] = self._aurc(weights) if ranks else np.nan
+        return found
 
     @cached_property
-    def _surest(self) -> tuple[Ints, Ints]:
-        """Rows by falling confidence, and for each place the last place of those equally sure: ties stand or fall together."""
-        order = np.argsort(-self.confidence, kind="stable")
-        sorted_ = self.confidence[order]
-        ends = np.flatnonzero(np.append(np.diff(sorted_) != 0, True))
-        return order, ends[np.searchsorted(ends, np.arange(len(order)))]
+    def _surest(self) -> tuple[Ints, int]:
+        """Each row's place [n] among the distinct confidences, the surest first, and how many those are: ties stand or fall together."""
+        steps, place = np.unique(-self.confidence, return_inverse=True)
+        return place, len(steps)
 
     def _aurc(self, weights: Floats) -> Floats:
         """Area under the risk-coverage curve: the mean, over how many of the surest rows are answered, of the share that is wrong.
 
         Geifman & El-Yaniv 2017, https://arxiv.org/abs/1705.08500. With ties every row of them sees the risk at their end.
         """
-        order, ends = self._surest
-        ordered = weights[:, order]
-        wrong = (self.target != self.predicted)[order]
-        risk = np.cumsum(ordered * wrong, axis=1)[:, ends] / np.maximum(np.cumsum(ordered, axis=1)[:, ends], 1e-12)
-        area: Floats = (ordered * risk).sum(1) / weights.sum(1)
+        place, steps = self._surest
+        wrong = self.target != self.predicted
+        drawn = tally(place, weights, steps)
+        risk = np.cumsum(tally(place[wrong], weights[:, wrong], steps), axis=1)
+        risk /= np.maximum(np.cumsum(drawn, axis=1), 1e-12)
+        area: Floats = np.einsum("rm,rm->r", drawn, risk) / weights.sum(1)
         return area
 
     @cached_property
@@ -152,51 +159,69 @@ class ClassifyTable:
 
     @cached_property
     def _places(self) -> list[tuple[int, NDArray[np.int32], int]]:
-        """For each label that ROC-AUC looks at: its code, each row's place [n] among its positives, places in all.
+        """For each label in the targets: its code, each row's place [n] among its positives, and their distinct scores, m.
 
-        The m distinct scores of positives make 2 m + 1 places: odd ones hold the rows of just that score, even ones
-        the rows between two. So one pass in the rows' own order counts what lies below each positive; ties are exact.
+        The scores of positives, falling, make 2 m + 1 places: odd ones hold the rows of just that score, even ones the rows
+        between two. So one pass in the rows' own order counts what stands above each positive; ties are exact.
         """
         assert self.probabilities is not None
-        codes = [1] if len(self.labels) == 2 else np.unique(self.target).tolist()
         places = []
-        for code in codes:
+        for code in np.unique(self.target).tolist():
             scores = self.probabilities[:, code]
             steps = np.unique(scores[self.target == code])
             place = np.searchsorted(steps, scores, "left") + np.searchsorted(steps, scores, "right")
-            places.append((code, place.astype(np.int32), 2 * len(steps) + 1))
+            places.append((code, (2 * len(steps) - place).astype(np.int32), len(steps)))
         return places
 
-    def _roc_auc(self, weights: Floats, support: Floats) -> Floats:
-        """Area under the ROC curve as the weighted share of rightly ordered pairs; ties count one half.
+    def _by_scores(self, weights: Floats, support: Floats, *, ranks: bool) -> Floats:
+        """Return BY_SCORES of each label against the rest [2, r, L]; NaN where undefined, and without ``ranks``.
 
-        Of the second label where there are two, else the mean over labels in the targets, each against the rest.
+        ROC-AUC is the weighted share of rightly ordered pairs, ties one half; average precision the sum of precision over
+        steps of recall, without interpolation. Both equal scikit-learn's, and look at one and the same counts.
         """
-        areas = np.full((len(self._places), len(weights)), np.nan)
-        for i, (code, place, count) in enumerate(self._places):
+        found = np.full((len(BY_SCORES), *support.shape), np.nan)
+        if self.probabilities is None or not ranks:
+            return found
+        total = weights.sum(1)
+        for code, place, steps in self._places:
             positive = self.target == code
-            ones = tally(place[positive], weights[:, positive], count)
-            zeros = tally(place, weights, count) - ones
-            below = np.cumsum(zeros, axis=1) - zeros / 2
-            pairs = support[:, code] * (support.sum(1) - support[:, code])
-            areas[i] = np.where(pairs > 0, np.einsum("rm,rm->r", ones, below) / pairs, np.nan)
-        return mean_of_defined(areas.T)
+            ones, all_ones = tally(place[positive] // 2, weights[:, positive], steps), support[:, code]
+            upto = np.cumsum(tally(place, weights, 2 * steps + 1), axis=1)
+            above, within = upto[:, 0:-1:2], upto[:, 1::2]
+            # Of all rows above a positive, half of those beside it, less the positives among them: pairs in the wrong order.
+            wrong = (np.einsum("rm,rm->r", ones, above) + np.einsum("rm,rm->r", ones, within) - all_ones**2) / 2
+            pairs = all_ones * (total - all_ones)
+            found[0, :, code] = np.where(pairs > 0, (pairs - wrong) / pairs, np.nan)
+            precision = np.cumsum(ones, axis=1)
+            precision /= np.maximum(within, 1e-12)
+            found[1, :, code] = np.where(all_ones > 0, np.einsum("rm,rm->r", ones, precision) / all_ones, np.nan)
+        return found
+
+    def _means(self, by_scores: Floats) -> Floats:
+        """Return RANKED [r, 2]: means over the labels in the targets; ROC-AUC of the second label where there are two."""
+        areas = by_scores[0][:, 1:] if len(self.labels) == 2 else by_scores[0]
+        return np.stack([mean_of_defined(areas), mean_of_defined(by_scores[1])], axis=1)
 
     @property
     def rank_cost(self) -> int:
-        """Elements that one resample of ROC-AUC has to walk."""
+        """Elements that one resample of the ranked metrics has to walk."""
         return 0 if self.probabilities is None else self.size * len(self._places)
 
     def counted(self, metric: str) -> NDArray[np.bool_]:
         """Return which rows [n] the denominator of a metric is made of."""
         kind, _, label = metric.partition("[")
-        if not label:
-            if metric == "roc_auc" and len(self.labels) == 2:
-                sizes = np.bincount(self.target, minlength=2)
-                return np.equal(self.target, int(np.argmin(sizes)))
+        if not label and not (kind == "roc_auc" and len(self.labels) == 2):
             return np.ones(self.size, dtype=bool)
-        code = self.labels.index(label[:-1])
+        code = self.labels.index(label[:-1]) if label else 1
+        if kind == "roc_auc":  # pairs are no surer than the fewer of their two sides
+            return fewer(np.equal(self.target, code))
         return np.equal(self.predicted if kind == "precision" else self.target, code)
+
+
+def of_probabilities(metric: str) -> bool:
+    """Whether a metric is made of probabilities, and not of the labels given alone."""
+    kind, _, label = metric.partition("[")
+    return kind in (BY_SCORES if label else PROBABILISTIC)
 
 
 def confidence_bins(confidence: Floats, bins: int) -> Ints:
@@ -227,7 +252,7 @@ FAMILY = Family(
     table=ClassifyTable.of,
     default="macro_f1",
     overall=(*OVERALL, *PROBABILISTIC, *REFERRED, COST, *OUT_OF_SCOPE),
-    by_label=(*PER_LABEL, CAUGHT),
+    by_label=(*BY_SCORES, *PER_LABEL, CAUGHT),
     shown=("accuracy", "macro_f1", "roc_auc", "ece"),
     words={
         "accuracy": "share of rows that get the right label",
@@ -239,6 +264,7 @@ FAMILY = Family(
         "macro_recall": "mean recall of the labels",
         "mcc": "correlation of given and true labels: 0 is chance, 1 is perfect",
         "roc_auc": "how well the scores put right above wrong: 0.5 is chance, 1 is perfect",
+        "map": "mean average precision: how well each label's rows are put first by its scores: 1 is perfect",
         "ece": "how far confidence is from the truth on average: 0 is honest",
         "brier": "squared error of the probabilities: 0 is perfect",
         "log_loss": "mean loss on the true label, in nats: 0 is perfect",
@@ -252,6 +278,7 @@ FAMILY = Family(
         "oos_precision": "of the rows that the model says are of none of the labels, the share that are",
         "in_scope_accuracy": "of the rows that have one of the labels, the share that get it",
         "in_scope_kept": "of the rows that have one of the labels, the share that get any",
+        "average_precision": "how well this label's rows are put first by its scores: its share of the rows is chance, 1 is perfect",
         "f1": "harmonic mean of precision and recall for this label",
         "precision": "of the rows given this label, the share that are right",
         "recall": "of the rows of this label, the share that are found",

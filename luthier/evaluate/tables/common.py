@@ -72,13 +72,13 @@ class Family:
         return [*self.overall, *(f"{kind}[{label}]" for kind in self.by_label for label in labels)]
 
 
-# What a metric's name holds if its value rests on the order of all rows: computed where asked for, and on fewer resamples.
-_RANKED = ("auc", "aurc", "auroc", "spearman")
+# Metrics whose value rests on the order of all rows, of a label or of all: computed where asked for, and on fewer resamples.
+_RANKED = frozenset({"roc_auc", "map", "average_precision", "aurc", "oos_auroc", "spearman"})
 
 
 def by_ranks(metric: str) -> bool:
     """Whether a metric is one of those that :meth:`Table.measure` leaves out without ``ranks``."""
-    return any(word in metric for word in _RANKED)
+    return metric.partition("[")[0] in _RANKED
 
 
 def some_rows(table: Any, places: Ints) -> Any | None:
@@ -95,6 +95,11 @@ def tally(codes: NDArray[np.integer], weights: Floats, size: int) -> Floats:
     """Sum weights [r, m] by code [m] into [r, size]."""
     places = codes.astype(np.intp, copy=False)
     return np.stack([np.bincount(places, row, size) for row in weights]).astype(np.float64, copy=False)
+
+
+def fewer(marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the rows [n] that are marked, or those that are not where these are fewer."""
+    return ~marked if 2 * int(marked.sum()) > len(marked) else marked
 
 
 def mean_of_defined(values: Floats) -> Floats:

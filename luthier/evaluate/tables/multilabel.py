@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.base.records import Prediction
-from luthier.evaluate.tables.common import Family, Floats, mean_of_defined
+from luthier.evaluate.tables.common import Family, Floats, fewer, mean_of_defined
 
 COUNTED = ("micro_f1", "macro_f1", "weighted_f1", "micro_precision", "micro_recall", "macro_precision", "macro_recall")
 BY_ROW = ("samples_f1", "exact_match", "hamming_loss")
 RANKED = ("map", "roc_auc")
+# Of each label by the order of its scores, in the order of RANKED, whose means they are.
+BY_SCORES = ("average_precision", "roc_auc")
 PER_LABEL = ("f1", "precision", "recall")
 
 
@@ -49,19 +51,18 @@ class MultilabelTable:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        return (*COUNTED, *BY_ROW, *RANKED, *(f"{kind}[{label}]" for kind in PER_LABEL for label in self.labels))
+        return (*COUNTED, *BY_ROW, *RANKED, *(f"{kind}[{label}]" for kind in (*BY_SCORES, *PER_LABEL) for label in self.labels))
 
     def measure(self, weights: Floats, *, ranks: bool = True) -> Floats:
-        """Return the metrics [r, len(names)] for row weights [r, n]; NaN where undefined, map and ROC-AUC without ``ranks``."""
+        """Return the metrics [r, len(names)] for row weights [r, n]; NaN where undefined, and what rests on ranks without ``ranks``."""
         support, guessed, hits = (weights @ m for m in (self.target, self.given, self.target * self.given))
         with np.errstate(divide="ignore", invalid="ignore"):
             per_label = _per_label(support, guessed, hits)
             counted = _counted(support, guessed, hits, per_label)
             by_row = (weights @ self._by_row) / weights.sum(1, keepdims=True)
-            ranked = np.full((len(weights), len(RANKED)), np.nan)
-            if ranks and self.scores is not None:
-                ranked = self._ranked(weights)
-        return np.hstack([counted, by_row, ranked, *per_label])
+            by_scores = self._by_scores(weights) if ranks and self.scores is not None else np.full((len(BY_SCORES), *support.shape), np.nan)
+            ranked = mean_of_defined(by_scores).T
+        return np.hstack([counted, by_row, ranked, *by_scores, *per_label])
 
     @cached_property
     def _by_row(self) -> Floats:
@@ -85,15 +86,14 @@ class MultilabelTable:
             found.append((int(code), order, ends))
         return found
 
-    def _ranked(self, weights: Floats) -> Floats:
-        """Return mean average precision and mean ROC-AUC [r, 2] over the labels in the targets.
+    def _by_scores(self, weights: Floats) -> Floats:
+        """Return BY_SCORES of each label [2, r, L]; NaN where undefined, as for a label that no target has.
 
         Average precision is the sum of precision over steps of recall, without interpolation; ROC-AUC the share of
         rightly ordered pairs, ties one half. Both equal to scikit-learn's with sample weights.
         """
-        precisions = np.full((len(self._orders), len(weights)), np.nan)
-        areas = np.full_like(precisions, np.nan)
-        for i, (code, order, ends) in enumerate(self._orders):
+        found = np.full((len(BY_SCORES), len(weights), len(self.labels)), np.nan)
+        for code, order, ends in self._orders:
             right = self.target[order, code]
             sorted_weights = weights[:, order]
             ones = np.cumsum(sorted_weights * right, axis=1)[:, ends]
@@ -101,11 +101,11 @@ class MultilabelTable:
             gained = np.diff(ones, axis=1, prepend=0)
             all_ones, all_zeros = ones[:, -1], zeros[:, -1]
             precision = np.where(ones + zeros > 0, ones / (ones + zeros), 0.0)
-            precisions[i] = np.where(all_ones > 0, (gained * precision).sum(1) / all_ones, np.nan)
+            found[0, :, code] = np.where(all_ones > 0, (gained * precision).sum(1) / all_ones, np.nan)
             below = all_zeros[:, None] - zeros + np.diff(zeros, axis=1, prepend=0) / 2
             pairs = all_ones * all_zeros
-            areas[i] = np.where(pairs > 0, (gained * below).sum(1) / pairs, np.nan)
-        return np.stack([mean_of_defined(precisions.T), mean_of_defined(areas.T)], axis=1)
+            found[1, :, code] = np.where(pairs > 0, (gained * below).sum(1) / pairs, np.nan)
+        return found
 
     @property
     def rank_cost(self) -> int:
@@ -117,6 +117,8 @@ class MultilabelTable:
         kind, _, label = metric.partition("[")
         if label:
             code = self.labels.index(label[:-1])
+            if kind == "roc_auc":  # pairs are no surer than the fewer of their two sides
+                return fewer(self.target[:, code] > 0)
             return np.asarray((self.given if kind == "precision" else self.target)[:, code] > 0)
         if kind in BY_ROW:
             return np.ones(self.size, dtype=bool)
@@ -154,7 +156,7 @@ FAMILY = Family(
     table=MultilabelTable.of,
     default="micro_f1",
     overall=(*COUNTED, *BY_ROW, *RANKED),
-    by_label=PER_LABEL,
+    by_label=(*BY_SCORES, *PER_LABEL),
     shown=("micro_f1", "macro_f1", "exact_match", "map"),
     words={
         "micro_f1": "F1 over all labels of all rows",
@@ -167,8 +169,9 @@ FAMILY = Family(
         "samples_f1": "mean over rows of the F1 between given and wanted labels",
         "exact_match": "share of rows whose labels are right, all of them",
         "hamming_loss": "share of all yes-or-no decisions that are wrong: 0 is perfect",
-        "map": "how well each label's rows are put first, whatever the cuts: 1 is perfect",
+        "map": "mean average precision: how well each label's rows are put first by its scores: 1 is perfect",
         "roc_auc": "how well the scores put right above wrong: 0.5 is chance, 1 is perfect",
+        "average_precision": "how well this label's rows are put first by its scores: its share of the rows is chance, 1 is perfect",
         "f1": "harmonic mean of precision and recall for this label",
         "precision": "of the rows given this label, the share that are right",
         "recall": "of the rows of this label, the share that are found",

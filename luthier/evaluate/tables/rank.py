@@ -4,52 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from luthier.base.ranks import NOVELTY_BITS, NOVELTY_ITEMS, ndcg
+from luthier.base.ranks import CUTS, LISTED, SHORTEST, cuts_of, ndcg, novelty_bits
 from luthier.base.records import Prediction
 from luthier.evaluate.tables.common import Family, Floats
 
-K = 10
-RANKED = ("ndcg@10", "recall@10", "mrr", "map@10", "precision@10", "hit@10")
-BEYOND = ("coverage@10", "novelty@10")
+# Each is measured of the first 1, 5, 10 ... items of a list. BEYOND are of the items given, right or wrong.
+RANKED = ("ndcg", "recall", "map", "precision", "hit")
+BEYOND = ("coverage", "novelty")
+MRR = "mrr"
 
 
 @dataclass(frozen=True, eq=False)
 class RankTable:
-    """One row for each query or user: its scores [n, 6], its novelty [n, 2], and the numbers of its first items.
+    """One row for each query or user, measured at C cuts: scores [n, 5 C + 1], bits of novelty [n, C], the first items' numbers.
 
-    ``items`` is (n, 10), -1 where a list is shorter; ``catalogue`` is how many items there are.
+    ``items`` is (n, last cut), -1 where a list is shorter; ``catalogue`` is how many items there are.
     """
 
     scores: Floats
-    novelty: Floats
+    bits: Floats
     items: NDArray[np.int64]
     catalogue: int
-
-    names = (*RANKED, *BEYOND)
+    cuts: tuple[int, ...]
 
     @classmethod
     def of(
         cls, targets: Sequence[Mapping[str, float]], predictions: Sequence[Prediction], labels: Sequence[str]
     ) -> RankTable:
+        cuts = cuts_of(min((int(p.measured.get(LISTED, SHORTEST)) for p in predictions), default=SHORTEST))
         numbers: dict[str, int] = {item: n for n, item in enumerate(labels)}
-        scores, novelty, items = [], [], np.full((len(targets), K), -1, dtype=np.int64)
+        scores, bits, items = [], [], np.full((len(targets), cuts[-1]), -1, dtype=np.int64)
         for row, (wanted, prediction) in enumerate(zip(targets, predictions, strict=True)):
             given = [item for item, _ in prediction.items or ()]
-            scores.append(scores_of(wanted, given))
-            novelty.append([float(prediction.measured.get(name, 0.0)) for name in (NOVELTY_BITS, NOVELTY_ITEMS)])
-            found = [numbers.setdefault(item, len(numbers)) for item in given[:K]]
+            scores.append(scores_of(wanted, given, cuts))
+            bits.append([float(prediction.measured.get(novelty_bits(cut), np.nan)) for cut in cuts])
+            found = [numbers.setdefault(item, len(numbers)) for item in given[: cuts[-1]]]
             items[row, : len(found)] = found
-        shape = (len(targets), len(RANKED))
         return cls(
-            np.array(scores, dtype=np.float64).reshape(shape),
-            np.array(novelty, dtype=np.float64).reshape(len(targets), 2),
+            np.array(scores, dtype=np.float64).reshape(len(targets), len(RANKED) * len(cuts) + 1),
+            np.array(bits, dtype=np.float64).reshape(len(targets), len(cuts)),
             items,
             len(numbers),
+            cuts,
         )
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return names_at(self.cuts)
 
     @property
     def size(self) -> int:
@@ -60,6 +66,12 @@ class RankTable:
         """Zero: no metric of lists looks at all pairs of rows."""
         return 0
 
+    @cached_property
+    def _counts(self) -> Floats:
+        """How many items stand before each cut, [n, C]."""
+        there = np.cumsum(self.items >= 0, axis=1)
+        return there[:, [cut - 1 for cut in self.cuts]].astype(np.float64)
+
     def measure(self, weights: Floats, *, ranks: bool = True) -> Floats:
         """Return the metrics [r, len(names)] for row weights [r, n]; NaN where undefined.
 
@@ -68,12 +80,11 @@ class RankTable:
         del ranks
         with np.errstate(divide="ignore", invalid="ignore"):
             means = (weights @ self.scores) / weights.sum(1, keepdims=True)
-            bits = weights @ self.novelty
-            novelty = bits[:, :1] / bits[:, 1:]
-        whole = (weights == 1).all(1)
-        shown = np.unique(self.items[self.items >= 0])
-        coverage = np.where(whole & (self.catalogue > 0), len(shown) / max(1, self.catalogue), np.nan)
-        result = np.hstack([means, coverage[:, None], novelty])
+            novelty = (weights @ self.bits) / (weights @ self._counts)
+        whole = (weights == 1).all(1) & (self.catalogue > 0)
+        shown = [len(np.unique(first[first >= 0])) for first in (self.items[:, :cut] for cut in self.cuts)]
+        coverage = np.where(whole[:, None], np.array(shown) / max(1, self.catalogue), np.nan)
+        result = np.hstack([means, coverage, novelty])
         result[~np.isfinite(result)] = np.nan
         return result
 
@@ -82,44 +93,77 @@ class RankTable:
         return np.ones(self.size, dtype=bool)
 
 
-def scores_of(wanted: Mapping[str, float], given: Sequence[str]) -> list[float]:
-    """Return RANKED of one list.
+def names_at(cuts: Sequence[int]) -> tuple[str, ...]:
+    """Return the names of all metrics at these cuts, in the order of :class:`RankTable`'s columns."""
+    at = {kind: tuple(f"{kind}@{cut}" for cut in cuts) for kind in (*RANKED, *BEYOND)}
+    return (*(name for kind in RANKED for name in at[kind]), MRR, *(name for kind in BEYOND for name in at[kind]))
 
-    NDCG as in :func:`luthier.base.ranks.ndcg`. Recall is the share of all right items that are among the first 10; precision divides by 10, however short the list
-    is; average precision by the right items that could stand among 10. MRR looks at the list as far as it goes.
+
+def unreached(metric: str, k: int) -> int | None:
+    """Return the cut of a metric that lists of ``k`` items do not reach; None where they do, or the metric has none."""
+    _, at, cut = metric.rpartition("@")
+    return int(cut) if at and cut.isdecimal() and int(cut) in CUTS and int(cut) not in cuts_of(k) else None
+
+
+def scores_of(wanted: Mapping[str, float], given: Sequence[str], cuts: Sequence[int]) -> list[float]:
+    """Return RANKED of one list at each of its first ``cuts`` items, one kind after the other, and its MRR.
+
+    NDCG as in :func:`luthier.base.ranks.ndcg`. Recall is the share of all right items that are among the first k; precision divides by k, however short the list
+    is; average precision by the right items that could stand among k. MRR looks at the list as far as it goes.
     """
     right = {item: gain for item, gain in wanted.items() if gain > 0}
     if not right:
-        return [float("nan")] * len(RANKED)
-    ranks = np.array([rank for rank, item in enumerate(given[:K], 1) if item in right], dtype=np.int64)
-    precisions = np.arange(1, len(ranks) + 1) / ranks
-    first = next((rank for rank, item in enumerate(given, 1) if item in right), 0)
+        return [float("nan")] * (len(RANKED) * len(cuts) + 1)
+    ranks = np.array([rank for rank, item in enumerate(given, 1) if item in right], dtype=np.int64)
+    hits = np.searchsorted(ranks, cuts, side="right")
+    precisions = np.concatenate([[0.0], np.cumsum(np.arange(1, len(ranks) + 1) / ranks)])
     return [
-        ndcg(right, given, k=K),
-        len(ranks) / len(right),
-        1 / first if first else 0.0,
-        float(precisions.sum() / min(K, len(right))),
-        len(ranks) / K,
-        float(bool(len(ranks))),
+        *(ndcg(right, given, k=cut) for cut in cuts),
+        *(hits / len(right)).tolist(),
+        *(precisions[hits] / np.minimum(cuts, len(right))).tolist(),
+        *(hits / np.array(cuts)).tolist(),
+        *(hits > 0).astype(float).tolist(),
+        1 / int(ranks[0]) if len(ranks) else 0.0,
     ]
 
+
+def _words(cut: int) -> dict[str, str]:
+    first = f"the first {cut}"
+    said = {
+        "ndcg": f"how high the right items stand among {first}: 1 is the best possible order",
+        "recall": f"share of the right items that are among {first}",
+        "map": f"mean precision at the places of the right items among {first}",
+        "precision": f"share of {first} that are right",
+        "hit": f"share of queries or users with a right item among {first}",
+        "coverage": f"share of all items that stand among anybody's first {cut}",
+        "novelty": f"how rare {first} items are, in bits: an item that one of eight chose has 3",
+    }
+    if cut == 1:
+        right = "share of queries or users whose first item is right"
+        said |= {
+            "ndcg": "gain of the first item beside the best that could stand there: 1 is no better one",
+            "recall": "share of the right items that stand first",
+            "map": right,
+            "precision": right,
+            "hit": right,
+            "coverage": "share of all items that stand first for anybody",
+            "novelty": "how rare the first items are, in bits: an item that one of eight chose has 3",
+        }
+    return {f"{kind}@{cut}": words for kind, words in said.items()}
+
+
+_OF_ITEMS = frozenset(name for name in names_at(CUTS) if name.startswith(BEYOND))
 
 FAMILY = Family(
     table=RankTable.of,
     default="ndcg@10",
-    overall=(*RANKED, *BEYOND),
+    overall=names_at(CUTS),
     shown=("ndcg@10", "recall@10", "mrr", "coverage@10"),
     words={
-        "ndcg@10": "how high the right items stand among the first 10: 1 is the best possible order",
-        "recall@10": "share of the right items that are among the first 10",
         "mrr": "one over the place of the first right item, 0 where the list has none",
-        "map@10": "mean precision at the places of the right items among the first 10",
-        "precision@10": "share of the first 10 that are right",
-        "hit@10": "share of queries or users with a right item among the first 10",
-        "coverage@10": "share of all items that stand among anybody's first 10",
-        "novelty@10": "how rare the items given are, in bits: an item that one of eight chose has 3",
+        **{name: words for cut in CUTS for name, words in _words(cut).items()},
     },
-    neither_is_better=frozenset({"coverage@10", "novelty@10"}),
-    # Without an interval: see RankTable.measure.
-    unbounded=frozenset({"novelty@10", "coverage@10"}),
+    neither_is_better=_OF_ITEMS,
+    # Without an interval, of coverage: see RankTable.measure.
+    unbounded=_OF_ITEMS,
 )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from luthier.base.records import Prediction
 from luthier.evaluate.tables.classify import FAMILY as LABELS
-from luthier.evaluate.tables.classify import OUT_OF_SCOPE, PROBABILISTIC, ClassifyTable
+from luthier.evaluate.tables.classify import OUT_OF_SCOPE, ClassifyTable, of_probabilities
 from luthier.evaluate.tables.common import Family, Floats, Table, tally
 
 
@@ -69,6 +69,12 @@ class ScopedTable:
         """How many metrics of all rows come before those of each label."""
         return next(i for i, name in enumerate(self.whole.names) if "[" in name)
 
+    @cached_property
+    def _scored(self) -> dict[str, int]:
+        """What is made of probabilities, and so of the ``inner`` rows, with its place among the inner metrics."""
+        there = set(self.whole.names)
+        return {name: i for i, name in enumerate(self.inner.names) if name in there and of_probabilities(name)}
+
     @property
     def rank_cost(self) -> int:
         """Elements that one resample of the ranked metrics has to walk."""
@@ -78,9 +84,8 @@ class ScopedTable:
         """Return the metrics [r, len(names)] for row weights [r, n]; NaN where undefined."""
         found = self.whole.measure(weights, ranks=ranks)
         if self.inner.size:
-            places = [self.whole.names.index(name) for name in PROBABILISTIC]
             own = self.inner.measure(weights[:, ~self.outside], ranks=ranks)
-            found[:, places] = own[:, [self.inner.names.index(name) for name in PROBABILISTIC]]
+            found[:, [self.whole.names.index(name) for name in self._scored]] = own[:, list(self._scored.values())]
         right = self.whole.target == self.whole.predicted
         with np.errstate(divide="ignore", invalid="ignore"):
             away, said, both = (weights @ x.astype(float) for x in (self.outside, self.declined, self.outside & self.declined))
@@ -114,7 +119,7 @@ class ScopedTable:
             return self.outside
         if metric == "oos_precision":
             return self.declined
-        if metric in PROBABILISTIC:
+        if metric in self._scored:
             counted = ~self.outside
             counted[counted] = self.inner.counted(metric)
             return counted
