@@ -47,7 +47,7 @@ def make_learner(file: TaskFile, data: Prepared, base: Base) -> Learner:
     learner = learner_of(file.task.task.objective, data, base, file.task.model, scale=file.task.data.scale)
     _describe(file, data, learner)
     if isinstance(learner, Ranker):  # asked before it is tuned, it answers as it will: with lists as long
-        learner.settings = task.train.rank
+        learner.settings = file.task.train.rank
     return learner.to(device())
 
 
