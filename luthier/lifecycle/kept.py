@@ -40,8 +40,8 @@ def of_task(file: TaskFile, bundle: Path) -> dict[str, Any]:
     """Return what a bundle in this folder keeps: settings that are not the usual ones, with paths as seen from its run."""
     run = run_of(bundle)
     judge, said = file.task.evaluate.judge, file.task.evaluate.paraphrases
-    found: dict[str, Any] = {"by": file.task.data.split.by}
-    found["evaluate"] = file.task.evaluate.model_dump(mode="json", include=ALIKE, exclude_defaults=True)
+    measured = file.task.evaluate.model_dump(mode="json", include=ALIKE, exclude_defaults=True)
+    found: dict[str, Any] = {name: value for name, value in (("by", file.task.data.split.by), ("evaluate", measured)) if value}
     if judge.asked:
         found["judge"] = judge.model_dump(mode="json", exclude_defaults=True) | _paths(file, run, judge, ("bundle", "human", "answers"))
     if said.column is not None or said.source is not None:

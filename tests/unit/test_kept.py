@@ -35,9 +35,11 @@ def test_paths_lead_to_the_same_files_from_the_bundle_of_a_run_and_of_a_stage(tm
     assert (kept.run_of(Path(moved) / place) / found["human"]).is_file()
 
 
-def test_a_task_without_a_judge_keeps_nothing_and_a_name_that_is_no_path_stays(tmp_path: Path) -> None:
+def test_what_is_as_usual_is_not_kept_and_a_name_that_is_no_path_stays(tmp_path: Path) -> None:
     (tmp_path / "task.yaml").write_text("task: {name: t, objective: classify}\ndata: {source: x.csv}\n")
     assert kept.of_task(load_task(tmp_path / "task.yaml"), tmp_path / "run/bundle") == {}
+    (tmp_path / "task.yaml").write_text("task: {name: t, objective: classify}\ndata: {source: x.csv, split: {by: who}}\nevaluate: {slices: [who]}\n")
+    assert kept.of_task(load_task(tmp_path / "task.yaml"), tmp_path / "run/bundle") == {"by": "who", "evaluate": {"slices": ["who"]}}
     (tmp_path / "task.yaml").write_text(TASK.format(human="hub:owner/rated"))
     assert kept.of_task(load_task(tmp_path / "task.yaml"), tmp_path / "run/bundle")["judge"]["human"] == "hub:owner/rated"
 
