@@ -1,13 +1,17 @@
-"""Bars that no model could be held against on these rows: told before one is trained, and without a look at any answer."""
+"""Bars that no model could be held against on these rows, or be shown to meet: told before one is trained, without a look at any answer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from luthier.base.errors import Fault
 from luthier.base.records import Example, Prediction
-from luthier.evaluate import metrics
+from luthier.evaluate import metrics, verdict
+from luthier.evaluate.answered import Answered
+from luthier.evaluate.intervals import unit_codes
 from luthier.evaluate.slices import bars as bars_on_slices
 from luthier.evaluate.slices.columns import Columns
 from luthier.spec.bars import Bar
@@ -35,6 +39,29 @@ def check(bars: Sequence[Bar], objective: str, rows: Sequence[Example], labels: 
         if bar.plain in values and values[bar.plain] is None:
             faults.append(Fault(*_words(bar, len(rows) if places is None else len(places))))
     return faults
+
+
+def unshown(bars: Sequence[Bar], objective: str, rows: Sequence[Example], labels: Sequence[str]) -> list[Fault]:
+    """Return a warning for each bar that is out of these rows' reach: were every answer right, the verdict would still be "cannot tell"."""
+    known = set(metrics.names(objective, labels))
+    asked = [bar for bar in bars if bar.plain in known and verdict.enough(bar) is not None and not (bar.where is not None and bar.where.over)]
+    if not asked or not len(rows):
+        return []
+    figures = _made_of(asked, objective, rows, labels)
+    told = [(bar, verdict.beyond(bar, figures.get(bar.metric, {}))) for bar in asked]
+    return [Fault(f"{bar.op} {bar.limit:g} is out of reach: {why}", f"accept.{bar.metric}", "Add test rows, or ask for less.") for bar, why in told if why]
+
+
+def _made_of(bars: Sequence[Bar], objective: str, rows: Sequence[Example], labels: Sequence[str]) -> dict[str, Any]:
+    """Return of how many ``rows`` and ``units`` each bar's figure will be made where every answer is right; of texts where each has one."""
+    if objective in OBJECTIVES:
+        once = {repr(row.target): row.target for row in rows}
+        known = {key: _right(target, labels) for key, target in once.items()}  # of many rows and labels, one of each takes the room of few
+        right = Answered(objective, rows, [known[repr(row.target)] for row in rows], labels)
+        return bars_on_slices.counted(bars, right, {bar.metric: {} for bar in bars})
+    columns, units = Columns(rows), unit_codes([row.group for row in rows], len(rows))
+    places = {bar.metric: bars_on_slices.rows_of(bar, columns) for bar in bars}
+    return {name: {"rows": len(chosen), "units": len(np.unique(units[chosen]))} for name, chosen in places.items()}
 
 
 def _best_values(objective: str, rows: Iterable[Example], labels: Sequence[str]) -> dict[str, float | None]:

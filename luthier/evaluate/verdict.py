@@ -138,6 +138,13 @@ def _too_few(bar: Bar, measured: Figures) -> dict[str, Any]:
     return {"enough": needed, "best": None if span is None else _best(bar, span, int(units))}
 
 
+def beyond(bar: Bar, measured: Figures) -> str | None:
+    """Say why so many ``units`` cannot show a bar to be met, whatever the answers; None where they can."""
+    few = _too_few(bar, measured)
+    units = measured.get("units")
+    return _few_words(bar, {"metric": bar.metric, "limit": bar.limit, **measured, **few}) if few and units else None
+
+
 def rival_of(row: Mapping[str, Any]) -> Figures:
     """Return what the rival of a bar, as report.json holds it, reached, and the interval of the difference to it, as :func:`judge` takes them."""
     low, high = row["difference"]
@@ -182,13 +189,17 @@ def _untold(bar: Bar, row: Mapping[str, Any]) -> str:
     if "doubt" in row:
         return f"{bar.metric} is {measured_words(row)}, {_asked(bar, row)}, and nobody can tell: {row['doubt']}"
     if "enough" in row:
-        start = f"{bar.metric} is {measured_words(row)}, {_asked(bar, row)}, and {counted(row, row['units'])} cannot tell: "
-        if row["best"] is None:
-            return f"{start}that all of so few lie on one side of it may be chance; it takes {row['enough']}"
-        best = f"{figure(row['best'], apart_from=row['limit'])} or {'more' if _from_below(bar) else 'less'}"
-        return f"{start}a perfect score on them would only show {best}; it takes {row['enough']}"
+        return f"{bar.metric} is {measured_words(row)}, {_asked(bar, row)}, and {_few_words(bar, row)}"
     span = "" if not bar.rival or None in row["difference"] else "; the difference to it is {} to {}".format(*map(figure, row["difference"]))
     return f"{bar.metric} is {measured_words(row)}, {_asked(bar, row)}{span}: the value clears it, its interval does not"
+
+
+def _few_words(bar: Bar, row: Mapping[str, Any]) -> str:
+    start = f"{counted(row, row['units'])} cannot tell: "
+    if row["best"] is None:
+        return f"{start}that all of so few lie on one side of it may be chance; it takes {row['enough']}"
+    best = f"{figure(row['best'], apart_from=row['limit'])} or {'more' if _from_below(bar) else 'less'}"
+    return f"{start}a perfect score on them would only show {best}; it takes {row['enough']}"
 
 
 def _note(bar: Bar, row: Mapping[str, Any]) -> str:

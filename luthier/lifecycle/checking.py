@@ -23,6 +23,7 @@ from luthier.evaluate import cases, measurable
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.judges import named as judged
 from luthier.evaluate.judges import people as rating
+from luthier.evaluate.predict import answered_rows
 from luthier.evaluate.robust import named
 from luthier.evaluate.slices import bars as bars_on_slices
 from luthier.evaluate.slices.columns import Columns
@@ -119,6 +120,14 @@ def bar_faults(bars: Sequence[Bar], file: TaskFile, data: Prepared) -> list[Faul
     return found
 
 
+def unshown_bars(bars: Sequence[Bar], file: TaskFile, data: Prepared) -> list[Fault]:
+    """Return a warning for each bar that these test rows cannot show to be met, whatever is answered."""
+    objective, rows = file.task.task.objective, data.test
+    if objective == "generate":
+        rows = [rows[i] for i in answered_rows(rows, file.task.evaluate.generate_rows)]
+    return measurable.unshown(bars, objective, rows, data.labels)
+
+
 def _of_model(task: Task) -> list[Fault]:
     """Return faults of a question that nobody asks."""
     model, objective = task.model, task.task.objective
@@ -174,6 +183,7 @@ def _survey(file: TaskFile, data: Prepared, watch: Watch | None) -> dict[str, An
         "objective": file.task.task.objective,
         "goal": file.task.task.goal,
         "policy": file.task.data.leaks,
+        "problems": [p.as_dict() for p in [*data.report.problems, *([] if faults else unshown_bars(bars, file, data))]],
         "preview": preview(file, data),
         "stops": [f.as_dict() for f in faults],
     }
