@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from luthier.base.records import Prediction
-from luthier.evaluate.tables.classify import ECE_BINS, ClassifyTable, confidence_bins
-from luthier.evaluate.tables.common import Floats
+from luthier.evaluate.tables.classify import ClassifyTable
+from luthier.evaluate.tables.common import ECE_BINS, Floats, confidence_bins
 from luthier.evaluate.tables.multilabel import MultilabelTable
 
 
@@ -52,7 +52,10 @@ def pr_curves(
 def set_curves(
     targets: Sequence[Sequence[str]], predictions: Sequence[Prediction], labels: Sequence[str], max_points: int = 200
 ) -> dict[str, Any]:
-    """Return ``roc`` and ``pr`` of each label of sets, as for single labels; no scores, no curves."""
+    """Return ``roc`` and ``pr`` of each label of sets, as for single labels, and ``reliability``; no scores, no curves.
+
+    Of sets it is the probability of each label in each row that is held against how often the label is right.
+    """
     table = MultilabelTable.of(targets, predictions, labels)
     if table.scores is None:
         return {}
@@ -60,6 +63,7 @@ def set_curves(
     return {
         "roc": {label: _roc(truth, scores, max_points) for label, truth, scores in columns if 0 < truth.sum() < len(truth)},
         "pr": {label: _pr(truth, scores, max_points) for label, truth, scores in columns if truth.any()},
+        "reliability": _bins(table.scores.ravel(), table.target.ravel(), ECE_BINS),
     }
 
 
@@ -95,7 +99,10 @@ def reliability(targets: Sequence[str], predictions: Sequence[Prediction], bins:
     if not predictions or not all(p.scores and p.label in p.scores for p in predictions):
         return {"bins": []}
     confidence = np.array([p.scores[p.label] for p in predictions if p.scores and p.label is not None])
-    right = np.array([p.label == t for p, t in zip(predictions, targets, strict=True)], dtype=float)
+    return _bins(confidence, np.array([p.label == t for p, t in zip(predictions, targets, strict=True)], dtype=float), bins)
+
+
+def _bins(confidence: Floats, right: Floats, bins: int) -> dict[str, Any]:
     place = confidence_bins(confidence, bins)
     rows = []
     for b in range(bins):

@@ -9,21 +9,24 @@ from typing import Any
 import numpy as np
 
 import luthier.lifecycle.scoping as scoping
-from luthier.base.records import Prediction
+from luthier.base.records import Example, Prediction
 from luthier.data.prepare import Prepared
 from luthier.evaluate.costs import Prices
 from luthier.lifecycle.pricing import rule_of
 from luthier.objectives import Learner
 from luthier.objectives.classify import Classifier
-from luthier.objectives.heads.judge import log_loss, log_softmax, temperature
+from luthier.objectives.heads.judge import log_loss, log_softmax, set_log_loss, set_temperature, temperature
 from luthier.objectives.heads.near import NearestRows
 from luthier.objectives.labelled import Labelled
+from luthier.objectives.multilabel import MultiLabeller
 from luthier.release import refer
 from luthier.release.predictor import Predictor
 from luthier.spec.task import Task
 
 # Fewer rows would ask for a temperature that is mostly luck.
 _FEWEST = 100
+# A probability in float32 may be 0 or 1, of which there is no logit.
+_NEVER = 1e-7
 
 
 def settle(
@@ -39,11 +42,14 @@ def settle(
     if not (learner.settles or scales or task.answer.ruled or declines):
         return found
     predictions = Predictor(learner).measure(rows)
+    targets = [str(e.target) for e in rows]
+    if scales and isinstance(learner, MultiLabeller):
+        found["calibrated"], predictions = calibrated_sets(learner, rows, predictions)
+    elif scales and isinstance(learner, Classifier):
+        found["calibrated"], predictions = calibrated(learner, targets, predictions)
+    # Cuts are chosen among the probabilities that will be told.
     if learner.settles and (own := learner.settle(rows, predictions)):
         found["settled"] = own
-    targets = [str(e.target) for e in rows]
-    if scales and isinstance(learner, Classifier):
-        found["calibrated"], predictions = calibrated(learner, targets, predictions)
     if task.answer.ruled:
         rule, notes = refer.fit(task.answer, targets, predictions, **rule_of(task, prices, learner.labels))
         sent = [bool(p.refer) for p in rule.apply(predictions)]
@@ -68,7 +74,7 @@ def _ruled(rule: refer.Rule, predictions: Sequence[Prediction], sent: Sequence[b
 
 def _calibrates(learner: Learner, rows: int, task: Task) -> bool:
     asked = task.evaluate.calibrate
-    if asked == "off" or not isinstance(learner, Classifier) or isinstance(learner.head, NearestRows):
+    if asked == "off" or not isinstance(learner, Classifier | MultiLabeller) or isinstance(learner.head, NearestRows):
         return False
     return rows >= (_FEWEST if asked == "auto" else 1)
 
@@ -87,9 +93,25 @@ def calibrated(
     labels_K = np.array([place[targets[i]] for i in known], dtype=np.int64)
     scale = temperature(logs_NC[known], labels_K)
     learner.temper(scale)
-    before, after = (round(log_loss(logs_NC[known], labels_K, s), 4) for s in (1.0, scale))
-    said = f"honest   scores times {scale:.2f}: log loss on {len(known)} validation rows {before:.3f} -> {after:.3f}"
-    facts = {"scale": round(scale, 4), "rows": len(known), "log_loss_before": before, "log_loss_after": after, "said": said}
+    facts = _scaled(scale, len(known), *(log_loss(logs_NC[known], labels_K, s) for s in (1.0, scale)))
     shares_NC = np.exp(log_softmax(logs_NC * scale)).tolist()
     scaled = [replace(p, scores=dict(zip(learner.labels, line, strict=True))) for p, line in zip(predictions, shares_NC, strict=True)]
     return facts, scaled
+
+
+def calibrated_sets(
+    learner: MultiLabeller, rows: Sequence[Example], predictions: Sequence[Prediction]
+) -> tuple[dict[str, Any], list[Prediction]]:
+    """Scale the logits of all labels by the one factor that validation rows ask for; return how, and the predictions it makes."""
+    shares_NL = np.clip([[(p.scores or {})[label] for label in learner.labels] for p in predictions], _NEVER, 1 - _NEVER)
+    logits_NL = np.log(shares_NL) - np.log1p(-shares_NL)
+    truth_NL = np.array([[label in e.target for label in learner.labels] for e in rows], dtype=np.float64)
+    scale = set_temperature(logits_NL, truth_NL)
+    learner.temper(scale)
+    facts = _scaled(scale, len(rows), *(set_log_loss(logits_NL, truth_NL, s) for s in (1.0, scale)))
+    return facts, learner.told((1 / (1 + np.exp(-logits_NL * scale))).tolist(), learner.cuts)
+
+
+def _scaled(scale: float, rows: int, before: float, after: float) -> dict[str, Any]:
+    said = f"honest   scores times {scale:.2f}: log loss on {rows} validation rows {before:.3f} -> {after:.3f}"
+    return {"scale": round(scale, 4), "rows": rows, "log_loss_before": round(before, 4), "log_loss_after": round(after, 4), "said": said}

@@ -57,6 +57,12 @@ class MultiLabeller(Encoder):
             self.known["cuts"] = best_cuts(scores_NL, truth_NL)
         return {"cuts": dict(zip(self.labels, (round(c, 4) for c in self.cuts), strict=True))}
 
+    def temper(self, scale: float) -> None:
+        """Multiply all logits, which changes probabilities; the cuts move with them, so that no answer changes."""
+        cuts_L = torch.tensor(self.cuts, dtype=torch.float64)
+        self.set_head(self.head.weight * scale, self.head.bias * scale)
+        self.known["cuts"] = (cuts_L.logit() * scale).sigmoid().tolist()
+
     def encode(self, example: Example) -> Encoded | None:
         there = {*(example.target or ())}
         return Encoded(

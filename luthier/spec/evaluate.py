@@ -106,8 +106,8 @@ class EvaluateSection(Section):
     )
     calibrate: Switch = Field(
         "auto",
-        description="Scale a classifier's scores on the validation rows so that its probabilities are honest (temperature scaling);"
-        " no label changes. `auto` does so from 100 validation rows on.",
+        description="Scale the scores of `classify` and `multilabel` on the validation rows so that their probabilities are honest (temperature"
+        " scaling); no label changes by it. `auto` does so from 100 validation rows on.",
     )
     max_new_tokens: int = Field(256, ge=1, description="Longest generated answer, in tokens.")
     generate_rows: int = Field(

@@ -83,6 +83,7 @@ def test_a_run_measures_shows_and_explains(done) -> None:
     page = done.run.report.read_text()
     assert done.kind.section in page
     if done.objective == "multilabel":
+        assert len(record["reliability"]["bins"]) == 15 and "Reliability: " in page
         assert "settled" in record["training"] and "Each label on the test rows" in page
         assert "|" not in "".join(record["data"]["labels"]), "labels are counted one by one"
     if done.objective == "grade":

@@ -14,6 +14,8 @@ from luthier.base.cuts import best_cut, best_cuts
 from luthier.base.errors import Interrupted
 from luthier.base.interrupt import Stopper
 from luthier.base.records import Prediction
+from luthier.evaluate import metrics
+from luthier.lifecycle import settling
 from luthier.objectives.linear_scores import fit_scores
 from luthier.objectives.linear_sets import fit_sets
 from luthier.release.bundle import write_bundle
@@ -130,6 +132,27 @@ def test_a_bundle_answers_as_the_trained_model(objective: str, method: str, tiny
     assert difference < 1e-4
 
 
+def test_probabilities_of_sets_are_made_honest_and_no_answer_changes_by_it(tiny_bert: Path, tmp_path: Path) -> None:
+    examples, learner = made(tiny_bert, "multilabel", 300)
+    fit(learner, examples[:60], section("multilabel", 60, rate=3e-3, epochs=3.0, batch=8), score=None)
+    learner.set_head(learner.head.weight * 3, learner.head.bias * 3)  # far too sure
+    rows = examples[60:]
+    answered = Predictor(learner).measure(rows)
+    before = metrics.measured("multilabel", [e.target for e in rows], answered, LABELS)
+    facts, told = settling.calibrated_sets(learner, rows, answered)
+    after = Predictor(learner).measure(rows)
+    assert facts["scale"] < 0.7 and facts["log_loss_after"] < facts["log_loss_before"]
+    assert [p.labels for p in after] == [p.labels for p in answered] == [p.labels for p in told], "the cuts move with the scores"
+    for one, two in zip(after, told, strict=True):
+        np.testing.assert_allclose(numbers(one), numbers(two), rtol=0, atol=2e-3)  # a probability near 1 says little of its logit
+    found = metrics.measured("multilabel", [e.target for e in rows], after, LABELS)
+    assert found["ece"] < before["ece"] and found["brier"] < before["brier"]
+    assert found["micro_f1"] == before["micro_f1"]
+    write_bundle(tmp_path / "bundle", learner, probes=rows[:8], facts=FACTS)
+    for one, two in zip(load_predictor(tmp_path / "bundle").predict([e.inputs for e in rows]), after, strict=True):
+        np.testing.assert_allclose(numbers(one), numbers(two), rtol=0, atol=1e-4)
+
+
 def test_multilabel_loss_is_binary_cross_entropy(tiny_bert: Path) -> None:
     examples, learner = made(tiny_bert, "multilabel", 9)
     rows, _ = encode_all(learner.eval(), examples, lambda *a, **k: None)
@@ -176,9 +199,9 @@ def test_a_cut_makes_f1_largest() -> None:
 def test_an_answer_is_empty_only_where_train_rows_were(tiny_bert: Path) -> None:
     known = {"may_be_empty": False, "cuts": [0.9, 0.99, 0.99]}
     learner = learner_of(tiny_bert, "multilabel", LABELS, known=known)
-    assert learner._given([0.5, 0.5, 0.2]) == (LABELS[0],), "the nearest to its cut"
+    assert learner.told([[0.5, 0.5, 0.2]], learner.cuts)[0].labels == (LABELS[0],), "the nearest to its cut"
     learner.known["may_be_empty"] = True
-    assert learner._given([0.5, 0.5, 0.2]) == ()
+    assert learner.told([[0.5, 0.5, 0.2]], learner.cuts)[0].labels == ()
 
 
 def test_grade_loss_is_the_squared_error_of_known_scores_in_their_spread(tiny_bert: Path) -> None:

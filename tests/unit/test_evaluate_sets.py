@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from luthier.base.records import Prediction
-from luthier.evaluate import metrics
+from luthier.evaluate import curves, metrics
 from luthier.evaluate.intervals import evaluate_with_intervals, interval_of, unit_codes
 from luthier.evaluate.tables import tabulate
 
@@ -55,6 +55,8 @@ def reference(targets: list[list[str]], predictions: list[Prediction]) -> dict[s
         expected["map"] = sk.average_precision_score(truth[:, there], scores[:, there], average="macro")
         both = [k for k in there if not truth[:, k].all()]
         expected["roc_auc"] = sk.roc_auc_score(truth[:, both], scores[:, both], average="macro")
+        expected["brier"] = sk.brier_score_loss(truth.ravel(), scores.ravel())
+        expected["ece"] = calibration_error(truth.ravel().tolist(), scores.ravel().tolist())
         p, r, f, _ = sk.precision_recall_fscore_support(truth, given, average=None, zero_division=0)
         expected |= {f"average_precision[{LABELS[k]}]": sk.average_precision_score(truth[:, k], scores[:, k]) for k in there}
         expected |= {f"roc_auc[{LABELS[k]}]": sk.roc_auc_score(truth[:, k], scores[:, k]) for k in both}
@@ -62,6 +64,15 @@ def reference(targets: list[list[str]], predictions: list[Prediction]) -> dict[s
             expected |= {f"f1[{LABELS[k]}]": f[k], f"precision[{LABELS[k]}]": p[k], f"recall[{LABELS[k]}]": r[k]}
     del expected["weighted_precision"], expected["weighted_recall"]
     return expected
+
+
+def calibration_error(truth: list[bool], said: list[float], bins: int = 15) -> float:
+    """Return the mean distance, over (0, 1/15], (1/15, 2/15] ..., between what was said and how often it came, one forecast after the other."""
+    sums: dict[int, float] = {}
+    for came, share in zip(truth, said, strict=True):
+        place = next(b for b in range(bins) if share <= (b + 1) / bins or b == bins - 1)
+        sums[place] = sums.get(place, 0.0) + came - share
+    return sum(abs(total) for total in sums.values()) / len(said)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -107,3 +118,11 @@ def test_one_ranked_metric_asked_for_alone_is_the_same() -> None:
     found = evaluate_with_intervals("multilabel", targets, predictions, LABELS, resamples=100)
     for name in ("map", "roc_auc", f"average_precision[{LABELS[0]}]", "micro_f1"):
         assert interval_of(table, name, unit_codes(None, 90), resamples=100) == pytest.approx(found[name]), name
+
+
+def test_the_reliability_diagram_is_made_of_every_label_of_every_row() -> None:
+    targets, predictions = rows(2, 60)
+    bins = curves.set_curves(targets, predictions, LABELS)["reliability"]["bins"]
+    assert sum(one["count"] for one in bins) == 60 * len(LABELS)
+    away = sum(one["count"] * abs(one["accuracy"] - one["confidence"]) for one in bins if one["count"]) / (60 * len(LABELS))
+    assert away == pytest.approx(metrics.measured("multilabel", targets, predictions, LABELS)["ece"])

@@ -11,7 +11,7 @@ from luthier.objectives.contrast import contrastive_loss
 from luthier.objectives.heads import choose as choosing
 from luthier.objectives.heads.choose import choose, fit
 from luthier.objectives.heads.fits import KINDS, unit
-from luthier.objectives.heads.judge import log_softmax, temperature
+from luthier.objectives.heads.judge import log_softmax, set_log_loss, set_temperature, temperature
 from luthier.objectives.heads.near import NearestRows
 from luthier.objectives.heads.sample import Sample, deal, make_sample
 from luthier.objectives.heads.texts import label_text, label_texts
@@ -259,3 +259,13 @@ def test_the_contrastive_loss_is_that_of_the_paper_row_by_row() -> None:
     assert z.grad is not None
     assert z.grad.isfinite().all()
     assert contrastive_loss(z, torch.arange(7)).item() == 0.0
+
+
+def test_the_temperature_of_sets_is_that_of_least_loss() -> None:
+    rng = np.random.default_rng(3)
+    true = rng.normal(0, 1.5, size=(4000, 3))
+    came = (rng.random(true.shape) < 1 / (1 + np.exp(-true))).astype(float)
+    assert set_temperature(4 * true, came) == pytest.approx(0.25, rel=0.1), "four times too sure"
+    by_hand = -(came * np.log(1 / (1 + np.exp(-true))) + (1 - came) * np.log(1 - 1 / (1 + np.exp(-true)))).sum(1).mean()
+    assert set_log_loss(4 * true, came, 0.25) == pytest.approx(by_hand)
+    assert set_temperature(np.array([[9.0, -9.0]]), np.array([[1.0, 0.0]])) < 2.0

@@ -10,9 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.base.records import Prediction
-from luthier.evaluate.tables.common import Family, Floats, Ints, fewer, mean_of_defined, tally
+from luthier.evaluate.tables.common import (
+    ECE_BINS,
+    Family,
+    Floats,
+    Ints,
+    confidence_bins,
+    fewer,
+    mean_of_defined,
+    tally,
+)
 
-ECE_BINS = 15
 OVERALL = (
     "accuracy",
     "balanced_accuracy",
@@ -222,11 +230,6 @@ def of_probabilities(metric: str) -> bool:
     """Whether a metric is made of probabilities, and not of the labels given alone."""
     kind, _, label = metric.partition("[")
     return kind in (BY_SCORES if label else PROBABILISTIC)
-
-
-def confidence_bins(confidence: Floats, bins: int) -> Ints:
-    """Return the bin [n] of each confidence among equal bins (0, 1/b], (1/b, 2/b] ...; 0 falls into the first."""
-    return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
 
 
 def _per_label(support: Floats, guessed: Floats, hits: Floats) -> tuple[Floats, Floats, Floats]:

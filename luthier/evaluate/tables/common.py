@@ -18,6 +18,8 @@ from luthier.base.records import Prediction
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+ECE_BINS = 15
+
 
 class Table(Protocol):
     """What intervals and comparisons need of rows: how many, which metrics, and their values for given row weights."""
@@ -107,3 +109,8 @@ def mean_of_defined(values: Floats) -> Floats:
     there = ~np.isnan(values)
     means: Floats = np.where(there, values, 0.0).sum(-1) / there.sum(-1)
     return means
+
+
+def confidence_bins(confidence: Floats, bins: int) -> Ints:
+    """Return the bin [n] of each confidence among equal bins (0, 1/b], (1/b, 2/b] ...; 0 falls into the first."""
+    return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)

@@ -1,4 +1,4 @@
-"""Rows with any number of labels: F1 in its four means, exact sets, Hamming loss, average precision, ROC-AUC."""
+"""Rows with any number of labels: F1 in its four means, exact sets, Hamming loss, average precision, ROC-AUC, calibration."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.base.records import Prediction
-from luthier.evaluate.tables.common import Family, Floats, fewer, mean_of_defined
+from luthier.evaluate.tables.common import ECE_BINS, Family, Floats, confidence_bins, fewer, mean_of_defined
 
 COUNTED = ("micro_f1", "macro_f1", "weighted_f1", "micro_precision", "micro_recall", "macro_precision", "macro_recall")
 BY_ROW = ("samples_f1", "exact_match", "hamming_loss")
 RANKED = ("map", "roc_auc")
+# Of the probability of each label in each row: every one is a yes-or-no forecast.
+PROBABILISTIC = ("ece", "brier")
 # Of each label by the order of its scores, in the order of RANKED, whose means they are.
 BY_SCORES = ("average_precision", "roc_auc")
 PER_LABEL = ("f1", "precision", "recall")
@@ -51,7 +53,7 @@ class MultilabelTable:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        return (*COUNTED, *BY_ROW, *RANKED, *(f"{kind}[{label}]" for kind in (*BY_SCORES, *PER_LABEL) for label in self.labels))
+        return (*COUNTED, *BY_ROW, *RANKED, *PROBABILISTIC, *(f"{kind}[{label}]" for kind in (*BY_SCORES, *PER_LABEL) for label in self.labels))
 
     def measure(self, weights: Floats, *, ranks: bool = True) -> Floats:
         """Return the metrics [r, len(names)] for row weights [r, n]; NaN where undefined, and what rests on ranks without ``ranks``."""
@@ -62,7 +64,25 @@ class MultilabelTable:
             by_row = (weights @ self._by_row) / weights.sum(1, keepdims=True)
             by_scores = self._by_scores(weights) if ranks and self.scores is not None else np.full((len(BY_SCORES), *support.shape), np.nan)
             ranked = mean_of_defined(by_scores).T
-        return np.hstack([counted, by_row, ranked, *by_scores, *per_label])
+        return np.hstack([counted, by_row, ranked, self._of_probabilities(weights), *by_scores, *per_label])
+
+    def _of_probabilities(self, weights: Floats) -> Floats:
+        """Return what PROBABILISTIC holds [r, 2]; NaN without probabilities."""
+        if self.scores is None or not len(self.labels):
+            return np.full((len(weights), len(PROBABILISTIC)), np.nan)
+        sums = weights @ self._forecasts / (weights.sum(1, keepdims=True) * len(self.labels))
+        return np.stack([np.abs(sums[:, 1:]).sum(1), sums[:, 0]], axis=1)
+
+    @cached_property
+    def _forecasts(self) -> Floats:
+        """Each row's squared errors, summed over labels, and by bin of probability what came less what was said [n, 1 + bins]."""
+        assert self.scores is not None
+        gaps = self.target - self.scores
+        found = np.zeros((self.size, 1 + ECE_BINS))
+        found[:, 0] = (gaps**2).sum(1)
+        for code in range(len(self.labels)):
+            found[np.arange(self.size), 1 + confidence_bins(self.scores[:, code], ECE_BINS)] += gaps[:, code]
+        return found
 
     @cached_property
     def _by_row(self) -> Floats:
@@ -120,7 +140,7 @@ class MultilabelTable:
             if kind == "roc_auc":  # pairs are no surer than the fewer of their two sides
                 return fewer(self.target[:, code] > 0)
             return np.asarray((self.given if kind == "precision" else self.target)[:, code] > 0)
-        if kind in BY_ROW:
+        if kind in (*BY_ROW, *PROBABILISTIC):
             return np.ones(self.size, dtype=bool)
         return np.asarray((self.given if kind == "micro_precision" else self.target).sum(1) > 0)
 
@@ -155,7 +175,7 @@ def _counted(support: Floats, guessed: Floats, hits: Floats, per_label: tuple[Fl
 FAMILY = Family(
     table=MultilabelTable.of,
     default="micro_f1",
-    overall=(*COUNTED, *BY_ROW, *RANKED),
+    overall=(*COUNTED, *BY_ROW, *RANKED, *PROBABILISTIC),
     by_label=(*BY_SCORES, *PER_LABEL),
     shown=("micro_f1", "macro_f1", "exact_match", "map"),
     words={
@@ -171,10 +191,12 @@ FAMILY = Family(
         "hamming_loss": "share of all yes-or-no decisions that are wrong: 0 is perfect",
         "map": "mean average precision: how well each label's rows are put first by its scores: 1 is perfect",
         "roc_auc": "how well the scores put right above wrong: 0.5 is chance, 1 is perfect",
+        "ece": "how far the probabilities of labels are from how often those are right, on average: 0 is honest",
+        "brier": "mean squared error of the probabilities of labels: 0 is perfect",
         "average_precision": "how well this label's rows are put first by its scores: its share of the rows is chance, 1 is perfect",
         "f1": "harmonic mean of precision and recall for this label",
         "precision": "of the rows given this label, the share that are right",
         "recall": "of the rows of this label, the share that are found",
     },
-    lower_is_better=frozenset({"hamming_loss"}),
+    lower_is_better=frozenset({"hamming_loss", "ece", "brier"}),
 )

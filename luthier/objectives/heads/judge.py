@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,12 +33,25 @@ def temperature(scores_NC: Doubles, labels_N: Ints) -> float:
     It is shrunk towards 1 as if eight further rows had voted for 1: two rows that happen to be right would ask for
     infinite certainty.
     """
+    return _best_scale(lambda scale: log_loss(scores_NC, labels_N, scale) * len(labels_N))
+
+
+def set_log_loss(logits_NL: Doubles, truth_NL: Doubles, scale: float = 1.0) -> float:
+    """Return the mean negative log-likelihood of rows whose labels stand each for itself, summed over labels, in nats."""
+    scaled = logits_NL * scale
+    return float((np.logaddexp(0.0, scaled) - scaled * truth_NL).sum(1).mean())
+
+
+def set_temperature(logits_NL: Doubles, truth_NL: Doubles) -> float:
+    """Return the one factor of all labels' logits with the least log loss, shrunk as :func:`temperature` is."""
+    return _best_scale(lambda scale: set_log_loss(logits_NL, truth_NL, scale) * len(truth_NL))
+
+
+def _best_scale(total: Callable[[float], float]) -> float:
     from scipy.optimize import minimize_scalar
 
-    n = len(labels_N)
-
     def loss(log_scale: float) -> float:
-        return log_loss(scores_NC, labels_N, float(np.exp(log_scale))) * n + 8 * 0.5 * log_scale**2
+        return total(float(np.exp(log_scale))) + 8 * 0.5 * log_scale**2
 
     found = minimize_scalar(loss, bounds=(-4.0, 4.0), method="bounded", options={"xatol": 0.01})
     return float(np.exp(found.x))
