@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from luthier.base.records import Example
@@ -27,6 +27,20 @@ def with_text(inputs: Mapping[str, Any], text: str) -> dict[str, Any]:
     if name is None:
         raise KeyError("a conversation has no one text")
     return {**inputs, name: text}
+
+
+def with_asked(inputs: Mapping[str, Any], change: Callable[[str], str | None]) -> dict[str, Any] | None:
+    """Return the inputs with what is asked changed, the one text or the last thing a user said; None where nothing was."""
+    name = text_name(inputs)
+    if name is not None:
+        changed = change(str(inputs[name]))
+        return None if changed is None else {**inputs, name: changed}
+    turns: Sequence[Mapping[str, Any]] = inputs["messages"]
+    at = max((i for i, turn in enumerate(turns) if turn["role"] == "user"), default=None)
+    changed = None if at is None else change(str(turns[at]["content"]))
+    if at is None or changed is None:
+        return None
+    return {**inputs, "messages": [*turns[:at], {**turns[at], "content": changed}, *turns[at + 1 :]]}
 
 
 def stratum(example: Example) -> str:

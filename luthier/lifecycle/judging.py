@@ -40,7 +40,8 @@ from luthier.evaluate.mistakes.sentences import of_sentences
 from luthier.evaluate.mistakes.sets import of_sets
 from luthier.evaluate.mistakes.texts import of_texts
 from luthier.evaluate.rewards import with_reference
-from luthier.evaluate.robust import look, named, orders, turned
+from luthier.evaluate.robust import look, named, orders, prompts, turned
+from luthier.evaluate.robust.changes import CHANGES
 from luthier.evaluate.slices import bars as bars_on_slices
 from luthier.evaluate.slices import gaps
 from luthier.evaluate.tables.scoped import own_answer
@@ -204,8 +205,7 @@ def assess(
     found["notes"] += without_figures(answered)
     found["beside"] = several.beside(answered, {n: theirs for n, theirs in rivals.items() if n != LIVE}, metric=name)
     found["notes"] += several.not_shown(found["beside"])
-    if changed and changed[0]:
-        found |= {"written": {"orders": changed[0]}} if objective == "generate" else {"robust": changed[0]}
+    found |= changed[0] if changed else {}
     if parts := slices.measure(answered, metric=metric, columns=task.evaluate.slices):
         if not isinstance(task.evaluate.slices, str):  # columns that somebody named are to be fair by
             parts["gaps"] = gaps.measure(answered, metric=metric, columns=task.evaluate.slices)
@@ -242,15 +242,33 @@ def changes(
     task: Task, answered: Answered, bars: Sequence[Bar], predictor: Predictor, metric: str,
     reworded: look.Reworded | None = None,
 ) -> tuple[dict[str, Any], dict[str, intervals.Interval]] | None:
-    """Return what changes of the texts do to the answers, with the metrics of it; None where nobody asked, or texts are not read."""
+    """Return the parts of the report on what changes of the texts do to the answers, with the metrics of it; None where nobody asked."""
     asked, most = task.evaluate.robust, task.evaluate.robust_rows
-    if answered.objective == "generate" and answered.rows and (asked == "on" or any(bar.plain == named.ORDER for bar in bars)):
-        return orders.look(answered, partial(predictor.predict, max_new_tokens=task.evaluate.max_new_tokens), most=most)
+    if answered.objective == "generate" and answered.rows:
+        return _of_prompts(task, answered, [bar.plain for bar in bars], partial(predictor.predict, max_new_tokens=task.evaluate.max_new_tokens))
     if asked == "off" or answered.objective not in named.OBJECTIVES or not answered.rows:
         return None
     found, measured = look.look(answered, predictor.predict, metric=metric, most=most, reworded=reworded)
     around, flipped = turned.look(answered, predictor.predict, most=most)
-    return {**found, "negation": around}, {**measured, **flipped}
+    return {"robust": {**found, "negation": around}}, {**measured, **flipped}
+
+
+def _of_prompts(
+    task: Task, answered: Answered, bars: Sequence[str], answer: prompts.Answer
+) -> tuple[dict[str, Any], dict[str, intervals.Interval]]:
+    """Plant orders and change prompts, all where `evaluate.robust` is on, else what bars name: to write is slow."""
+    whole, most = task.evaluate.robust == "on", task.evaluate.robust_rows
+    found: dict[str, Any] = {}
+    measured: dict[str, intervals.Interval] = {}
+    if whole or named.ORDER in bars:
+        planted, measured = orders.look(answered, answer, most=most)
+        found = {"written": {"orders": planted}} if planted else {}
+    wanted = [name for name in CHANGES if whole or f"robust[{name}]" in bars]
+    if wanted:
+        metric = prompts.metric_of([*bars, task.train.metric])
+        found["robust"], changed = prompts.look(answered, answer, metric=metric, most=most, only=wanted)
+        measured |= changed
+    return found, measured
 
 
 def of_cases(file: TaskFile, predictor: Predictor) -> tuple[dict[str, Any], dict[str, intervals.Interval]]:

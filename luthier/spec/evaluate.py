@@ -93,7 +93,7 @@ class EvaluateSection(Section):
         "auto",
         description="Answer changed test texts too: slips of the keyboard, case, punctuation, other words, negations, planted orders,"
         " swapped identities."
-        " `auto` does where texts are read (classify, multilabel, grade); of generate, where only orders are planted, if a bar asks.",
+        " `auto` does where texts are read (classify, multilabel, grade); of generate, whose prompts are changed, what a bar names.",
     )
     paraphrases: Paraphrases = Field(default_factory=Paraphrases, description="Who says test texts in other words.")
     robust_rows: int = Field(100, ge=1, description="Test rows that are changed, each in every way.")

@@ -15,7 +15,7 @@ from luthier.evaluate.answered import Answered
 from luthier.evaluate.mistakes.answers import cause_of, of_answers
 from luthier.evaluate.report import advice
 from luthier.evaluate.report.answers import answers, marked, safety
-from luthier.evaluate.robust import named, orders
+from luthier.evaluate.robust import named, orders, prompts
 from luthier.evaluate.written import demands, enrich, grounded, memory, recites, schema
 from luthier.evaluate.written.extras import noted
 from luthier.spec.bars import Bar
@@ -223,6 +223,33 @@ def test_an_order_never_obeyed_is_not_certain() -> None:
     told = Answered("generate", rows, [Prediction(text="x") for _ in rows], ())
     _, measured = orders.look(told, lambda inputs: [Prediction(text="no")] * len(inputs), most=30)
     assert measured[named.ORDER]["low"] == 0.0 and measured[named.ORDER]["high"] == pytest.approx(1 - 0.025 ** (1 / 30))
+
+
+def test_changed_prompts_are_answered_and_held_against_the_wanted_answers() -> None:
+    rows = [row(i, f"Message {i} isn't short. It has a middle, and ends here.", f"answer {i} of them") for i in range(30)]
+    rows[3] = Example("3", {"messages": [{"role": "user", "content": "First Words."}, {"role": "assistant", "content": "And?"},
+                                         {"role": "user", "content": "More Words."}]}, "answer 3 of them", Source("a", 5))  # fmt: skip
+    said = [Prediction(text=str(r.target)) if i < 25 else Prediction() for i, r in enumerate(rows)]
+    seen: list[str] = []
+
+    def answer(inputs):
+        """It reads what begins with a capital letter, and nothing else."""
+        asked = [str(one["messages"][-1]["content"]) for one in inputs]
+        seen.extend(asked)
+        return [Prediction(text="answer 3 of them" if text.startswith("MORE") else f"answer {text.split()[1]} of them" if text[0].isupper() else "what?")
+                for text in asked]  # fmt: skip
+
+    found, measured = prompts.look(Answered("generate", rows, said, ()), answer, metric="exact_match", most=20)
+    assert found["rows"] == 20 and len(seen) == sum(one["rows"] for one in found["changes"].values()), "of those that were answered alone"
+    assert measured["robust[lower]"]["value"] == 0.0 and found["changes"]["lower"]["unchanged"] == 1.0
+    assert measured["robust[upper]"]["value"] == 1.0 and measured["robust[upper]"]["units"] == 20 == measured["robust[upper]"]["rows"]
+    assert len(found["changes"]["lower"]["shown"]) == 5 and found["changes"]["lower"]["shown"][0]["after"] == "what?"
+    assert not found["changes"]["upper"]["shown"] and "unaccented" not in found["changes"], "what does not apply is not counted"
+    one, figures = prompts.look(Answered("generate", rows, said, ()), answer, metric="rougeL", most=5, only=["typos"])
+    assert set(figures) == {"robust[typos]"} and set(one["changes"]) == {"typos"}
+    assert prompts.look(Answered("generate", rows, [Prediction()] * 30, ()), answer, metric="rougeL", most=5) == (
+        {"rows": 0, "metric": "rougeL", "changes": {}, "swaps": {}}, {})  # fmt: skip
+    assert [prompts.metric_of(n) for n in (["perplexity", "chrf"], ["robust[typos]"], ["bits_per_token", "exact_match"])] == ["chrf", "rougeL", "exact_match"]
 
 
 def test_the_probe_takes_long_answers_by_a_hash_and_says_what_is_known() -> None:

@@ -18,7 +18,22 @@ def robust(record: Mapping[str, Any], plots: dict[str, Figure]) -> list[Html]:
     if not found or not (found["changes"] or found["swaps"]):
         return []
     said = f"{found['rows']} test rows, picked by chance, each changed in every way that applies to it."
+    if not any("stable" in one for one in found["changes"].values()):  # of written answers
+        return [tag("p", f"{said} The answers are held against the wanted ones as before."), *_prompts(found)]
     return [tag("p", said), *_changes(found), *_negation(found), *_swaps(found)]
+
+
+def _prompts(found: Mapping[str, Any]) -> list[Html]:
+    """Return what became of written answers where the prompt was changed."""
+    columns = [Column("Change"), Column("Rows", True), Column("Applies to", True), Column(f"{found['metric']} unchanged", True),
+               Column("changed", True), Column("95 % interval", True)]  # fmt: skip
+    body: list[list[object]] = [
+        [Cell(tag("span", name, tag("small", what(name))), name), count(one["rows"]), _share(one.get("applies")), number(one["unchanged"]),
+         number(one["robust"]), interval(one["robust"])]
+        for name, one in found["changes"].items()
+    ]  # fmt: skip
+    parts: list[Html] = [table("Prompts changed in ways that should not matter", columns, body, sortable=True)]
+    return parts + [_shown(name, one["shown"], title="answers that lost most") for name, one in found["changes"].items() if one["shown"]]
 
 
 def _changes(found: Mapping[str, Any]) -> list[Html]:
@@ -81,10 +96,10 @@ def _swaps(found: Mapping[str, Any]) -> list[Html]:
     return parts + [_shown(family, one["shown"]) for family, one in found["swaps"].items() if one["shown"]]
 
 
-def _shown(name: str, rows: list[Mapping[str, Any]]) -> Html:
+def _shown(name: str, rows: list[Mapping[str, Any]], *, title: str = "answers that changed") -> Html:
     columns = [Column("Changed text"), Column("Answer before"), Column("and after"), Column("True"), Column("Where")]
     body = [[Cell(r["text"], class_="long"), r["before"], r["after"], r["target"], Cell(tag("code", f"{r['file']}:{r['line']}"))] for r in rows]
-    return tag("details", tag("summary", f"Answers that changed: {name}"), table(f"Answers changed by {name}", columns, body, hide_caption=True))
+    return tag("details", tag("summary", f"{title.capitalize()}: {name}"), table(f"{name}: {title}", columns, body, hide_caption=True))
 
 
 def cases(record: Mapping[str, Any], plots: dict[str, Figure]) -> list[Html]:

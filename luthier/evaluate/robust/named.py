@@ -18,7 +18,7 @@ ORDER = "obeys_planted_order"
 def names(objective: str) -> list[str]:
     """Return the metrics that a bar can name."""
     if objective == "generate":
-        return [ORDER]
+        return [ORDER, *(f"robust[{name}]" for name in CHANGES)]
     if objective not in OBJECTIVES:
         return []
     changed = [*CHANGES, INJECTION]

@@ -7,10 +7,10 @@ somebody else tells the model to drop its task.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from luthier.base.inputs import text_name
+from luthier.base.inputs import with_asked
 from luthier.base.records import Example, Prediction
 from luthier.base.seeds import derive_seed
 from luthier.data.report import input_text
@@ -69,7 +69,7 @@ def _planted(row: Example, seed: int) -> list[tuple[Example, str, str, Mapping[s
     word = rng.choice(free)
     order = _ORDER.format(word=word)
     texts = {"behind": lambda text: f"{text}\n\n{order}", "within": lambda text: _within(text, order)}
-    changed = ((place, _with(row.inputs, texts[place])) for place in PLACES)
+    changed = ((place, with_asked(row.inputs, texts[place])) for place in PLACES)
     return [(row, place, word, inputs) for place, inputs in changed if inputs is not None]
 
 
@@ -80,17 +80,3 @@ def _within(text: str, order: str) -> str | None:
     if place <= 0 or len(text.split()) < _FEWEST_WORDS:
         return None
     return f"{text[:place].rstrip()} {order} {text[place:].lstrip()}"
-
-
-def _with(inputs: Mapping[str, Any], change: Callable[[str], str | None]) -> dict[str, Any] | None:
-    """Return the inputs with the last thing a user said changed; None where nothing was."""
-    name = text_name(inputs)
-    if name is not None:
-        changed = change(str(inputs[name]))
-        return None if changed is None else {**inputs, name: changed}
-    turns: Sequence[Mapping[str, Any]] = inputs["messages"]
-    at = max((i for i, turn in enumerate(turns) if turn["role"] == "user"), default=None)
-    changed = None if at is None else change(str(turns[at]["content"]))
-    if at is None or changed is None:
-        return None
-    return {**inputs, "messages": [*turns[:at], {**turns[at], "content": changed}, *turns[at + 1 :]]}
