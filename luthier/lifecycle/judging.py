@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +39,12 @@ from luthier.evaluate.mistakes.sentences import of_sentences
 from luthier.evaluate.mistakes.sets import of_sets
 from luthier.evaluate.mistakes.texts import of_texts
 from luthier.evaluate.rewards import with_reference
-from luthier.evaluate.robust import look, named, orders, prompts, turned
-from luthier.evaluate.robust.changes import CHANGES
+from luthier.evaluate.robust import look
 from luthier.evaluate.slices import bars as bars_on_slices
 from luthier.evaluate.slices import gaps
 from luthier.evaluate.tables.scoped import own_answer
 from luthier.lifecycle import judges
+from luthier.lifecycle.changing import changes
 from luthier.lifecycle.reference import compared
 from luthier.lifecycle.round import Round
 from luthier.release.bundle import refresh_card
@@ -236,39 +235,6 @@ def _need(bar: Bar) -> str:
 
 def _unasked(bar: Bar, measured: Mapping[str, Any], doubts: Mapping[str, str] | None) -> bool:
     return judge_metric(bar.plain) and bar.plain not in measured and bar.plain not in (doubts or {})
-
-
-def changes(
-    task: Task, answered: Answered, bars: Sequence[Bar], predictor: Predictor, metric: str,
-    reworded: look.Reworded | None = None,
-) -> tuple[dict[str, Any], dict[str, intervals.Interval]] | None:
-    """Return the parts of the report on what changes of the texts do to the answers, with the metrics of it; None where nobody asked."""
-    asked, most = task.evaluate.robust, task.evaluate.robust_rows
-    if answered.objective == "generate" and answered.rows:
-        return _of_prompts(task, answered, [bar.plain for bar in bars], partial(predictor.predict, max_new_tokens=task.evaluate.max_new_tokens))
-    if asked == "off" or answered.objective not in named.OBJECTIVES or not answered.rows:
-        return None
-    found, measured = look.look(answered, predictor.predict, metric=metric, most=most, reworded=reworded)
-    around, flipped = turned.look(answered, predictor.predict, most=most)
-    return {"robust": {**found, "negation": around}}, {**measured, **flipped}
-
-
-def _of_prompts(
-    task: Task, answered: Answered, bars: Sequence[str], answer: prompts.Answer
-) -> tuple[dict[str, Any], dict[str, intervals.Interval]]:
-    """Plant orders and change prompts, all where `evaluate.robust` is on, else what bars name: to write is slow."""
-    whole, most = task.evaluate.robust == "on", task.evaluate.robust_rows
-    found: dict[str, Any] = {}
-    measured: dict[str, intervals.Interval] = {}
-    if whole or named.ORDER in bars:
-        planted, measured = orders.look(answered, answer, most=most)
-        found = {"written": {"orders": planted}} if planted else {}
-    wanted = [name for name in CHANGES if whole or f"robust[{name}]" in bars]
-    if wanted:
-        metric = prompts.metric_of([*bars, task.train.metric])
-        found["robust"], changed = prompts.look(answered, answer, metric=metric, most=most, only=wanted)
-        measured |= changed
-    return found, measured
 
 
 def of_cases(file: TaskFile, predictor: Predictor) -> tuple[dict[str, Any], dict[str, intervals.Interval]]:
