@@ -13,6 +13,7 @@ from torch import nn
 from luthier.base.cuts import best_cuts
 from luthier.base.records import Encoded, Example, Prediction
 from luthier.base.seeds import derive_seed
+from luthier.base.shares import shares
 from luthier.objectives import Learner
 from luthier.objectives.classify import Classifier
 from luthier.objectives.cut import gathered
@@ -67,9 +68,7 @@ def frozen(
 def predicted(labels: Sequence[str], scores_NC: NDArray[Any]) -> list[Prediction]:
     """Return the softmax of scores as predictions."""
     shares_NC = np.exp(log_softmax(scores_NC.astype(np.float64)))
-    return [
-        Prediction(label=labels[int(line.argmax())], scores=dict(zip(labels, line.tolist(), strict=True))) for line in shares_NC
-    ]
+    return [Prediction(label=labels[int(line.numbers.argmax())], scores=line) for line in shares(labels, shares_NC)]
 
 
 def nearest(learner: Classifier, rows: Sequence[Encoded], asked_ND: NDArray[np.float32]) -> list[Prediction]:
@@ -104,7 +103,7 @@ def _sets(learner: MultiLabeller, rows_ND: Vectors, truth_NL: Vectors, asked_MD:
     if len(rows_ND) >= _FEWEST:
         some = np.unique(np.linspace(0, len(rows_ND) - 1, min(_FOR_CUTS, len(rows_ND))).astype(int))
         cuts = best_cuts(neighbours_mean(rows_ND, truth_NL, rows_ND[some], own=some), truth_NL[some])
-    return learner.told(neighbours_mean(rows_ND, truth_NL, asked_MD).tolist(), cuts)
+    return learner.told(neighbours_mean(rows_ND, truth_NL, asked_MD), cuts)
 
 
 def _scores(learner: Grader, rows_ND: Vectors, scores_NT: Vectors, asked_MD: Vectors) -> list[Prediction]:

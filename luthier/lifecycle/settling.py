@@ -10,6 +10,7 @@ import numpy as np
 
 import luthier.lifecycle.scoping as scoping
 from luthier.base.records import Example, Prediction
+from luthier.base.shares import shares, table_of
 from luthier.data.prepare import Prepared
 from luthier.evaluate.costs import Prices
 from luthier.lifecycle.pricing import rule_of
@@ -87,15 +88,15 @@ def calibrated(
     Guo et al. 2017, https://arxiv.org/abs/1706.04599. Where a contest among few labels set a temperature already, this
     one comes on top of it.
     """
-    logs_NC = np.log(np.maximum([[(p.scores or {})[label] for label in learner.labels] for p in predictions], 1e-30))
+    logs_NC = np.log(np.maximum(table_of([p.scores or {} for p in predictions], learner.labels), 1e-30))
     place = {label: index for index, label in enumerate(learner.labels)}
     known = [i for i, target in enumerate(targets) if target in place]
     labels_K = np.array([place[targets[i]] for i in known], dtype=np.int64)
     scale = temperature(logs_NC[known], labels_K)
     learner.temper(scale)
     facts = _scaled(scale, len(known), *(log_loss(logs_NC[known], labels_K, s) for s in (1.0, scale)))
-    shares_NC = np.exp(log_softmax(logs_NC * scale)).tolist()
-    scaled = [replace(p, scores=dict(zip(learner.labels, line, strict=True))) for p, line in zip(predictions, shares_NC, strict=True)]
+    shares_NC = shares(learner.labels, np.exp(log_softmax(logs_NC * scale)))
+    scaled = [replace(p, scores=line) for p, line in zip(predictions, shares_NC, strict=True)]
     return facts, scaled
 
 
@@ -103,13 +104,13 @@ def calibrated_sets(
     learner: MultiLabeller, rows: Sequence[Example], predictions: Sequence[Prediction]
 ) -> tuple[dict[str, Any], list[Prediction]]:
     """Scale the logits of all labels by the one factor that validation rows ask for; return how, and the predictions it makes."""
-    shares_NL = np.clip([[(p.scores or {})[label] for label in learner.labels] for p in predictions], _NEVER, 1 - _NEVER)
+    shares_NL = np.clip(table_of([p.scores or {} for p in predictions], learner.labels), _NEVER, 1 - _NEVER)
     logits_NL = np.log(shares_NL) - np.log1p(-shares_NL)
     truth_NL = np.array([[label in e.target for label in learner.labels] for e in rows], dtype=np.float64)
     scale = set_temperature(logits_NL, truth_NL)
     learner.temper(scale)
     facts = _scaled(scale, len(rows), *(set_log_loss(logits_NL, truth_NL, s) for s in (1.0, scale)))
-    return facts, learner.told((1 / (1 + np.exp(-logits_NL * scale))).tolist(), learner.cuts)
+    return facts, learner.told(1 / (1 + np.exp(-logits_NL * scale)), learner.cuts)
 
 
 def _scaled(scale: float, rows: int, before: float, after: float) -> dict[str, Any]:

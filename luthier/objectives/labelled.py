@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from luthier.base.records import Encoded, Prediction
+from luthier.base.shares import shares
 from luthier.objectives.learner import Batch, Learner
 from luthier.objectives.scope import Scope
 
@@ -85,8 +86,8 @@ class Labelled(Learner):
         if self.scope is not None:
             unlike = self.scope.unlike(logits_BC, features_BD).tolist()
         return [
-            Prediction(label=self.labels[index], scores=dict(zip(self.labels, row, strict=True)), unlike=far)
-            for index, row, far in zip(best, scores_BC.tolist(), unlike, strict=True)
+            Prediction(label=self.labels[index], scores=row, unlike=far)
+            for index, row, far in zip(best, shares(self.labels, scores_BC.numpy()), unlike, strict=True)
         ]
 
     def measure(self, encoded: Sequence[Encoded]) -> list[Prediction]:

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
 from luthier.base.cuts import best_cuts
 from luthier.base.records import Encoded, Example, Prediction
+from luthier.base.shares import shares, table_of
 from luthier.objectives.encoder import Encoder
 from luthier.objectives.learner import Batch
 from luthier.objectives.linear_sets import fit_sets
@@ -52,7 +54,7 @@ class MultiLabeller(Encoder):
     def settle(self, rows: Sequence[Example], predictions: Sequence[Prediction]) -> dict[str, Any]:
         """Choose the cuts anew on rows that were not learnt from, where there are enough of them."""
         if len(rows) >= _FEWEST:
-            scores_NL = np.array([[(p.scores or {})[label] for label in self.labels] for p in predictions])
+            scores_NL = table_of([p.scores or {} for p in predictions], self.labels)
             truth_NL = np.array([[label in e.target for label in self.labels] for e in rows])
             self.known["cuts"] = best_cuts(scores_NL, truth_NL)
         return {"cuts": dict(zip(self.labels, (round(c, 4) for c in self.cuts), strict=True))}
@@ -79,12 +81,13 @@ class MultiLabeller(Encoder):
 
     @torch.inference_mode()
     def answer(self, encoded: Sequence[Encoded], *, max_new_tokens: int = 0) -> list[Prediction]:
-        scores_BL = self.logits(self.collate(encoded)).sigmoid().cpu().tolist()
+        scores_BL = self.logits(self.collate(encoded)).sigmoid().cpu().numpy()
         return self.told(scores_BL, self.cuts)
 
-    def told(self, scores_NL: Sequence[Sequence[float]], cuts: Sequence[float]) -> list[Prediction]:
+    def told(self, scores_NL: NDArray[Any], cuts: Sequence[float]) -> list[Prediction]:
         """Return what is answered where labels have these scores and cuts, one of each a label."""
-        return [Prediction(labels=self._given(row, cuts), scores=dict(zip(self.labels, row, strict=True))) for row in scores_NL]
+        given = zip(scores_NL.tolist(), shares(self.labels, scores_NL), strict=True)
+        return [Prediction(labels=self._given(row, cuts), scores=scores) for row, scores in given]
 
     def _given(self, scores: Sequence[float], cuts: Sequence[float]) -> tuple[str, ...]:
         given = tuple(label for label, score, cut in zip(self.labels, scores, cuts, strict=True) if score >= cut)

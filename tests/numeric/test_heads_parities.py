@@ -199,9 +199,9 @@ def test_a_cut_makes_f1_largest() -> None:
 def test_an_answer_is_empty_only_where_train_rows_were(tiny_bert: Path) -> None:
     known = {"may_be_empty": False, "cuts": [0.9, 0.99, 0.99]}
     learner = learner_of(tiny_bert, "multilabel", LABELS, known=known)
-    assert learner.told([[0.5, 0.5, 0.2]], learner.cuts)[0].labels == (LABELS[0],), "the nearest to its cut"
+    assert learner.told(np.array([[0.5, 0.5, 0.2]]), learner.cuts)[0].labels == (LABELS[0],), "the nearest to its cut"
     learner.known["may_be_empty"] = True
-    assert learner.told([[0.5, 0.5, 0.2]], learner.cuts)[0].labels == ()
+    assert learner.told(np.array([[0.5, 0.5, 0.2]]), learner.cuts)[0].labels == ()
 
 
 def test_grade_loss_is_the_squared_error_of_known_scores_in_their_spread(tiny_bert: Path) -> None:

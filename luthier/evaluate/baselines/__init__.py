@@ -12,6 +12,7 @@ import numpy as np
 
 from luthier.base.errors import Fault, did_you_mean
 from luthier.base.records import Example, Prediction
+from luthier.base.shares import shares
 from luthier.evaluate.baselines import answers
 from luthier.evaluate.baselines.rank import rank_rivals
 from luthier.evaluate.baselines.scores import for_scores
@@ -50,12 +51,10 @@ def tfidf_linear(train: Sequence[Example], rows: Sequence[Example], labels: Sequ
         probabilities = _fit_predict([text_of(e) for e in train], wanted, [text_of(e) for e in rows], len(seen))
     if probabilities is None:
         return [_over_all(p, universe) for p in majority(train, rows)]
-    return [
-        _over_all(
-            Prediction(label=seen[int(row.argmax())], scores=dict(zip(seen, row.tolist(), strict=True))), universe
-        )
-        for row in probabilities
-    ]
+    best = probabilities.argmax(1)
+    over_all = np.zeros((len(rows), len(universe)))
+    over_all[:, [universe.index(label) for label in seen]] = probabilities
+    return [Prediction(label=seen[code], scores=scores) for code, scores in zip(best.tolist(), shares(universe, over_all), strict=True)]
 
 
 def _over_all(prediction: Prediction, labels: Sequence[str]) -> Prediction:

@@ -11,6 +11,7 @@ import numpy as np
 
 from luthier.base.cuts import best_cuts
 from luthier.base.records import Example, Prediction
+from luthier.base.shares import shares
 from luthier.evaluate.baselines.tfidf import features_of, text_of
 
 
@@ -36,12 +37,10 @@ def tfidf_labels(train: Sequence[Example], rows: Sequence[Example], labels: Sequ
         scores = _scores(found[0], truth, found[1])
         if len(train) >= _FEWEST:
             cuts = best_cuts(_out_of_fold(found[0], truth), truth)
+    given = scores >= np.array(cuts)
     return [
-        Prediction(
-            labels=tuple(label for label, score, cut in zip(labels, row, cuts, strict=True) if score >= cut),
-            scores=dict(zip(labels, row, strict=True)),
-        )
-        for row in scores.tolist()
+        Prediction(labels=tuple(labels[k] for k in np.flatnonzero(row).tolist()), scores=line)
+        for row, line in zip(given, shares(labels, scores), strict=True)
     ]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.base.records import Prediction
+from luthier.base.shares import table_of
 from luthier.evaluate.tables.common import (
     ECE_BINS,
     Family,
@@ -67,7 +68,7 @@ class ClassifyTable:
             universe,
             np.array([code[t] for t in targets], dtype=np.int64),
             np.array([code[g] for g in given], dtype=np.int64),
-            np.array([[p.scores.get(u, 0.0) for u in universe] for p in predictions if p.scores]) if scored else None,
+            table_of([p.scores for p in predictions if p.scores], universe) if scored else None,
             np.array([bool(p.refer) for p in predictions]) if any(p.refer is not None for p in predictions) else None,
             np.array([p.measured[COST] for p in predictions]) if predictions and all(COST in p.measured for p in predictions) else None,
         )

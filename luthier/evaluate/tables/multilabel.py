@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.base.records import Prediction
+from luthier.base.shares import table_of
 from luthier.evaluate.tables.common import ECE_BINS, Family, Floats, confidence_bins, fewer, mean_of_defined
 
 COUNTED = ("micro_f1", "macro_f1", "weighted_f1", "micro_precision", "micro_recall", "macro_precision", "macro_recall")
@@ -44,7 +45,7 @@ class MultilabelTable:
             universe,
             _marked(sets, universe),
             _marked(given, universe),
-            np.array([[p.scores.get(u, 0.0) for u in universe] for p in predictions if p.scores]) if scored else None,
+            table_of([p.scores for p in predictions if p.scores], universe) if scored else None,
         )
 
     @property
