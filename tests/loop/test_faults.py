@@ -217,7 +217,7 @@ def test_a_signal_during_a_save_waits_for_its_end(tiny_bert: Path, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("kind", "number", "code"),
-    [("model", signal.SIGTERM, 143), pytest.param("bundle", signal.SIGTERM, 143, marks=pytest.mark.slow),
+    [pytest.param("model", signal.SIGTERM, 143, marks=pytest.mark.slow), pytest.param("bundle", signal.SIGTERM, 143, marks=pytest.mark.slow),
      pytest.param("encoded", signal.SIGINT, 130, marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_a_signal_while_nothing_is_trained_ends_at_once_with_its_code(project: Path, kind: str, number: int, code: int) -> None:
