@@ -2,7 +2,7 @@
 
 ``cost``: rows, answers and columns are made up; everything is computed that a run computes of its test rows once they are
 answered: metrics with 1,000 resamples, parts of the rows by six columns, calibration, curves, the worst mistakes. Each
-objective has a process of its own; its memory is what grows beyond the rows and answers themselves.
+objective has a process of its own (of sentences and written answers a tenth of the rows); its memory is what grows beyond the rows and answers themselves.
 
 ``coverage``: a made-up process whose truth is known (a sample of 400,000 rows of it) is asked again and again for a test
 set, and the share of 95 % intervals that hold the truth is counted. ``groups`` are rows that belong together five at a
@@ -37,7 +37,10 @@ from bench.common import (
 
 ROWS, QUICK_ROWS = 100_000, 2_000
 OBJECTIVES = {"classify, 10 labels": ("classify", 10), "classify, 77 labels": ("classify", 77), "multilabel, 20 labels": ("multilabel", 20),
-              "grade, 2 traits": ("grade", 2)}  # fmt: skip
+              "grade, 2 traits": ("grade", 2), "rank, lists of 20 of 2,000 items": ("rank", 2000),
+              "extract, 3 sentences of 18 words": ("extract", 3), "generate, 25 words": ("generate", 25)}  # fmt: skip
+# Texts are compared word by word: a tenth of the rows, which is fifty times what a run lets be written by default.
+TEXTS, TEXT_SHARE = ("extract", "generate"), 0.1
 SECONDS = 20.0
 LOW, HIGH, ALARMS = 0.93, 0.97, 0.05
 TEST_ROWS, TRUTH_ROWS, RESAMPLES = 300, 400_000, 300
@@ -55,6 +58,7 @@ _WORDS = ["order", "parcel", "bank", "card", "limit", "refund", "app", "login", 
 def made(objective: str, many: int, rows: int, rng: np.random.Generator) -> Made:
     """Return targets, predictions and labels of a process that is right more often than not."""
     from luthier.base.records import Prediction
+    from luthier.base.shares import shares as of_labels
 
     labels = tuple(f"label {i}" for i in range(many))
     if objective == "classify":
@@ -64,29 +68,56 @@ def made(objective: str, many: int, rows: int, rng: np.random.Generator) -> Made
         truth = rng.random((rows, many)) < 0.15
         shares = 1 / (1 + np.exp(2.0 - 3.5 * truth - rng.normal(size=truth.shape)))
         sets = [[label for label, there in zip(labels, row, strict=True) if there] for row in truth]
-        answers = [Prediction(labels=tuple(label for label, s in zip(labels, row, strict=True) if s >= 0.5),
-                              scores=dict(zip(labels, row, strict=True))) for row in shares.tolist()]  # fmt: skip
-        return sets, answers, labels
+        given = [tuple(label for label, s in zip(labels, row, strict=True) if s >= 0.5) for row in shares]
+        return sets, [Prediction(labels=some, scores=row) for some, row in zip(given, of_labels(labels, shares), strict=True)], labels
     if objective == "grade":
         traits = tuple(f"trait {i}" for i in range(many))
         truth = np.clip(np.round(rng.normal(3, 1, (rows, many))), 1, 5)
         given = np.clip(truth + rng.normal(0, 0.8, truth.shape), 1, 5)
         return ([dict(zip(traits, row, strict=True)) for row in truth.tolist()],
                 [Prediction(grades=dict(zip(traits, row, strict=True))) for row in given.tolist()], traits)  # fmt: skip
+    if objective == "rank":
+        return lists(many, rows, rng)
+    if objective == "extract":
+        said = iter(sentences(rows * (many + 2), 18, rng))
+        each = [[next(said) for _ in range(many + 2)] for _ in range(rows)]
+        return [[" ".join(one[2:])] for one in each], [Prediction(sentences=tuple(one[:many]), scores={}) for one in each], ()
     tokens = rng.integers(5, 40, rows)
     nats = tokens * rng.gamma(4, 0.5, rows)
-    return (["x"] * rows, [Prediction(measured={"nll_sum": s, "token_count": float(t)}) for s, t in zip(nats, tokens, strict=True)],
-            ())  # fmt: skip
+    wanted = sentences(rows, many, rng) if many else ["x"] * rows
+    written = sentences(rows, many, rng) if many else [None] * rows
+    return (wanted, [Prediction(text=text, finish="stop", measured={"nll_sum": s, "token_count": float(t)})
+                     for text, s, t in zip(written, nats, tokens, strict=True)], ())  # fmt: skip
+
+
+def sentences(count: int, words: int, rng: np.random.Generator) -> list[str]:
+    """Return so many made-up sentences."""
+    picked = rng.integers(0, len(_WORDS), (count, words))
+    return [" ".join(_WORDS[i] for i in row) + "." for row in picked.tolist()]
+
+
+def lists(many: int, rows: int, rng: np.random.Generator) -> Made:
+    """Return what users took, what they were offered and the items."""
+    from luthier.base.records import Prediction
+    from luthier.evaluate.tables.rank import LISTED
+
+    items = tuple(f"item {i}" for i in range(many))
+    offered = rng.integers(0, many, (rows, 20))
+    offered = (offered[:, :1] + np.cumsum(1 + offered % (many // 25), axis=1)) % many  # no item twice
+    taken = np.where(rng.random((rows, 2)) < 0.3, offered[:, [0, 7]], rng.integers(0, many, (rows, 2)))
+    return ([{items[i]: 1.0 for i in row} for row in taken.tolist()],
+            [Prediction(items=tuple((items[i], 1.0 / (n + 1)) for n, i in enumerate(row)), measured={LISTED: 20.0}) for row in offered.tolist()],
+            items)  # fmt: skip
 
 
 def guesses(codes: np.ndarray, labels: Sequence[str], rng: np.random.Generator) -> list[Any]:
     """Return what a model that is right more often than not says of rows with these labels, by their numbers."""
     from luthier.base.records import Prediction
+    from luthier.base.shares import shares as of_labels
 
     logits = rng.normal(size=(len(codes), len(labels))) + 2.0 * (codes[:, None] == np.arange(len(labels)))
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    return [Prediction(label=labels[i], scores=dict(zip(labels, row, strict=True)))
-            for i, row in zip(shares.argmax(1), shares.tolist(), strict=True)]  # fmt: skip
+    return [Prediction(label=labels[i], scores=row) for i, row in zip(shares.argmax(1), of_labels(labels, shares), strict=True)]
 
 
 def answered_rows(objective: str, many: int, rows: int) -> Any:
@@ -100,12 +131,18 @@ def answered_rows(objective: str, many: int, rows: int) -> Any:
     words = [_WORDS[i] for i in rng.integers(0, len(_WORDS), int(lengths.sum()))]
     ends = np.cumsum(lengths)
     examples = [
-        Example(str(i), {"text": " ".join(words[end - length : end])}, target, Source("made.csv", i + 2), None,
+        Example(str(i), _asked(objective, " ".join(words[end - length : end])), target, Source("made.csv", i + 2), None,
                 {"channel": ("mail", "chat", "phone")[i % 3], "country": f"c{i * 7 % 23}", "level": i * 13 % 5,
                  "day": f"2025-{i % 12 + 1:02}-{i % 28 + 1:02}"})
         for i, (target, end, length) in enumerate(zip(targets, ends.tolist(), lengths.tolist(), strict=True))
     ]  # fmt: skip
     return Answered(objective, examples, answers, labels)
+
+
+def _asked(objective: str, text: str) -> dict[str, Any]:
+    if objective == "generate":
+        return {"messages": [{"role": "user", "content": text}]}
+    return {{"extract": "document", "rank": "query"}.get(objective, "text"): text}
 
 
 def cost_part(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,7 +224,7 @@ def table(record: Mapping[str, Any]) -> str:
     """Return both halves as Markdown."""
     text = ""
     if costs := record.get("cost"):
-        rows = [[name, figure(c["seconds"]), figure(c["cpu_s"]), f"{c['more_mb']:,.0f}", f"{c['rows_mb']:,.0f}", c["parts"]] for name, c in costs.items()]
+        rows = [[name if OBJECTIVES[name][0] not in TEXTS else f"{name}; a tenth of the rows", figure(c["seconds"]), figure(c["cpu_s"]), f"{c['more_mb']:,.0f}", f"{c['rows_mb']:,.0f}", c["parts"]] for name, c in costs.items()]
         text += markdown(("100,000 test rows", "seconds", "of computing", "MB more", "MB of rows and answers", "parts looked at"), rows)
     if seen := record.get("seen"):
         error = 1.96 * math.sqrt(0.95 * 0.05 / record["trials"])
@@ -201,8 +238,8 @@ def goals(record: Mapping[str, Any]) -> list[Goal]:
     """Return the bars: seconds, coverage from 93 to 97 %, alarms at most 5 % but for chance."""
     found = []
     if costs := record.get("cost"):
-        worst = max(c["seconds"] for c in costs.values())
-        found.append(Goal(f"rows judged a second, of the slowest objective ({figure(worst)} s)", ROWS / SECONDS, ROWS / worst))
+        name, worst = max(((n, c["seconds"]) for n, c in costs.items() if OBJECTIVES[n][0] not in TEXTS), key=lambda pair: pair[1])
+        found.append(Goal(f"rows judged a second, of the slowest objective ({name}: {figure(worst)} s)", ROWS / SECONDS, ROWS / worst))
     if seen := record.get("seen"):
         held: Callable[[float], bool] = lambda share: LOW <= share <= HIGH  # noqa: E731
         shares = [*seen["coverage"].values(), seen["groups"]["groups told"]]
@@ -229,8 +266,10 @@ def main() -> None:
             return run_part("bench.judgement", part, settings, threads=threads, work=work, called=called)
 
         if chosen.only != "coverage":
-            record["cost"] = {name: measure("cost", name, objective=objective, many=many, rows=rows)
-                              for name, (objective, many) in OBJECTIVES.items()}  # fmt: skip
+            record["cost"] = {
+                name: measure("cost", name, objective=objective, many=many, rows=int(rows * TEXT_SHARE) if objective in TEXTS else rows)
+                for name, (objective, many) in OBJECTIVES.items()
+            }  # fmt: skip
         if chosen.only != "cost":
             record["seen"] = measure("coverage", "coverage", trials=trials, truth_rows=20_000 if chosen.quick else TRUTH_ROWS)
     conclude("judgement", record, table(record), goals(record), quick=chosen.quick, out=chosen.out)

@@ -49,7 +49,13 @@ def evaluate_with_intervals(
     Pearson (1934) for 0 of n or n of n stands instead. What rests on ranks uses fewer resamples of large tables, never fewer
     than 100; where that is too few for the tails, the interval is the normal one of their spread.
     """
-    table = tabulate(objective, targets, predictions, labels)
+    return of_table(tabulate(objective, targets, predictions, labels), groups=groups, resamples=resamples, seed=seed)
+
+
+def of_table(
+    table: Table, *, groups: Sequence[str | None] | None = None, resamples: int = 1000, seed: int = 0
+) -> dict[str, Interval]:
+    """Return what :func:`evaluate_with_intervals` does of rows that are a table already."""
     units = unit_codes(groups, table.size)
     result: dict[str, Interval] = {}
     if table.size == 0:

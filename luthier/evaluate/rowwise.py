@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from luthier.base.overlap import rouge_of
+from luthier.base.overlap import rouge_1_of
 from luthier.base.records import Example, Prediction
 from luthier.evaluate.rewards import is_preference, surprise
 
@@ -28,7 +28,7 @@ def rowwise(rows: Sequence[Example], predictions: Sequence[Prediction]) -> Rows 
         return {"loss": [_of_set(row.target, p.scores or {}) for row, p in zip(rows, predictions, strict=True)]}
     if all(p.sentences is not None for p in predictions):
         pairs = zip(rows, predictions, strict=True)
-        return {"loss": [round(1 - rouge_of(p.sentences or (), row.target)[0], _DIGITS) for row, p in pairs]}
+        return {"loss": [round(1 - rouge_1_of(p.sentences or (), row.target), _DIGITS) for row, p in pairs]}
     if all(p.grades is not None for p in predictions):
         return {"loss": [_of_grades(row.target, p.grades or {}) for row, p in zip(rows, predictions, strict=True)]}
     if all(is_preference(row.target) for row in rows):

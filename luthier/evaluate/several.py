@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from luthier.base.records import Example, Prediction
 from luthier.evaluate.answered import Answered
 from luthier.evaluate.compare import CANNOT_TELL, paired
-from luthier.evaluate.intervals import Z_95, evaluate_with_intervals
+from luthier.evaluate.intervals import Z_95, of_table
 from luthier.evaluate.metrics import split_name
 from luthier.evaluate.mistakes import asked, start_of
 from luthier.evaluate.robust.look import told
@@ -57,8 +57,7 @@ def compare(
     first = next(iter(each.values()))
     pairs = list(itertools.combinations(answers, 2))
     measured = {
-        name: evaluate_with_intervals(objective, one.targets, one.predictions, labels, groups=one.groups, seed=seed)
-        for name, one in each.items()
+        name: of_table(one.table, groups=one.groups, seed=seed) for name, one in each.items()
     }
     found: list[dict[str, Any]] = []
     for one, two in pairs:

@@ -6,7 +6,7 @@ import re
 import string
 from collections import Counter
 
-from luthier.base.overlap import f_measure, longest_common, rouge_l, rouge_n, rouge_tokens
+from luthier.base.overlap import f_measure, longest_common, rouge_l, rouge_n, rouge_tokens, shared
 
 __all__ = [
     "exact_match",
@@ -43,7 +43,7 @@ def token_f1(target: str, text: str) -> float:
     wanted, given = squad_normalise(target).split(), squad_normalise(text).split()
     if not wanted or not given:
         return float(wanted == given)
-    return f_measure(sum((Counter(wanted) & Counter(given)).values()), len(wanted), len(given))
+    return f_measure(shared(Counter(wanted), Counter(given)), len(wanted), len(given))
 
 
 def last_number(target: str, text: str) -> float | None:

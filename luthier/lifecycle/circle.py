@@ -245,8 +245,10 @@ def _ask_again(round_: Round, finished: Run, identity: str) -> Run:
 
 def _finish(round_: Round, record: dict[str, Any], bundle: Path, identity: str, judge: bool) -> Run:
     from luthier.lifecycle import steps
+    from luthier.release.bundle import parity
 
     folder = round_.folder
+    record["parity"] = parity(bundle)
     record["seconds"] = dict(round_.seconds)
     record["peak_memory_mb"] = max(steps.peak_memory_mb(), record.get("peak_memory_mb") or 0)
     write_json(folder / "report.json", record)

@@ -185,9 +185,7 @@ def assess(
         reworded: the rows in other words, where rules do not say them.
     """
     objective, resamples = answered.objective, task.evaluate.bootstrap
-    measured = intervals.evaluate_with_intervals(
-        objective, answered.targets, answered.predictions, answered.labels, groups=answered.groups, resamples=resamples
-    )
+    measured = intervals.of_table(answered.table, groups=answered.groups, resamples=resamples)
     metric = SLICED.get(objective, measures.DEFAULT[objective])
     changed = changes(task, answered, bars, predictor, metric, reworded) if predictor else None
     measured |= {**(changed[1] if changed else {}), **(more or {})}
@@ -218,7 +216,8 @@ def without_figures(answered: Answered) -> list[str]:
     blank = Prediction()
     # An answer may be written to what was cut, where the known one cannot be weighed.
     weighed = [_WEIGHED in p.measured for p in answered.predictions]
-    places = [i for i, p in enumerate(answered.predictions) if (not weighed[i] if any(weighed) else p == blank)]
+    some = any(weighed)
+    places = [i for i, p in enumerate(answered.predictions) if (not weighed[i] if some else p == blank)]
     if not places:
         return []
     first, count = answered.rows[places[0]].source, len(places)
@@ -269,9 +268,7 @@ def without_twins(task: Task, answered: Answered, twins: Collection[str]) -> dic
     if len(kept) == len(answered.rows) or len(kept) < _FEWEST:
         return {}
     alone = answered.only(kept)
-    measured = intervals.evaluate_with_intervals(
-        alone.objective, alone.targets, alone.predictions, alone.labels, groups=alone.groups, resamples=task.evaluate.bootstrap
-    )
+    measured = intervals.of_table(alone.table, groups=alone.groups, resamples=task.evaluate.bootstrap)
     return {"without_twins": {"rows": len(answered.rows) - len(kept), "metrics": measured}}
 
 

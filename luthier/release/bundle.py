@@ -46,8 +46,15 @@ def write_bundle(
         files = {name: digest for name, digest in hash_folder(building).items() if name.startswith(weights)}
         bundle_id = stable_hash([learner.objective, learned, files], size=6)
         write_text(building / "README.md", model_card(facts, objective=learner.objective, bundle_id=bundle_id))
-        write_manifest(building, bundle_id=bundle_id, reload_difference=difference)
+        write_manifest(building, bundle_id=bundle_id, reload_difference=difference, reload_rows=len(probes))
     return bundle_id, difference
+
+
+def parity(folder: Path) -> dict[str, Any]:
+    """Return what packing proved: the ``bundle``, on how many ``rows`` it answered as the trained model, the ``difference``, and what is ``allowed``."""
+    manifest = read_json(folder / MANIFEST)
+    found = {"bundle": manifest["bundle_id"], "rows": manifest.get("reload_rows"), "difference": manifest.get("reload_difference")}
+    return {**found, "allowed": TOLERANCE}
 
 
 def refresh_card(folder: Path, facts: Mapping[str, Any]) -> None:

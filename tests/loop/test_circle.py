@@ -44,6 +44,8 @@ def test_run_ends_with_a_verdict_and_all_files(project: Path) -> None:
     assert str(project) not in (folder / "manifest.json").read_text()
     record = json.loads((folder / "report.json").read_text())
     assert record["diagnosis"] == result["diagnosis"]
+    assert 0 <= record["parity"]["difference"] <= record["parity"]["allowed"] and record["parity"]["rows"] == result["data"]["valid"]
+    assert "read again from disk, its answers to" in (folder / "report.html").read_text()
     assert record["resolution"]["metric"] == "macro_f1" and "test rows tell two models apart" in done.stderr
     assert f"fit      {result['diagnosis']['verdict']}" in done.stderr
     assert f"Over- and underfitting: {result['diagnosis']['verdict']}" in (folder / "bundle/README.md").read_text()

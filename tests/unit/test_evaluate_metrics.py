@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from luthier.base import overlap
 from luthier.base.records import Prediction
 from luthier.evaluate import cases, metrics
 from luthier.evaluate.robust import named
@@ -199,6 +200,16 @@ def test_longest_common_equals_the_table(first: str, second: str) -> None:
         for j, y in enumerate(second, 1):
             table[i, j] = table[i - 1, j - 1] + 1 if x == y else max(table[i - 1, j], table[i, j - 1])
     assert longest_common(list(first), list(second)) == table[-1, -1]
+    i, j, walked = len(first), len(second), set()
+    while i and j:
+        if first[i - 1] == second[j - 1]:
+            walked.add(i - 1)
+            i, j = i - 1, j - 1
+        elif table[i, j - 1] > table[i - 1, j]:
+            j -= 1
+        else:
+            i -= 1
+    assert overlap._common_places(list(first), list(second)) == walked, "of several the one that rouge-score finds"
 
 
 def test_rouge_by_hand() -> None:

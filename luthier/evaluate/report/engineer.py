@@ -256,7 +256,7 @@ def settings(record: Mapping[str, Any], plots: Plots) -> list[Html]:
     shown = [
         *_flat(record.get("model") or {}),
         ("fingerprint", record.get("fingerprint")),
-        ("bundle", record.get("bundle")),
+        *_packed(record.get("parity") or {}),
     ]
     parts = [definitions([(name, _plainly(value)) for name, value in shown])]
     if record.get("resolved"):
@@ -267,6 +267,16 @@ def settings(record: Mapping[str, Any], plots: Plots) -> list[Html]:
     if environment != definitions([]):
         parts.append(tag("details", tag("summary", "Environment"), environment))
     return [part for part in parts if part != definitions([])]
+
+
+def _packed(parity: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return the bundle's id, and how near its answers are to those of the model before it was packed."""
+    found: list[tuple[str, Any]] = [("bundle", parity.get("bundle"))]
+    difference = plain_number(parity.get("difference"))
+    if difference is not None and parity.get("rows"):
+        said = "not at all" if not difference else f"by {difference:.1g} at most"
+        found.append(("packed", f"read again from disk, its answers to {parity['rows']} rows differ {said} from the trained model's ({parity['allowed']:g} is allowed)"))
+    return found
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Sequence[tuple[str, Any]]:

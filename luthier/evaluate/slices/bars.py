@@ -10,7 +10,7 @@ from luthier.base.errors import Fault, did_you_mean
 from luthier.base.records import Prediction
 from luthier.evaluate.answered import Answered
 from luthier.evaluate.compare import paired
-from luthier.evaluate.intervals import Interval, evaluate_with_intervals
+from luthier.evaluate.intervals import Interval, of_table
 from luthier.evaluate.slices import parts_of
 from luthier.evaluate.slices.columns import FEWEST, Columns
 from luthier.evaluate.slices.gaps import NOTHING, over_values
@@ -61,8 +61,7 @@ def measured(bars: Sequence[Bar], answered: Answered, *, resamples: int) -> dict
             found[bar.metric] = over_values(answered, column, bar.plain, bar.where.over)
             continue
         part = answered.only(rows_of(bar, answered.columns))
-        whole = evaluate_with_intervals(part.objective, part.targets, part.predictions, part.labels, groups=part.groups,
-                                        resamples=resamples)  # fmt: skip
+        whole = of_table(part.table, groups=part.groups, resamples=resamples)
         found[bar.metric] = whole.get(bar.plain, NOTHING)
     return found
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from luthier.base.ranks import CUTS, LISTED, SHORTEST, cuts_of, ndcg, novelty_bits
+from luthier.base.ranks import CUTS, LISTED, SHORTEST, cuts_of, novelty_bits
 from luthier.base.records import Prediction
 from luthier.evaluate.tables.common import Family, Floats
 
@@ -38,15 +38,14 @@ class RankTable:
     ) -> RankTable:
         cuts = cuts_of(min((int(p.measured.get(LISTED, SHORTEST)) for p in predictions), default=SHORTEST))
         numbers: dict[str, int] = {item: n for n, item in enumerate(labels)}
-        scores, bits, items = [], [], np.full((len(targets), cuts[-1]), -1, dtype=np.int64)
-        for row, (wanted, prediction) in enumerate(zip(targets, predictions, strict=True)):
-            given = [item for item, _ in prediction.items or ()]
-            scores.append(scores_of(wanted, given, cuts))
-            bits.append([float(prediction.measured.get(novelty_bits(cut), np.nan)) for cut in cuts])
-            found = [numbers.setdefault(item, len(numbers)) for item in given[: cuts[-1]]]
-            items[row, : len(found)] = found
+        given = [[item for item, _ in prediction.items or ()] for prediction in predictions]
+        items, names = np.full((len(targets), cuts[-1]), -1, dtype=np.int64), [novelty_bits(cut) for cut in cuts]
+        bits = [[float(prediction.measured.get(name, np.nan)) for name in names] for prediction in predictions]
+        for row, some in zip(items, given, strict=True):
+            found = [numbers.setdefault(item, len(numbers)) for item in some[: cuts[-1]]]
+            row[: len(found)] = found
         return cls(
-            np.array(scores, dtype=np.float64).reshape(len(targets), len(RANKED) * len(cuts) + 1),
+            scores_of(targets, given, cuts),
             np.array(bits, dtype=np.float64).reshape(len(targets), len(cuts)),
             items,
             len(numbers),
@@ -105,26 +104,34 @@ def unreached(metric: str, k: int) -> int | None:
     return int(cut) if at and cut.isdecimal() and int(cut) in CUTS and int(cut) not in cuts_of(k) else None
 
 
-def scores_of(wanted: Mapping[str, float], given: Sequence[str], cuts: Sequence[int]) -> list[float]:
-    """Return RANKED of one list at each of its first ``cuts`` items, one kind after the other, and its MRR.
+def scores_of(wanted: Sequence[Mapping[str, float]], given: Sequence[Sequence[str]], cuts: Sequence[int]) -> Floats:
+    """Return RANKED of lists at each of their first ``cuts`` items, one kind after the other, and their MRR [n, 5 C + 1]; NaN where nothing is right.
 
     NDCG as in :func:`luthier.base.ranks.ndcg`. Recall is the share of all right items that are among the first k; precision divides by k, however short the list
     is; average precision by the right items that could stand among k. MRR looks at the list as far as it goes.
     """
-    right = {item: gain for item, gain in wanted.items() if gain > 0}
-    if not right:
-        return [float("nan")] * (len(RANKED) * len(cuts) + 1)
-    ranks = np.array([rank for rank, item in enumerate(given, 1) if item in right], dtype=np.int64)
-    hits = np.searchsorted(ranks, cuts, side="right")
-    precisions = np.concatenate([[0.0], np.cumsum(np.arange(1, len(ranks) + 1) / ranks)])
-    return [
-        *(ndcg(right, given, k=cut) for cut in cuts),
-        *(hits / len(right)).tolist(),
-        *(precisions[hits] / np.minimum(cuts, len(right))).tolist(),
-        *(hits / np.array(cuts)).tolist(),
-        *(hits > 0).astype(float).tolist(),
-        1 / int(ranks[0]) if len(ranks) else 0.0,
-    ]
+    last = np.array(cuts) - 1
+    gains = _padded([[max(0.0, row.get(item, 0.0)) for item in some] for row, some in zip(wanted, given, strict=True)], cuts[-1])
+    best = _padded([sorted((gain for gain in row.values() if gain > 0), reverse=True) for row in wanted], cuts[-1])
+    right = (best > 0).sum(1, keepdims=True)  # as many as there are, and not only those that a list has room for
+    ranks = np.arange(1, gains.shape[1] + 1)
+    hits = np.cumsum(gains > 0, axis=1)
+    precisions = np.cumsum(np.where(gains > 0, hits / ranks, 0.0), axis=1)[:, last]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ndcg = np.cumsum(gains / np.log2(ranks + 1), axis=1)[:, last] / np.cumsum(best / np.log2(np.arange(2, best.shape[1] + 2)), axis=1)[:, last]
+        recall, average = hits[:, last] / right, precisions / np.minimum(cuts, right)
+    first = (gains > 0).argmax(1)
+    mrr = np.where(hits[:, -1:] > 0, 1.0 / (first[:, None] + 1), 0.0)
+    found = np.hstack([ndcg, recall, average, hits[:, last] / np.array(cuts), hits[:, last] > 0, mrr])
+    return np.asarray(np.where(right > 0, found, np.nan), dtype=np.float64)
+
+
+def _padded(rows: Sequence[Sequence[float]], least: int) -> Floats:
+    """Return rows of numbers as one array with zeros behind them, ``least`` columns or more."""
+    found = np.zeros((len(rows), max([least, *map(len, rows)])))
+    for line, row in zip(found, rows, strict=True):
+        line[: len(row)] = row
+    return found
 
 
 def _words(cut: int) -> dict[str, str]:

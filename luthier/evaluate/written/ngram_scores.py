@@ -12,7 +12,7 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-from luthier.base.overlap import ngrams
+from luthier.base.overlap import ngrams, shared
 
 Floats = NDArray[np.float64]
 
@@ -41,12 +41,12 @@ def bleu_tokens(text: str) -> list[str]:
 def bleu_counts(target: str, text: str) -> list[float]:
     """Return a row's :data:`BLEU_SIZE` counts."""
     wanted, given = bleu_tokens(target), bleu_tokens(text)
-    shared, made = [], []
+    common, made = [], []
     for n in range(1, BLEU_ORDER + 1):
         runs = ngrams(given, n)
-        shared.append(float((runs & ngrams(wanted, n)).total()))
+        common.append(float(shared(runs, ngrams(wanted, n))))
         made.append(float(runs.total()))
-    return [float(len(given)), float(len(wanted)), *shared, *made]
+    return [float(len(given)), float(len(wanted)), *common, *made]
 
 
 def bleu(totals: Floats) -> Floats:
@@ -72,12 +72,12 @@ def chrf_counts(target: str, text: str) -> list[float]:
     found: list[float] = []
     for n in range(1, CHRF_ORDER + 1):
         theirs, mine = _runs(wanted, n), _runs(given, n)
-        found += [float(mine.total()) if theirs else 0.0, float(theirs.total()), float((mine & theirs).total())]
+        found += [float(mine.total()) if theirs else 0.0, float(theirs.total()), float(shared(mine, theirs))]
     return found
 
 
 def _runs(text: str, n: int) -> Counter[str]:
-    return Counter(text[i : i + n] for i in range(len(text) - n + 1))
+    return Counter([text[i : i + n] for i in range(len(text) - n + 1)])
 
 
 def chrf(totals: Floats) -> Floats:
