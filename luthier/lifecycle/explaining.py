@@ -11,18 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.base.files import write_jsonl
-from luthier.base.records import Example, Prediction
+from luthier.base.records import Example
 from luthier.data.prepare import Prepared
 from luthier.evaluate.answered import Answered
-from luthier.evaluate.mistakes import asked, causes, ranked, start_of
+from luthier.evaluate.mistakes import asked, causes, start_of
 from luthier.evaluate.mistakes.candidates import candidates
 from luthier.evaluate.mistakes.near import Floats, Vectors
-from luthier.evaluate.mistakes.sets import ranked_sets
+from luthier.evaluate.mistakes.ways import Way, way_of
 from luthier.lifecycle.round import Round
 from luthier.release.predictor import Predictor
 
 FILE = "mistakes.jsonl"
-OBJECTIVES = ("classify", "multilabel")
 NEAR = 5
 _OF_TRAIN = 8
 _PIECE = 512
@@ -40,25 +39,24 @@ def explain(round_: Round, data: Prepared, answered: Answered, found: Mapping[st
     vectors lie on disk.
     """
     most, learner = round_.file.task.evaluate.explain, predictor.learner
-    if answered.objective not in OBJECTIVES or not most or not hasattr(learner, "head_features") or not len(data.train):
+    if not most or not hasattr(learner, "head_features") or not len(data.train):
         return {}
-    began = time.monotonic()
-    order = ranked if answered.objective == "classify" else ranked_sets
-    worst = order(answered.rows, answered.predictions, answered.labels)[:most]
-    if not worst:
+    began, way = time.monotonic(), way_of(answered.objective, data.train)
+    worst = way.ranked(answered.rows, answered.predictions, answered.labels)[:most] if way is not None else []
+    if way is None or not worst:
         return {}
-    right = _right(answered, [place for place, _ in worst])
+    right = _right(answered, [place for place, _ in worst], way)
     looked_at = [answered.rows[i] for i in (*(place for place, _ in worst), *right)]
     some = candidates([asked(row) for row in looked_at], data.train, text=asked)
     rows = [data.train[int(i)] for i in some]
     train = Vectors(_vectors(predictor, rows))
     places, cosines = train.nearest(np.concatenate(list(_vectors(predictor, looked_at))), NEAR)
     usual = cosines[len(worst) :, 0]
-    counts = Counter(label for row in data.train for label in _labels(_label(row)))
+    counts = Counter(name for row in data.train for name in way.names(way.target(row)))
     far, middle = (float(q) for q in np.quantile(usual, [_FAR_SHARE, 0.5])) if len(usual) >= 20 else (-1.0, _CLOSE)
-    bounds = causes.Bounds(far, middle, _CLOSE, causes.rare_bound(counts))
+    bounds = causes.Bounds(far, middle, way.close(_CLOSE, usual.tolist()), causes.rare_bound(counts))
     suspects = {(r["file"], r["line"]): r["suggested"] for r in (data.report.findings.get("label_errors") or {}).get("rows", ())}
-    near = _Near(train, rows, suspects, places[: len(worst)])
+    near = _Near(train, rows, way, suspects, places[: len(worst)])
     slices = [one["slice"] for one in (found.get("slices") or {}).get("worst", ())]
     seen = [_seen(answered, i, near, places[k], cosines[k], counts, predictor, slices) for k, (i, _) in enumerate(worst)]
     found_rows = [
@@ -69,36 +67,39 @@ def explain(round_: Round, data: Prepared, answered: Answered, found: Mapping[st
     round_.timed("explain", began)
     shown = min(_SHOWN, round_.file.task.evaluate.worst)
     return {"causes": {"looked_at": len(found_rows), "train_rows": len(data.train), "train_rows_read": len(rows), "file": FILE,
-                       "groups": causes.grouped(found_rows, shown)}}  # fmt: skip
+                       "groups": causes.grouped(found_rows, shown, way.words)}}  # fmt: skip
 
 
-def _right(answered: Answered, wrong: Sequence[int]) -> list[int]:
+def _right(answered: Answered, wrong: Sequence[int], way: Way) -> list[int]:
     """Return the places of some rows that are right, evenly spread."""
     gone = set(wrong)
-    pairs = [(i, answered.rows[i].target, p) for i, p in enumerate(answered.predictions) if i not in gone]
-    fine = [i for i, target, p in pairs if p.nearest is None and (p.label == target if p.label is not None else set(p.labels or ()) == set(target))]
+    fine = [i for i, p in enumerate(answered.predictions) if i not in gone and way.right(way.target(answered.rows[i]), p)]
     return fine[:: max(1, -(-len(fine) // _USUAL))]
 
 
 def _vectors(predictor: Predictor, rows: Sequence[Example]) -> Iterator[Floats]:
     """Yield what the network's head reads of rows, some at a time and in their order."""
     from luthier.objectives.cut import gathered
+    from luthier.objectives.encoder import width
+    from luthier.objectives.grade import Grader
 
     learner: Any = predictor.learner
     learner.eval()
+    # Of a grader the text's length follows, which would weigh more than all the rest.
+    wide = width(learner.network) if isinstance(learner, Grader) else None
     for start in range(0, len(rows), _PIECE):
         encoded = [learner.encode_input(row.inputs, room=0) for row in rows[start : start + _PIECE]]
-        yield gathered(encoded, learner.head_features).numpy()
+        yield gathered(encoded, learner.head_features).numpy()[:, :wide]
 
 
 class _Near:
     """Train rows by number: their labels, and whether these look wrong beside the labels of their own neighbours."""
 
     def __init__(
-        self, vectors: Vectors, rows: Sequence[Example], suspects: Mapping[tuple[str, int], str], places_QK: NDArray[np.int64]
+        self, vectors: Vectors, rows: Sequence[Example], way: Way, suspects: Mapping[tuple[str, int], str], places_QK: NDArray[np.int64]
     ) -> None:
         """Take the rows that were read, and the places of those that are near to a mistake."""
-        self.rows, self.targets = rows, [_label(row) for row in rows]
+        self.rows, self.way, self.targets = rows, way, [way.target(row) for row in rows]
         asked_for = np.unique(places_QK)
         # All at once: each look goes through all vectors.
         around, _ = vectors.nearest(vectors.of(asked_for), _OF_TRAIN, without=asked_for)
@@ -111,13 +112,13 @@ class _Near:
 
     def _told(self, place: int, around: NDArray[np.int64], suspects: Mapping[tuple[str, int], str]) -> Any:
         source = self.rows[place].source
-        told = causes.odd(self.targets[place], [self.targets[int(i)] for i in around])
+        told = self.way.odd(self.targets[place], [self.targets[int(i)] for i in around])
         return suspects.get((source.file, source.line)) if told is None else told
 
     def shown(self, near: causes.Near) -> dict[str, Any]:
         row = self.rows[near.row]
         return {
-            "text": start_of(asked(row)), "label": _said(self.targets[near.row]), "cosine": round(near.cosine, 4), "looks_wrong": near.odd,
+            "text": start_of(asked(row)), "label": self.way.said(self.targets[near.row]), "cosine": round(near.cosine, 4), "looks_wrong": near.odd,
             "file": row.source.file, "line": row.source.line,
         }  # fmt: skip
 
@@ -126,53 +127,25 @@ def _seen(
     answered: Answered, place: int, near: _Near, places: Sequence[int], cosines: Sequence[float], counts: Mapping[str, int],
     predictor: Predictor, slices: Sequence[str],
 ) -> causes.Seen:  # fmt: skip
-    row, prediction = answered.rows[place], answered.predictions[place]
-    wanted, given = _label(row), prediction.label if prediction.label is not None else tuple(sorted(prediction.labels or ()))
+    row, prediction, way = answered.rows[place], answered.predictions[place], near.way
+    wanted = way.target(row)
+    targets = [near.targets[int(i)] for i in places]
+    odd = [near.odd(int(i)) for i in places]
     found = [
-        causes.Near(int(i), float(c), _side(near.targets[int(i)], wanted, given, prediction), (should := near.odd(int(i))) is not None,
-                    should is not None and _side(should, wanted, given, prediction) == "label")
-        for i, c in zip(places, cosines, strict=True)
-    ]
+        causes.Near(int(i), float(c), way.side(target, wanted, prediction), should is not None,
+                    should is not None and way.side(should, wanted, prediction) == "label")
+        for i, c, target, should in zip(places, cosines, targets, odd, strict=True)
+    ]  # fmt: skip
     learner: Any = predictor.learner
     return causes.Seen(
-        _said(wanted), _said(given), _confidence(prediction, wanted), found,
-        min((counts.get(label, 0) for label in _labels(wanted)), default=sum(counts.values())),
+        way.said(wanted), way.given(prediction), way.confidence(wanted, prediction, targets), found, way.rows_like(counts, wanted, prediction),
         outside=prediction.unlike is not None and wanted not in answered.labels, declined=prediction.nearest is not None,
         cut=not learner.windows and len(learner.encode_input(row.inputs, room=0).ids) >= learner.max_tokens,
         slices=[name for name in slices if _inside(answered, place, name)],
     )  # fmt: skip
 
 
-def _side(target: Any, wanted: Any, given: Any, prediction: Prediction) -> str | None:
-    """Return whose side a train row's label takes; of sets, in the decision that is most surely wrong."""
-    if isinstance(wanted, str):
-        return "model" if target == given else "label" if target == wanted else None
-    scores = prediction.scores or {}
-    wrong = set(wanted) ^ set(given)
-    label = max(sorted(wrong), key=lambda name: scores.get(name, 0.0) if name in given else 1 - scores.get(name, 0.0))
-    return "model" if (label in target) == (label in given) else "label"
-
-
-def _confidence(prediction: Prediction, wanted: Any) -> float:
-    scores = prediction.scores or {}
-    if prediction.label is not None:
-        return scores.get(prediction.nearest or prediction.label, 0.0)
-    given = set(prediction.labels or ())
-    return max((scores.get(x, 0.0) if x in given else 1 - scores.get(x, 0.0) for x in set(wanted) ^ given), default=0.0)
-
-
 def _inside(answered: Answered, place: int, name: str) -> bool:
     parts = [part.partition("=") for part in name.split(", ")]
     return all((column := answered.columns.of(key)) is not None and column[place] == value for key, _, value in parts if key != "label")
 
-
-def _label(row: Example) -> Any:
-    return row.target if isinstance(row.target, str) else tuple(row.target or ())
-
-
-def _labels(target: Any) -> tuple[str, ...]:
-    return (target,) if isinstance(target, str) else tuple(target)
-
-
-def _said(target: Any) -> str:
-    return target if isinstance(target, str) else ", ".join(target) or "(none)"

@@ -101,7 +101,7 @@ class EvaluateSection(Section):
     explain: int = Field(
         200,
         ge=0,
-        description="How many of the worst mistakes are looked into (classify, multilabel): the train rows nearest to them in the "
+        description="How many of the worst mistakes are looked into (classify, multilabel, grade): the train rows nearest to them in the "
         "tuned network, and a likely cause. All of them are written to `mistakes.jsonl`.",
     )
     calibrate: Switch = Field(

@@ -88,6 +88,9 @@ def test_a_run_measures_shows_and_explains(done) -> None:
         assert "|" not in "".join(record["data"]["labels"]), "labels are counted one by one"
     if done.objective == "grade":
         assert set(record["agreement"]) == {"content", "length"} and "Each trait on the test rows" in page
+        assert record["causes"]["looked_at"] and "Why the model was wrong" in page
+        mistakes = [json.loads(line) for line in (done.folder / "run/mistakes.jsonl").read_text().splitlines()]
+        assert len(mistakes) == record["causes"]["looked_at"] and all(len(one["near"]) == 5 and one["near"][0]["line"] for one in mistakes)
     if done.objective == "extract":
         assert record["ceiling"]["rouge1"] >= record["metrics"]["test"]["rouge1"]["value"]
         assert any(row["taken"] for row in record["chosen"]) and "<mark>" in page

@@ -12,6 +12,7 @@ from luthier.evaluate.mistakes import causes, ranked
 from luthier.evaluate.mistakes.candidates import candidates
 from luthier.evaluate.mistakes.causes import Bounds, Near, Seen
 from luthier.evaluate.mistakes.near import Vectors
+from luthier.evaluate.mistakes.ways import OfLabels, OfScores, way_of
 from luthier.evaluate.report.causes import causes as page
 
 BOUNDS = Bounds(far=0.3, usual=0.75, close=0.9, rare=10)
@@ -154,3 +155,41 @@ def test_the_page_says_how_many_train_rows_were_read() -> None:
     assert "12,000 of the 57,556 train rows" in str(page(record, {})[0])
     record["causes"]["train_rows_read"] = 57_556
     assert "beside the 57,556 train rows as" in str(page(record, {})[0])
+
+
+def essay(number: int, **scores: float | None) -> Example:
+    return Example(str(number), {"text": f"essay {number}"}, scores, Source("essays.csv", number + 2))
+
+
+def test_mistakes_of_scores_are_told_by_the_trait_that_is_furthest_off() -> None:
+    train = [essay(i, style=float(i % 5), length=10.0 * (i % 3)) for i in range(60)]
+    way = way_of("grade", train)
+    assert isinstance(way, OfScores) and isinstance(way_of("classify", train), OfLabels) and way_of("rank", train) is None
+    wanted, prediction = {"style": 4.0, "length": 10.0}, Prediction(grades={"style": 1.0, "length": 13.0})
+    assert [way.side(target, wanted, prediction) for target in ({"style": 1.0}, {"style": 3.5, "length": 13.0}, {"style": 2.5}, {"length": 10.0})] == [
+        "model", "label", None, None]  # fmt: skip
+    assert way.rows_like({"style 4": 12, "length 10": 20}, wanted, prediction) == 12
+    assert way.names(way.target(essay(0, style=4.0, length=None))) == ("style 4",)
+    assert way.confidence(wanted, prediction, [{"style": 1.0}] * 5) == 1.0 and way.confidence(wanted, prediction, []) == 0.0
+    apart = [{"style": 0.0}, {"style": 4.0}, {"style": 0.0}, {"style": 4.0}]
+    assert way.confidence(wanted, prediction, apart) == pytest.approx(1 - 2 / 3)
+    assert way.right(wanted, Prediction(grades={"style": 3.5, "length": 12.0})) and not way.right(wanted, prediction)
+    assert (way.said(wanted), way.given(prediction)) == ("style 4, length 10", "style 1, length 13")
+
+
+def test_a_train_score_looks_wrong_beside_neighbours_that_agree() -> None:
+    way = OfScores([essay(i, style=float(i % 5)) for i in range(60)])
+    alike = [{"style": 4.0}, {"style": 3.5}, {"style": 4.0}, {"style": 4.5}, {}]
+    assert way.odd({"style": 0.5}, alike) == {"style": 4.0}
+    assert way.odd({"style": 3.0}, alike) is None, "near enough"
+    assert way.odd({"style": 0.0}, [{"style": 4.0}, {"style": 0.0}, {"style": 4.0}, {"style": 1.0}]) is None, "they do not agree either"
+    assert way.odd({"style": 0.0}, alike[:3]) is None, "too few"
+    assert way.close(0.9, [0.95, 0.96, 0.97, 0.98, 0.99]) == pytest.approx(0.986) and OfLabels().close(0.9, [0.99]) == 0.9
+
+
+def test_the_words_for_scores_speak_of_scores() -> None:
+    rows = [{"cause": name} for name in causes.CAUSES]
+    told = {group["cause"]: group for group in causes.grouped(rows, 1, OfScores.words)}
+    assert "score" in told["test label"]["what"] and "label" not in told["train label"]["what"] + told["near"]["what"]
+    assert told["far"]["what"] == causes.CAUSES["far"][0]
+

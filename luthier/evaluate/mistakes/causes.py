@@ -40,6 +40,18 @@ CAUSES: dict[str, tuple[str, str]] = {
     "other": ("No cause stands out", "Read it beside its nearest train rows."),
 }  # fmt: skip
 
+# Of scores some are said in other words; two labels that are confused are none of theirs.
+OF_SCORES: dict[str, tuple[str, str]] = {
+    "train label": ("A train row almost like it has a score that looks wrong",
+                    "Look at the train row named first and correct its score in the data, then train again."),
+    "test label": ("The test row's own score looks wrong",
+                   "The train rows nearest to it agree with the model. Let a second person score it; a wrong test score costs a good model points."),
+    "outvoted": ("All train rows near it were scored as the model says, and none is close",
+                 "Nothing like it was learnt with its score: add train rows like it."),
+    "rare": ("Few train rows have its score", "Add train rows that have it."),
+    "near": ("A train row almost like it was scored as the model says", "Say in words what sets the two apart, and check both scores against that."),
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Near:
@@ -130,10 +142,10 @@ def rare_bound(train_counts: Mapping[str, int]) -> float:
     return max(_RARE_ROWS, _RARE_SHARE * there[len(there) // 2]) if there else 0.0
 
 
-def grouped(rows: Sequence[Mapping[str, Any]], shown: int) -> list[dict[str, Any]]:
+def grouped(rows: Sequence[Mapping[str, Any]], shown: int, words: Mapping[str, tuple[str, str]] = CAUSES) -> list[dict[str, Any]]:
     """Return the causes that occur, the commonest first: in words, what to do, how many rows, and some of them, the worst first."""
     found = []
-    for name, (what, mend) in CAUSES.items():
+    for name, (what, mend) in words.items():
         mine = [row for row in rows if row["cause"] == name]
         if mine:
             found.append({"cause": name, "what": what, "mend": mend, "rows": len(mine), "mistakes": mine[:shown]})

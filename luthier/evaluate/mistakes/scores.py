@@ -19,8 +19,21 @@ def of_scores(
 ) -> dict[str, Any]:
     """Return ``agreement``, a table of rounded scores for each trait, and ``mistakes``, by mean error in steps."""
     table = GradeTable.of([e.target for e in rows], predictions, labels)
-    found = [m for i, e in enumerate(rows) if (m := _mistake(e, predictions[i], table, i)) is not None]
-    return {"agreement": _agreement(table), "mistakes": sorted(found, key=lambda row: -row["loss"])[:worst]}
+    return {"agreement": _agreement(table), "mistakes": [mistake for _, mistake in _ranked(rows, predictions, table)[:worst]]}
+
+
+def ranked_scores(
+    rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str]
+) -> list[tuple[int, dict[str, Any]]]:
+    """Return every row with a score more than half a step off, with its number, worst first."""
+    return _ranked(rows, predictions, GradeTable.of([e.target for e in rows], predictions, labels))
+
+
+def _ranked(
+    rows: Sequence[Example], predictions: Sequence[Prediction], table: GradeTable
+) -> list[tuple[int, dict[str, Any]]]:
+    found = [(i, m) for i, e in enumerate(rows) if (m := _mistake(e, predictions[i], table, i)) is not None]
+    return sorted(found, key=lambda one: -one[1]["loss"])
 
 
 def _agreement(table: GradeTable) -> dict[str, Any]:

@@ -48,6 +48,7 @@ def _group(group: Mapping[str, Any]) -> Html:
 
 def _near(row: Mapping[str, Any]) -> Html:
     """Return a train row with its label, marked where that looks wrong."""
-    wrong = [" ", tag("span", "label looks wrong", class_="no")] if row["looks_wrong"] else []
+    what = "score" if isinstance(row["looks_wrong"], Mapping) else "label"
+    wrong = [" ", tag("span", f"{what} looks wrong", class_="no")] if row["looks_wrong"] else []
     place = tag("code", f"{row['file']}:{row['line']}")
     return tag("p", tag("strong", row["label"]), *wrong, f" ({row['cosine']:.2f}) ", row["text"], " ", place)
