@@ -30,17 +30,23 @@ def changes(
     return {"robust": {**found, "negation": around}}, {**measured, **flipped}
 
 
+def asked_of_prompts(task: Task, bars: Sequence[str]) -> tuple[bool, list[str]]:
+    """Return whether orders are planted in what a writing model reads, and which changes are made of it."""
+    whole = task.evaluate.robust == "on"
+    return whole or named.ORDER in bars, [name for name in CHANGES if whole or f"robust[{name}]" in bars]
+
+
 def _of_prompts(
     task: Task, answered: Answered, bars: Sequence[str], answer: prompts.Answer
 ) -> tuple[dict[str, Any], dict[str, Interval]]:
     """Plant orders and change prompts, all where `evaluate.robust` is on, else what bars name: to write is slow."""
-    whole, most = task.evaluate.robust == "on", task.evaluate.robust_rows
+    most = task.evaluate.robust_rows
     found: dict[str, Any] = {}
     measured: dict[str, Interval] = {}
-    if whole or named.ORDER in bars:
-        planted, measured = orders.look(answered, answer, most=most)
-        found = {"written": {"orders": planted}} if planted else {}
-    wanted = [name for name in CHANGES if whole or f"robust[{name}]" in bars]
+    planted, wanted = asked_of_prompts(task, bars)
+    if planted:
+        told, measured = orders.look(answered, answer, most=most)
+        found = {"written": {"orders": told}} if told else {}
     if wanted:
         metric = prompts.metric_of([*bars, task.train.metric])
         found["robust"], changed = prompts.look(answered, answer, metric=metric, most=most, only=wanted)

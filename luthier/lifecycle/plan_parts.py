@@ -12,9 +12,12 @@ from luthier.base.events import silent
 from luthier.base.records import Encoded, Example
 from luthier.data.prepare import SEMANTIC_ROWS, Prepared
 from luthier.evaluate import metrics as measures
+from luthier.evaluate.robust.orders import PLACES
+from luthier.lifecycle.changing import asked_of_prompts
 from luthier.models import methods
 from luthier.objectives import Learner
 from luthier.objectives.heads import use
+from luthier.spec.bars import parse_bars
 from luthier.spec.task import Task
 from luthier.spec.train import TrainSection
 from luthier.train import checkpoint
@@ -156,6 +159,12 @@ def _written(subject: Subject, speed: Speed, rows: int) -> Clock:
     return speed.writes(min(settings.generate_rows, rows), tokens)
 
 
+def _changes_of(task: Task) -> int:
+    """Return how many times each changed test row of a writing model is answered."""
+    planted, changed = asked_of_prompts(task, [bar.plain for bar in parse_bars(task.accept)[0]])
+    return len(PLACES) * planted + len(changed)
+
+
 def other_parts(subject: Subject, speed: Speed, *, bundle: int) -> dict[str, Clock]:
     """Return what a run takes beside preparing and training: rivals, packing, the test rows."""
     learner = subject.learner
@@ -163,6 +172,9 @@ def other_parts(subject: Subject, speed: Speed, *, bundle: int) -> dict[str, Clo
     if learner.writes and learner.asked:
         test = test.plus(_written(subject, speed, len(subject.data.test)))
     found = {}
+    if learner.writes and learner.asked and (times := _changes_of(subject.task)):
+        some = min(subject.task.evaluate.robust_rows, len(subject.data.test))
+        found["changed prompts"] = _written(subject, speed, some).times(times)
     if learner.writes or learner.measures or learner.ready:
         found["untuned model"] = test
     elif subject.fits:

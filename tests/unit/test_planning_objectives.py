@@ -13,6 +13,7 @@ from luthier.base.records import Example, Source
 from luthier.data.prepare import Prepared
 from luthier.data.ranking import questions
 from luthier.data.report import DataReport
+from luthier.evaluate.robust.changes import CHANGES
 from luthier.lifecycle import plan_memory, plan_parts, steps
 from luthier.lifecycle.plan_parts import Speed
 from luthier.models import memory
@@ -86,3 +87,13 @@ def _blank() -> dict[str, Any]:
             found[field.name] = {} if "Mapping" in str(field.type) or "dict" in str(field.type) else "" if "str" in str(field.type) else 0
     names = {f.name for f in fields(DataReport)} - {"findings"}
     return {name: found.get(name, {}) for name in names}
+
+
+@pytest.mark.parametrize(
+    ("robust", "accept", "times"),
+    [("auto", {}, 0), ("auto", {"obeys_planted_order": "<= 0.1"}, 2), ("auto", {"robust[typos]": ">= 0.2", "chrf": ">= 0.1"}, 1),
+     ("on", {}, 2 + len(CHANGES)), ("off", {}, 0)],
+)  # fmt: skip
+def test_changed_prompts_are_counted_as_they_will_be_written(robust: str, accept: dict[str, str], times: int) -> None:
+    task = Task.model_validate({"task": {"name": "t", "objective": "generate"}, "data": {"source": "x.csv"}, "evaluate": {"robust": robust}, "accept": accept})
+    assert plan_parts._changes_of(task) == times
