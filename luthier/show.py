@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from luthier.base.errors import Interrupted, LuthierError
+from luthier.base.errors import Interrupted, Told
 
 
 def emit_json(value: Mapping[str, Any]) -> None:
@@ -28,7 +28,7 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def error(problem: LuthierError) -> None:
+def error(problem: Told) -> None:
     """Print what is wrong, where and how to mend it."""
     lines = str(problem).splitlines()
     if isinstance(problem, Interrupted):

@@ -31,8 +31,8 @@ class Fault:
         return {"what": self.what, "where": self.where, "mend": self.mend}
 
 
-class LuthierError(Exception):
-    """Base of all errors a user can cause and mend. ``exit_code`` is what the command line ends with."""
+class Told(BaseException):
+    """What ends a command with words for its user: its ``faults``, and the ``exit_code`` of the command line."""
 
     exit_code = 2
 
@@ -40,17 +40,21 @@ class LuthierError(Exception):
         self.faults: tuple[Fault, ...] = tuple(faults) if faults else (Fault(what, where, mend),)
         super().__init__(what)
 
-    @classmethod
-    def of(cls, faults: Iterable[Fault]) -> LuthierError:
-        """Make one error of several faults, so that a user sees them all at once."""
-        faults = tuple(faults)
-        return cls(faults[0].what, faults=faults)
-
     def __str__(self) -> str:
         shown = [str(fault) for fault in self.faults[:MAX_FAULTS_SHOWN]]
         if len(self.faults) > MAX_FAULTS_SHOWN:
             shown.append(f"... and {len(self.faults) - MAX_FAULTS_SHOWN} more")
         return "\n".join(shown)
+
+
+class LuthierError(Told, Exception):
+    """Base of all errors a user can cause and mend."""
+
+    @classmethod
+    def of(cls, faults: Iterable[Fault]) -> LuthierError:
+        """Make one error of several faults, so that a user sees them all at once."""
+        faults = tuple(faults)
+        return cls(faults[0].what, faults=faults)
 
 
 class TaskError(LuthierError):
@@ -81,8 +85,11 @@ class StorageError(LuthierError):
     """The disk is full or a folder cannot be written."""
 
 
-class Interrupted(LuthierError):
-    """The user or the system asked to stop; state was saved. 130 for ^C, 143 for SIGTERM."""
+class Interrupted(Told):
+    """The user or the system asked to stop; state was saved. 130 for ^C, 143 for SIGTERM.
+
+    No ``Exception``, as KeyboardInterrupt is none: what goes on whatever an estimate, a tracker or a template raises must stop for a signal.
+    """
 
     def __init__(self, what: str, *, exit_code: int, where: str = "", mend: str = "") -> None:
         super().__init__(what, where=where, mend=mend)

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from luthier import __version__, show
-from luthier.base.errors import LuthierError
+from luthier.base.errors import Interrupted, LuthierError
 
 ACCEPTED, MISSED = 0, 1
 # The order of the work.
@@ -50,7 +50,7 @@ def verb(function: Callable[..., int | None]) -> Callable[..., None]:
     def command(as_json: bool, quiet: bool, **options: Any) -> None:
         try:
             code = function(as_json=as_json, quiet=quiet, **options) or 0
-        except LuthierError as problem:
+        except (LuthierError, Interrupted) as problem:
             show.error(problem)
             if as_json:
                 show.emit_json(

@@ -45,7 +45,7 @@ def chat_text(tokenizer: Any, messages: Sequence[Message], *, ask: bool, tools: 
                 given["tools"] = list(tools)
             messages = _in_words(messages, None if given else tools, calls="tool_calls" not in template)
         return tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=ask, **given)
-    except LuthierError:  # a signal that asks to stop may come while a template runs
+    except LuthierError:  # what is wrong with tools and calls is told already
         raise
     except Exception as error:  # templates raise whatever their authors chose
         raise DataError(

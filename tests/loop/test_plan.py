@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import pytest
 from commands import luthier, only_object, refused
+
+from luthier.base.errors import Interrupted
 
 
 def listing(folder: Path) -> dict[str, int]:
@@ -90,3 +95,15 @@ def test_an_estimate_that_fails_stops_nothing(project: Path, monkeypatch: pytest
     assert run.verdict in ("accepted", "rejected")
     assert "plan" not in run.record
     assert "planted" in (project / "out" / "events.jsonl").read_text()
+
+
+def test_a_signal_during_the_estimate_stops_the_run(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was taken for an estimate that failed, and the run went on."""
+    import luthier as package
+    from luthier.lifecycle import forecast
+
+    monkeypatch.setattr(forecast, "_forecast", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(5))
+    with pytest.raises(Interrupted) as stopped:
+        package.run(project / "task.yaml", overrides=["train.method=full"], out=project / "out")
+    assert stopped.value.exit_code == 143 and not isinstance(stopped.value, Exception)
+    assert '"kind": "step"' not in (project / "out" / "events.jsonl").read_text()
