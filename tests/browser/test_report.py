@@ -72,7 +72,7 @@ def test_labels_that_look_like_marks_are_shown_as_written(browser: Any, reports:
         assert any(text.startswith("<img src=x") for text in ticks)
 
 
-@pytest.mark.parametrize("width", [360, 400, 768, 1200])
+@pytest.mark.parametrize("width", [360, pytest.param(400, marks=pytest.mark.slow), pytest.param(768, marks=pytest.mark.slow), 1200])
 def test_the_page_never_scrolls_sideways(browser: Any, reports: dict[str, Path], width: int) -> None:
     for name in ("classify", "comparison"):
         with Visit(browser, reports[name], width=width) as visit:

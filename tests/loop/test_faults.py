@@ -131,6 +131,7 @@ def test_what_was_passed_over_never_pushes_out_a_whole_checkpoint(tiny_bert: Pat
     assert warnings(told) == ""
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_run_is_refused_by_the_command(project: Path) -> None:
     running = start("run", "task.yaml", "--out", "one", *LONG, cwd=project)
     wait(running, lambda: len(list((project / "one/checkpoints").glob("step-*"))) > 0)

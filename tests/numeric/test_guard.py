@@ -81,7 +81,7 @@ def test_a_skipped_step_is_left_out_counted_and_told(tiny_bert: Path) -> None:
     assert all(torch.isfinite(p).all() for p in learner.parameters())
 
 
-@pytest.mark.parametrize("stop", [3, 4, 6])
+@pytest.mark.parametrize("stop", [pytest.param(3, marks=pytest.mark.slow), 4, pytest.param(6, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("policy", ["skip", "lower-rate"])
 def test_what_was_borne_survives_a_resume_bit_for_bit(tiny_bert: Path, tmp_path: Path, policy: str, stop: int) -> None:
     values = {2: 5.0, 4: 3.0, 8: 9.0, 12: 4.0, 0: 1.0}
@@ -240,6 +240,7 @@ def limited(base: Path, objective: str, rows: int, room_mb: int, *, folder: Path
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_a_micro_batch_that_does_not_fit_is_halved_before_the_first_step(tiny_llama: Path, tmp_path: Path) -> None:
     common = {"epochs": 1.0, "batch": 600, "micro_tokens": 1_000_000, "rate": 1e-3, "head": "random", "checkpoint_s": 0.0}
     free = limited(tiny_llama, "generate", 1200, 0, **common)

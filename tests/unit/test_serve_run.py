@@ -58,7 +58,7 @@ def test_a_row_is_on_disk_when_its_answer_arrives_even_if_the_process_is_killed_
         assert [(p.id, f.label) for p, f in ledger.corrections()] == [(names[0], "account")]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)])
 def test_a_signal_lets_answers_in_flight_finish(tmp_path: Path, number: signal.Signals, code: int) -> None:
     with process(tmp_path, slow_s=1.0) as (server, url):
         answers: list[httpx.Response] = []
