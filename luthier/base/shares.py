@@ -58,18 +58,17 @@ def shares(labels: Sequence[str], numbers_NL: NDArray[Any]) -> list[Shares]:
 def table_of(rows: Sequence[Mapping[str, float]], labels: Sequence[str]) -> NDArray[np.float64]:
     """Return the numbers of rows [n, labels]; 0 for a label that a row lacks."""
     found = np.zeros((len(rows), len(labels)))
-    alike: dict[int, list[int]] = {}
+    alike: dict[int, tuple[list[int], list[Shares]]] = {}
     for i, row in enumerate(rows):
         if isinstance(row, Shares):
-            alike.setdefault(id(row.places), []).append(i)
+            chosen, given = alike.setdefault(id(row.places), ([], []))
+            chosen.append(i)
+            given.append(row)
         else:
             found[i] = [row.get(label, 0.0) for label in labels]
-    for chosen in alike.values():
-        given = [rows[i] for i in chosen]
-        places = given[0].places if isinstance(given[0], Shares) else {}
-        there = [(column, places[label]) for column, label in enumerate(labels) if label in places]
-        if there:
-            columns, theirs = map(list, zip(*there, strict=True))
-            for i, row in zip(chosen, given, strict=True):
-                found[i, columns] = row.numbers[theirs] if isinstance(row, Shares) else 0.0
+    for chosen, given in alike.values():
+        places = given[0].places
+        columns = [column for column, label in enumerate(labels) if label in places]
+        theirs = np.stack([row.numbers for row in given])  # at once: one by one takes ten times as long
+        found[np.ix_(chosen, columns)] = theirs[:, [places[labels[column]] for column in columns]]
     return found
