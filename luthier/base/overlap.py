@@ -27,19 +27,25 @@ def rouge_l(target: Sequence[str], text: Sequence[str]) -> float:
 
 
 def longest_common(first: Sequence[str], second: Sequence[str]) -> int:
-    """Return the length of the longest common subsequence.
+    """Return the length of the longest common subsequence."""
+    return len(second) - _lengths(first, second)[-1].bit_count()
 
-    Bit-parallel over Python's long integers (Hyyrö 2004), some hundred times faster than the table of the textbook.
+
+def _lengths(first: Sequence[str], second: Sequence[str]) -> list[int]:
+    """Return the textbook's table of the longest common subsequence, of no token of ``first``, of one and so on, an integer a row.
+
+    A bit is 0 where the next token of ``second`` makes the subsequence longer, so that an entry is a count of bits (Hyyrö 2004): some
+    hundred times faster than the table itself.
     """
     places: dict[str, int] = {}
-    for position, token in enumerate(first):
+    for position, token in enumerate(second):
         places[token] = places.get(token, 0) | (1 << position)
-    full = (1 << len(first)) - 1
-    open_places = full
-    for token in second:
-        hits = open_places & places.get(token, 0)
-        open_places = ((open_places + hits) | (open_places - hits)) & full
-    return len(first) - open_places.bit_count()
+    full = (1 << len(second)) - 1
+    rows = [full]
+    for token in first:
+        hits = rows[-1] & places.get(token, 0)
+        rows.append(((rows[-1] + hits) | (rows[-1] - hits)) & full)
+    return rows
 
 
 def ngrams(tokens: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
@@ -79,19 +85,8 @@ def rouge_l_sum(target: Sequence[Sequence[str]], text: Sequence[Sequence[str]]) 
 
 
 def _common_places(first: Sequence[str], second: Sequence[str]) -> set[int]:
-    """Return the places in ``first`` of one longest common subsequence; of several the one that a walk from the ends finds.
-
-    The table of the textbook is kept as one integer a row, in which a bit is 0 where the next token of ``second`` makes the subsequence
-    longer (Hyyrö 2004): an entry is a count of bits.
-    """
-    places: dict[str, int] = {}
-    for position, token in enumerate(second):
-        places[token] = places.get(token, 0) | (1 << position)
-    full = (1 << len(second)) - 1
-    rows = [full]
-    for token in first:
-        hits = rows[-1] & places.get(token, 0)
-        rows.append(((rows[-1] + hits) | (rows[-1] - hits)) & full)
+    """Return the places in ``first`` of one longest common subsequence; of several the one that a walk from the ends finds."""
+    rows = _lengths(first, second)
     found: set[int] = set()
     i, j, here = len(first), len(second), len(second) - rows[-1].bit_count()
     while i and j and here:

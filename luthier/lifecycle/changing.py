@@ -49,6 +49,6 @@ def _of_prompts(
         found = {"written": {"orders": told}} if told else {}
     if wanted:
         metric = prompts.metric_of([*bars, task.train.metric])
-        found["robust"], changed = prompts.look(answered, answer, metric=metric, most=most, only=wanted)
+        found["robust"], changed = prompts.look(answered, answer, metric=metric, most=most, names=wanted)
         measured |= changed
     return found, measured

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,12 +120,19 @@ def bar_faults(bars: Sequence[Bar], file: TaskFile, data: Prepared) -> list[Faul
     return found
 
 
-def unshown_bars(bars: Sequence[Bar], file: TaskFile, data: Prepared) -> list[Fault]:
+def unshown_bars(file: TaskFile, data: Prepared) -> list[Fault]:
     """Return a warning for each bar that these test rows cannot show to be met, whatever is answered."""
+    bars, _ = parse_bars(file.task.accept)
     objective, rows = file.task.task.objective, data.test
     if objective == "generate":
         rows = [rows[i] for i in answered_rows(rows, file.task.evaluate.generate_rows)]
     return measurable.unshown(bars, objective, rows, data.labels)
+
+
+def tell_unshown(emit: Callable[..., None], file: TaskFile, data: Prepared) -> None:
+    """Say before training which bars the test rows cannot show to be met."""
+    if told := unshown_bars(file, data):
+        emit("bars", unshown=[f.as_dict() for f in told], said="\n".join(f"  note   {f}" for f in told))
 
 
 def _of_model(task: Task) -> list[Fault]:
@@ -183,7 +190,7 @@ def _survey(file: TaskFile, data: Prepared, watch: Watch | None) -> dict[str, An
         "objective": file.task.task.objective,
         "goal": file.task.task.goal,
         "policy": file.task.data.leaks,
-        "problems": [p.as_dict() for p in [*data.report.problems, *([] if faults else unshown_bars(bars, file, data))]],
+        "problems": [p.as_dict() for p in [*data.report.problems, *([] if faults else unshown_bars(file, data))]],
         "preview": preview(file, data),
         "stops": [f.as_dict() for f in faults],
     }

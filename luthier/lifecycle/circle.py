@@ -26,7 +26,7 @@ from luthier.data.leaks import clash_finder
 from luthier.data.prepare import Prepared, prepare
 from luthier.data.ranking import united
 from luthier.data.sources import digest_all
-from luthier.lifecycle.checking import bar_faults, check_task, unshown_bars, write_suspects
+from luthier.lifecycle.checking import bar_faults, check_task, tell_unshown, write_suspects
 from luthier.lifecycle.round import Round, Run, Watcher
 from luthier.models import catalogue
 from luthier.release.folder import bundle_folder
@@ -194,8 +194,8 @@ def _go_round(round_: Round, identity: str, judge: bool) -> Run:
     faults = bar_faults(bars, file, data)
     if faults:
         raise TaskError.of(Fault(f.what, f"{file.path}: {f.where}", f.mend) for f in faults)
-    if judge and (unshown := unshown_bars(bars, file, data)):
-        emit("bars", unshown=[f.as_dict() for f in unshown], said="\n".join(f"  note   {f}" for f in unshown))
+    if judge:
+        tell_unshown(emit, file, data)
     from luthier.lifecycle import curving
 
     if file.task.evaluate.learning_curve:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -52,13 +51,12 @@ def explain(round_: Round, data: Prepared, answered: Answered, found: Mapping[st
     train = Vectors(_vectors(predictor, rows))
     places, cosines = train.nearest(np.concatenate(list(_vectors(predictor, looked_at))), NEAR)
     usual = cosines[len(worst) :, 0]
-    counts = Counter(name for row in data.train for name in way.names(way.target(row)))
     far, middle = (float(q) for q in np.quantile(usual, [_FAR_SHARE, 0.5])) if len(usual) >= 20 else (-1.0, _CLOSE)
-    bounds = causes.Bounds(far, middle, way.close(_CLOSE, usual.tolist()), causes.rare_bound(counts))
+    bounds = causes.Bounds(far, middle, way.close(_CLOSE, usual.tolist()), causes.rare_bound(way.counts))
     suspects = {(r["file"], r["line"]): r["suggested"] for r in (data.report.findings.get("label_errors") or {}).get("rows", ())}
     near = _Near(train, rows, way, suspects, places[: len(worst)])
     slices = [one["slice"] for one in (found.get("slices") or {}).get("worst", ())]
-    seen = [_seen(answered, i, near, places[k], cosines[k], counts, predictor, slices) for k, (i, _) in enumerate(worst)]
+    seen = [_seen(answered, i, near, places[k], cosines[k], predictor, slices) for k, (i, _) in enumerate(worst)]
     found_rows = [
         {**mistake, "cause": names[0], "also": names[1:], "near": [near.shown(n) for n in one.near]}
         for (_, mistake), one, names in zip(worst, seen, causes.causes(seen, bounds), strict=True)
@@ -80,16 +78,14 @@ def _right(answered: Answered, wrong: Sequence[int], way: Way) -> list[int]:
 def _vectors(predictor: Predictor, rows: Sequence[Example]) -> Iterator[Floats]:
     """Yield what the network's head reads of rows, some at a time and in their order."""
     from luthier.objectives.cut import gathered
-    from luthier.objectives.encoder import width
-    from luthier.objectives.grade import Grader
+    from luthier.objectives.encoder import Encoder
 
     learner: Any = predictor.learner
     learner.eval()
-    # Of a grader the text's length follows, which would weigh more than all the rest.
-    wide = width(learner.network) if isinstance(learner, Grader) else None
     for start in range(0, len(rows), _PIECE):
         encoded = [learner.encode_input(row.inputs, room=0) for row in rows[start : start + _PIECE]]
-        yield gathered(encoded, learner.head_features).numpy()[:, :wide]
+        vectors = gathered(encoded, learner.head_features)
+        yield (learner.meaning(vectors) if isinstance(learner, Encoder) else vectors).numpy()
 
 
 class _Near:
@@ -124,7 +120,7 @@ class _Near:
 
 
 def _seen(
-    answered: Answered, place: int, near: _Near, places: Sequence[int], cosines: Sequence[float], counts: Mapping[str, int],
+    answered: Answered, place: int, near: _Near, places: Sequence[int], cosines: Sequence[float],
     predictor: Predictor, slices: Sequence[str],
 ) -> causes.Seen:  # fmt: skip
     row, prediction, way = answered.rows[place], answered.predictions[place], near.way
@@ -138,7 +134,7 @@ def _seen(
     ]  # fmt: skip
     learner: Any = predictor.learner
     return causes.Seen(
-        way.said(wanted), way.given(prediction), way.confidence(wanted, prediction, targets), found, way.rows_like(counts, wanted, prediction),
+        way.said(wanted), way.given(prediction), way.confidence(wanted, prediction, targets), found, way.rows_like(wanted, prediction),
         outside=prediction.unlike is not None and wanted not in answered.labels, declined=prediction.nearest is not None,
         cut=not learner.windows and len(learner.encode_input(row.inputs, room=0).ids) >= learner.max_tokens,
         slices=[name for name in slices if _inside(answered, place, name)],

@@ -17,7 +17,7 @@ from luthier.base.shares import shares
 from luthier.objectives import Learner
 from luthier.objectives.classify import Classifier
 from luthier.objectives.cut import gathered
-from luthier.objectives.encoder import Encoder, width
+from luthier.objectives.encoder import Encoder
 from luthier.objectives.grade import Grader
 from luthier.objectives.heads.fits import KINDS, unit
 from luthier.objectives.heads.judge import log_softmax
@@ -86,9 +86,8 @@ def _nearest(learner: Encoder, rows: Sequence[Encoded], test: Sequence[Example])
     if not isinstance(learner, MultiLabeller | Grader):
         return {}
     asked = [learner.encode_input(example.inputs, room=0) for example in test]
-    wide = width(learner.network)  # of a grader what follows is the text's length, which would weigh more than all the rest
     rows_ND, asked_MD = (
-        unit(vectors[:, :wide].numpy().astype(np.float64))
+        unit(learner.meaning(vectors).numpy().astype(np.float64))
         for vectors in (learner.frozen.of(rows, learner.head_features), learner.frozen.read(asked, learner.head_features))
     )
     values_NK = np.array([row.values for row in rows], dtype=np.float64)

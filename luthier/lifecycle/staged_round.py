@@ -15,6 +15,7 @@ from luthier.base.files import new_folder, write_json, write_text
 from luthier.base.records import Prediction
 from luthier.evaluate import compare, forgetting, verdict
 from luthier.lifecycle import judging, staged, steps
+from luthier.lifecycle.checking import tell_unshown
 from luthier.lifecycle.circle import prepare_data
 from luthier.lifecycle.round import Round
 from luthier.lifecycle.sequence import Stage, Walk, stage_rounds
@@ -37,6 +38,8 @@ def go_stages(round_: Round, *, judge: bool) -> tuple[dict[str, Any], Path]:
     data, crossed, faults = staged.apart(names, files, data)
     if faults:
         raise DataError.of(faults)
+    for one, inner, rows in zip(rounds, files, data, strict=True) if judge else ():
+        tell_unshown(one.emit, inner, rows)
     walk = Walk(round_, [Stage(n, i, rounds[i], data[i]) for i, n in enumerate(names)])
     walk.train()
     write_text(round_.folder / "resolved.yaml", dump_task(_resolved(walk)))

@@ -152,6 +152,10 @@ class Encoder(Learner):
         """Return what the head reads of each text, on which a linear head can be fitted."""
         return self.features(self.collate(encoded)).float().cpu()
 
+    def meaning(self, vectors_ND: torch.Tensor) -> torch.Tensor:
+        """Return what the network made of texts, without what a head is told beside it: a text's length would weigh more than all the rest."""
+        return vectors_ND[:, : width(self.network)]
+
     def set_head(self, weight_CD: torch.Tensor, bias_C: torch.Tensor) -> None:
         """Copy a fitted linear head into the model."""
         with torch.no_grad():

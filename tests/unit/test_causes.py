@@ -168,8 +168,8 @@ def test_mistakes_of_scores_are_told_by_the_trait_that_is_furthest_off() -> None
     wanted, prediction = {"style": 4.0, "length": 10.0}, Prediction(grades={"style": 1.0, "length": 13.0})
     assert [way.side(target, wanted, prediction) for target in ({"style": 1.0}, {"style": 3.5, "length": 13.0}, {"style": 2.5}, {"length": 10.0})] == [
         "model", "label", None, None]  # fmt: skip
-    assert way.rows_like({"style 4": 12, "length 10": 20}, wanted, prediction) == 12
-    assert way.names(way.target(essay(0, style=4.0, length=None))) == ("style 4",)
+    assert way.rows_like(wanted, prediction) == 12 == way.counts["style 4"] and way.counts["length 10"] == 20
+    assert OfScores([essay(0, style=4.0, length=None)]).counts == {"style 4": 1}
     assert way.confidence(wanted, prediction, [{"style": 1.0}] * 5) == 1.0 and way.confidence(wanted, prediction, []) == 0.0
     apart = [{"style": 0.0}, {"style": 4.0}, {"style": 0.0}, {"style": 4.0}]
     assert way.confidence(wanted, prediction, apart) == pytest.approx(1 - 2 / 3)
@@ -184,7 +184,7 @@ def test_a_train_score_looks_wrong_beside_neighbours_that_agree() -> None:
     assert way.odd({"style": 3.0}, alike) is None, "near enough"
     assert way.odd({"style": 0.0}, [{"style": 4.0}, {"style": 0.0}, {"style": 4.0}, {"style": 1.0}]) is None, "they do not agree either"
     assert way.odd({"style": 0.0}, alike[:3]) is None, "too few"
-    assert way.close(0.9, [0.95, 0.96, 0.97, 0.98, 0.99]) == pytest.approx(0.986) and OfLabels().close(0.9, [0.99]) == 0.9
+    assert way.close(0.9, [0.95, 0.96, 0.97, 0.98, 0.99]) == pytest.approx(0.986) and OfLabels([]).close(0.9, [0.99]) == 0.9
 
 
 def test_the_words_for_scores_speak_of_scores() -> None:

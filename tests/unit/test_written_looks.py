@@ -245,11 +245,11 @@ def test_changed_prompts_are_answered_and_held_against_the_wanted_answers() -> N
     assert measured["robust[upper]"]["value"] == 1.0 and measured["robust[upper]"]["units"] == 20 == measured["robust[upper]"]["rows"]
     assert len(found["changes"]["lower"]["shown"]) == 5 and found["changes"]["lower"]["shown"][0]["after"] == "what?"
     assert not found["changes"]["upper"]["shown"] and "unaccented" not in found["changes"], "what does not apply is not counted"
-    one, figures = prompts.look(Answered("generate", rows, said, ()), answer, metric="rougeL", most=5, only=["typos"])
+    one, figures = prompts.look(Answered("generate", rows, said, ()), answer, metric="rougeL", most=5, names=["typos"])
     assert set(figures) == {"robust[typos]"} and set(one["changes"]) == {"typos"}
     assert prompts.look(Answered("generate", rows, [Prediction()] * 30, ()), answer, metric="rougeL", most=5) == (
         {"rows": 0, "metric": "rougeL", "changes": {}, "swaps": {}}, {})  # fmt: skip
-    assert [prompts.metric_of(n) for n in (["perplexity", "chrf"], ["robust[typos]"], ["bits_per_token", "exact_match"])] == ["chrf", "rougeL", "exact_match"]
+    assert [prompts.metric_of(n) for n in (["perplexity", "chrf"], ["robust[typos]"], ["repetition", "length_ratio", "exact_match"])] == ["chrf", "rougeL", "exact_match"]
 
 
 def test_the_probe_takes_long_answers_by_a_hash_and_says_what_is_known() -> None:

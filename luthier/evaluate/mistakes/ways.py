@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -24,6 +25,8 @@ class Way(Protocol):
     """What differs between objectives. A ``target`` is what a row is known to be, ``wanted`` that of a row answered wrongly."""
 
     words: Mapping[str, tuple[str, str]]
+    # Of train rows, to find what is rare.
+    counts: Counter[str]
 
     def ranked(self, rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str]) -> Ranked:
         """Return every mistake with its row's number, worst first."""
@@ -31,9 +34,8 @@ class Way(Protocol):
     def target(self, row: Example) -> Any: ...
     def said(self, target: Any) -> str: ...
     def given(self, prediction: Prediction) -> str: ...
-    def names(self, target: Any) -> tuple[str, ...]:
-        """Return what is counted of train rows, to find what is rare."""
-    def rows_like(self, counts: Mapping[str, int], wanted: Any, prediction: Prediction) -> int: ...
+    def rows_like(self, wanted: Any, prediction: Prediction) -> int:
+        """Return how many train rows have what the answer was to be."""
     def side(self, target: Any, wanted: Any, prediction: Prediction) -> str | None:
         """Return whose side a train row takes: of the "model", of the "label", of none."""
     def odd(self, own: Any, around: Sequence[Any]) -> Any:
@@ -47,6 +49,9 @@ class OfLabels:
     """One label a row, or a set of them."""
 
     words: Mapping[str, tuple[str, str]] = causes.CAUSES
+
+    def __init__(self, train: Sequence[Example]) -> None:
+        self.counts = Counter(label for row in train for label in self._labels(self.target(row)))
 
     def ranked(self, rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str]) -> Ranked:
         order = ranked_sets if predictions and predictions[0].labels is not None else ranked
@@ -66,11 +71,11 @@ class OfLabels:
     def given(self, prediction: Prediction) -> str:
         return self.said(_given(prediction))
 
-    def names(self, target: Any) -> tuple[str, ...]:
-        return (target,) if isinstance(target, str) else tuple(target)
+    def _labels(self, target: Any) -> tuple[str, ...]:
+        return (target,) if isinstance(target, str) else target
 
-    def rows_like(self, counts: Mapping[str, int], wanted: Any, prediction: Prediction) -> int:
-        return min((counts.get(label, 0) for label in self.names(wanted)), default=sum(counts.values()))
+    def rows_like(self, wanted: Any, prediction: Prediction) -> int:
+        return min((self.counts[label] for label in self._labels(wanted)), default=self.counts.total())
 
     def side(self, target: Any, wanted: Any, prediction: Prediction) -> str | None:
         """Of sets, in the decision that is most surely wrong."""
@@ -110,6 +115,7 @@ class OfScores:
         for row in train:
             for trait, score in self.target(row).items():
                 known.setdefault(trait, []).append(score)
+        self.counts = Counter(_one(trait, score) for trait, scores in known.items() for score in scores)
         self.spreads = {trait: float(np.std(scores)) or 1.0 for trait, scores in known.items()}
 
     def ranked(self, rows: Sequence[Example], predictions: Sequence[Prediction], labels: Sequence[str]) -> Ranked:
@@ -128,12 +134,9 @@ class OfScores:
     def given(self, prediction: Prediction) -> str:
         return self.said(prediction.grades or {})
 
-    def names(self, target: Any) -> tuple[str, ...]:
-        return tuple(f"{trait} {score:g}" for trait, score in target.items())
-
-    def rows_like(self, counts: Mapping[str, int], wanted: Any, prediction: Prediction) -> int:
+    def rows_like(self, wanted: Any, prediction: Prediction) -> int:
         trait = self._trait(wanted, prediction)
-        return counts.get(f"{trait} {wanted[trait]:g}", 0)
+        return self.counts[_one(trait, wanted[trait])]
 
     def side(self, target: Any, wanted: Any, prediction: Prediction) -> str | None:
         trait = self._trait(wanted, prediction)
@@ -166,8 +169,12 @@ class OfScores:
         return max((t for t in wanted if t in grades), key=lambda t: abs(grades[t] - wanted[t]) / self.spreads.get(t, 1.0))
 
 
+def _one(trait: str, score: float) -> str:
+    return f"{trait} {score:g}"
+
+
 def way_of(objective: str, train: Sequence[Example]) -> Way | None:
     """Return how mistakes of an objective are told; None where they are not looked into."""
     if objective == "grade":
         return OfScores(train)
-    return OfLabels() if objective in ("classify", "multilabel") else None
+    return OfLabels(train) if objective in ("classify", "multilabel") else None

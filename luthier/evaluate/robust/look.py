@@ -66,7 +66,7 @@ def look(
             measured[f"robust[{name}]"] |= {key: measured[f"stable[{name}]"][key] for key in ("rows", "units")}
         found["changes"][name] = {
             "rows": len(changed), "stable": measured[f"stable[{name}]"], "robust": measured[f"robust[{name}]"],
-            "unchanged": _value(before.table, metric), "shown": _shown(changed, answers, same),
+            "unchanged": value_of(before.table, metric), "shown": _shown(changed, answers, same),
             "applies": len({row.id for row, *_ in changed}) / len(some),
         }  # fmt: skip
     found["paraphrased"] = {"by": reworded.by, "failed": reworded.failed} if reworded else {"by": RULES, "failed": None}
@@ -115,7 +115,8 @@ def share(same: Sequence[bool], rows: Sequence[Example]) -> Interval:
     return {**share_of(same, [row.group for row in rows]), "rows": len({row.id for row in rows})}
 
 
-def _value(table: Any, metric: str) -> float | None:
+def value_of(table: Any, metric: str) -> float | None:
+    """Return one metric of all rows of a table; None where it is undefined."""
     value = table.measure(np.ones((1, table.size)))[0, table.names.index(metric)]
     return None if np.isnan(value) else float(value)
 
