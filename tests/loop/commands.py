@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +32,46 @@ def luthier(
     if apart:
         return subprocess.run([*COMMAND, *words], cwd=cwd, input=text, capture_output=True, text=True, timeout=timeout,
                               env=ENVIRONMENT)  # fmt: skip
+    return _forked(_command, words, cwd, text, timeout)
+
+
+def python(source: str, *args: object, cwd: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run a script in a process of its own that has the libraries already."""
+    return _forked(_script, [source, *map(str, args)], cwd, None, timeout)
+
+
+def _forked(target: Callable[..., None], words: Sequence[str], cwd: Path, text: str | None, timeout: float) -> subprocess.CompletedProcess[str]:
     with tempfile.TemporaryDirectory() as folder:
         streams = [str(Path(folder) / name) for name in ("in", "out", "err")]
         Path(streams[0]).write_text(text or "")
-        process = _FORKS.Process(target=_command, args=(words, str(cwd), streams, dict(ENVIRONMENT)))
+        process = _FORKS.Process(target=target, args=(words, str(cwd), streams, dict(ENVIRONMENT)))
         process.start()
         process.join(timeout)
         if process.exitcode is None:
             process.kill()
             raise subprocess.TimeoutExpired(words, timeout)
         out, err = (Path(stream).read_text() for stream in streams[1:])
-    return subprocess.CompletedProcess(words, process.exitcode, out, err)
+    return subprocess.CompletedProcess(list(words), process.exitcode, out, err)
 
 
 def _command(words: Sequence[str], cwd: str, streams: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Be the command, in the forked process: its folder, its environment, its three streams."""
+    """Be the command, in the forked process."""
+    _settle(cwd, streams, environment)
+    sys.argv = ["luthier", *words]
+    from luthier.cli import main
+
+    main()
+
+
+def _script(words: Sequence[str], cwd: str, streams: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Be a script, in the forked process."""
+    _settle(cwd, streams, environment)
+    sys.argv = ["-c", *words[1:]]
+    exec(compile(words[0], "<script>", "exec"), {"__name__": "__main__"})
+
+
+def _settle(cwd: str, streams: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Take the folder, the environment and the three streams."""
     assert "torch" in sys.modules, "the process that commands are forked from could not import the libraries"
     os.chdir(cwd)
     os.environ.clear()
@@ -55,10 +80,6 @@ def _command(words: Sequence[str], cwd: str, streams: Sequence[str], environment
         with open(path, mode) as file:
             os.dup2(file.fileno(), number)
     sys.stdin, sys.stdout, sys.stderr = (open(n, m, closefd=False) for n, m in enumerate("rww"))  # noqa: SIM115  they are open for as long as the process is
-    sys.argv = ["luthier", *words]
-    from luthier.cli import main
-
-    main()
 
 
 def start(*args: object, cwd: Path) -> subprocess.Popen[str]:

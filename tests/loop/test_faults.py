@@ -131,7 +131,6 @@ def test_what_was_passed_over_never_pushes_out_a_whole_checkpoint(tiny_bert: Pat
     assert warnings(told) == ""
 
 
-@pytest.mark.slow
 def test_a_checkpoint_of_another_run_is_refused_by_the_command(project: Path) -> None:
     running = start("run", "task.yaml", "--out", "one", *LONG, cwd=project)
     wait(running, lambda: len(list((project / "one/checkpoints").glob("step-*"))) > 0)
@@ -218,7 +217,7 @@ def test_a_signal_during_a_save_waits_for_its_end(tiny_bert: Path, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("kind", "number", "code"),
-    [pytest.param("model", signal.SIGTERM, 143, marks=pytest.mark.slow), pytest.param("bundle", signal.SIGTERM, 143, marks=pytest.mark.slow),
+    [("model", signal.SIGTERM, 143), pytest.param("bundle", signal.SIGTERM, 143, marks=pytest.mark.slow),
      pytest.param("encoded", signal.SIGINT, 130, marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_a_signal_while_nothing_is_trained_ends_at_once_with_its_code(project: Path, kind: str, number: int, code: int) -> None:

@@ -170,8 +170,8 @@ def test_tracking_changes_nothing_of_the_run(project: Path) -> None:
     assert hashes[0] == hashes[1], "a finished run is not made anew because it is tracked"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("sink", ["tensorboard", "mlflow", "wandb", "trackio"])
+@pytest.mark.parametrize("sink", ["tensorboard", pytest.param("mlflow", marks=pytest.mark.slow),
+                                  pytest.param("wandb", marks=pytest.mark.slow), pytest.param("trackio", marks=pytest.mark.slow)])  # fmt: skip
 def test_a_stopped_run_goes_on_as_the_same_tracked_run(project: Path, sink: str) -> None:
     need(sink)
     options = ["--set", "train.epochs=8", "--set", "train.checkpoint_s=0", "--set", "train.patience=99", "--out", "cut",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from commands import python
 from making import LABELS, labelled, learner_of, section, sums
 
 from luthier.base.errors import Interrupted, TrainError
@@ -203,6 +202,7 @@ import json, resource, sys
 from pathlib import Path
 sys.path[:0] = [sys.argv[1]]
 import torch
+from commands import python
 from making import LABELS, labelled, learner_of, pairs, section, sums
 from luthier.base.errors import LuthierError
 from luthier.train.run import fit
@@ -234,13 +234,11 @@ def limited(base: Path, objective: str, rows: int, room_mb: int, *, folder: Path
     """Train in a process that may take only so much more memory than it has before the start."""
     asked = {"base": str(base), "objective": objective, "rows": rows, "room_mb": room_mb, "model": model or {}, "train": train, "words": words,
              "folder": str(folder) if folder else None}  # fmt: skip
-    command = [sys.executable, "-c", LIMITED, str(Path(__file__).parents[1]), json.dumps(asked)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = python(LIMITED, str(Path(__file__).parents[1]), json.dumps(asked), cwd=base)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
 
 
-@pytest.mark.slow
 def test_a_micro_batch_that_does_not_fit_is_halved_before_the_first_step(tiny_llama: Path, tmp_path: Path) -> None:
     common = {"epochs": 1.0, "batch": 600, "micro_tokens": 1_000_000, "rate": 1e-3, "head": "random", "checkpoint_s": 0.0}
     free = limited(tiny_llama, "generate", 1200, 0, **common)
