@@ -302,6 +302,24 @@ def test_extract_reads_each_sentence_where_it_stands(tiny_bert: Path) -> None:
     assert at == len(found)
 
 
+@EACH
+def test_a_fitted_head_alone_reads_each_text_once_and_takes_no_step(objective: str, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    examples, learner = made(tiny_bert, objective, 24)
+    read: list[int] = []
+    inner = type(learner).hidden
+
+    def hidden(self, batch):
+        read.append(len(batch.rows))
+        return inner(self, batch)
+
+    monkeypatch.setattr(type(learner), "hidden", hidden)
+    outcome = fit(learner, examples, section(objective, 24, method="head"), score=lambda: 1.0)
+    assert (outcome.steps, outcome.planned_steps, sum(read)) == (0, 0, 24) and "head" in outcome.facts
+    # One that is not fitted has to learn.
+    _, learner = made(tiny_bert, objective, 24)
+    assert fit(learner, examples, section(objective, 24, method="head", head="random", max_steps=2), score=None).steps == 2
+
+
 def test_extract_learns_which_sentence_is_told_and_how_many(tiny_bert: Path) -> None:
     examples, learner = made(tiny_bert, "extract", 60)
     fit(learner, examples, section("extract", 60, rate=3e-3, epochs=3.0, batch=8), score=None)
