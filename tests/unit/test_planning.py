@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,12 +14,14 @@ from luthier.base.errors import TaskError
 from luthier.base.records import Encoded
 from luthier.lifecycle import plan_words
 from luthier.lifecycle.forecast import judged
+from luthier.objectives.cut import gathered
 from luthier.objectives.heads import use
 from luthier.objectives.scores import PIECE
 from luthier.train.defaults import make_plan
 from luthier.train.loop import train
 from luthier.train.optim import make_optimizer
 from luthier.train.planning import counting, heap, machines
+from luthier.train.planning import probe as probing
 from luthier.train.planning.heap import FIXED, SQUARE, TOKENS, Play
 from luthier.train.planning.probe import Clock, Pass, Probe, probe
 from luthier.train.planning.trace import accumulating, counted, recorded
@@ -185,6 +188,35 @@ def test_a_trial_measures_and_plans_the_tiny_training(tiny_bert: Path) -> None:
     trained = sum(p.numel() * 4 for p in learner.parameters() if p.requires_grad)
     assert moments >= 2 * trained  # AdamW's two
     assert tried.whole(work).wall_s > len(work.pieces) * min(p.took.wall_s for p in tried.passes) * 0.5
+
+
+@pytest.mark.parametrize("many", [True, False])
+def test_a_head_is_planned_by_what_all_rows_take_and_not_by_the_padding_of_a_few(many: bool, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second here is a token that the network computes."""
+    learner = learner_of(tiny_bert, "classify", LABELS, pooling="mean")
+    given = section("classify", 600)
+    learner.prepare_training(given)
+    # Mostly short rows and some very long ones, as people write.
+    rows = [Encoded((5 + i % 60, 5 + i // 60, *range(6, 9 + (50 if i % 37 == 0 else i % 5))), label=i % 3) for i in range(600)]
+    computed = [0]
+    inner = learner.collate
+
+    def collate(some: Any, **options: Any) -> Any:
+        batch = inner(some, **options)
+        computed[0] += batch.padded_tokens
+        return batch
+
+    def timed(run: Any) -> Any:
+        computed[0] = 0
+        return run(), Clock(float(computed[0]), float(computed[0]))
+
+    monkeypatch.setattr(learner, "collate", collate)
+    monkeypatch.setattr(probing, "_timed", timed)
+    monkeypatch.setattr(probing, "FEW", 500 if many else 2000)
+    computed[0] = 0
+    gathered(rows, learner.head_features)
+    took = computed[0]
+    assert probing._head(learner, rows, given, len(rows)).cpu_s == pytest.approx(took, rel=0.1)
 
 
 def test_a_head_alone_takes_no_steps(tiny_bert: Path) -> None:

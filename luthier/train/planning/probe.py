@@ -23,6 +23,7 @@ from luthier.train.optim import make_optimizer
 from luthier.train.planning.heap import Trace
 from luthier.train.planning.trace import fixed_sizes, recorded, square_sizes
 from luthier.train.planning.work import READING, Work, strata
+from luthier.train.planning.work import reading as read_tokens
 
 # Passes of so many sizes are run; between two of them time is interpolated. Of some, allocations are recorded too.
 _SIZES, _RECORDED = 5, 3
@@ -162,33 +163,52 @@ def _reading(learner: Learner, rows: Sequence[Encoded], traces: dict[str, Trace]
 
 def _head(learner: Learner, rows: Sequence[Encoded], section: TrainSection, whole: int) -> Clock:
     """Fit a head to some of the rows and return what that of all of them takes."""
-    few = list(rows[:: max(1, len(rows) // _HEAD_ROWS)])[:_HEAD_ROWS]
+    lengths = [len(row) for row in rows]
+    # Rows of like length, as passes over many rows hold: of few rows of all lengths half of the tokens would be padding.
+    few = [rows[row] for row in _middle(lengths, _HEAD_ROWS)]
+    tokens, seen = read_tokens(lengths) * whole / len(rows), read_tokens([len(row) for row in few])
     if isinstance(learner, Classifier) and whole > FEW and learner.pooling != "own":
-        learner.eval()
-        learner.frozen.read(few[:16], learner.head_features)
-        seen, read = _timed(lambda: learner.frozen.read(few, learner.head_features))
-        vectors = seen.numpy()
-        labels = np.asarray([row.label for row in few])
-        # As many rows as make the fit's own start small beside its work: the same ones again, each a little moved.
-        times = _FITTED_ROWS // len(few)
-        moved = np.random.default_rng(0).normal(scale=0.1 * float(vectors.std()), size=(times * len(few), vectors.shape[1]))
-        many = np.tile(vectors, (times, 1)) + moved.astype(vectors.dtype)
-
-        def fit(count: int) -> Any:
-            return regression(many[:count], np.tile(labels, times)[:count], len(learner.labels), strength=10.0, weights_N=None, unseen=-10.0)
-
-        fit(16)  # imports the library
-        _, took = _timed(lambda: fit(len(many)))
-        read = read.times(sum(map(len, rows)) / len(rows) * whole / sum(map(len, few)))
-        # The penalty is chosen by three fits to four fifths of at most 4,000 rows; then all are fitted (objectives/linear.py).
-        return took.times((3 * 0.8 * min(whole, 4000) + whole) / len(many)).plus(read)
+        return _regression(learner, few, whole).plus(_read(learner, few).times(tokens / max(1, seen)))
     # Libraries are imported by the first fit. What a fit costs before it sees a row is told by two of different sizes.
     learner.begin(few[::4], train=section)
     part = few[1::4] if len(few) > 4 else few
     _, small = _timed(lambda: learner.begin(part, train=section))
     _, took = _timed(lambda: learner.begin(few, train=section))
-    more = max(0, whole - len(few)) / max(1, len(few) - len(part))
-    return took.plus(took.plus(small.times(-1)).times(more)) if took.cpu_s > small.cpu_s else took.times(whole / len(few))
+    more = max(0, tokens - seen) / max(1, seen - read_tokens([len(row) for row in part]))
+    return took.plus(took.plus(small.times(-1)).times(more)) if took.cpu_s > small.cpu_s else took.times(tokens / max(1, seen))
+
+
+def _middle(lengths: Sequence[int], most: int) -> list[int]:
+    """Return the numbers of up to so many rows, evenly from the middle half of the lengths."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    middle = order[len(order) // 4 : len(order) // 4 + max(min(len(order), most), len(order) // 2)]
+    return middle[:: max(1, len(middle) // most)][:most]
+
+
+def _read(learner: Classifier, few: Sequence[Encoded]) -> Clock:
+    """Read rows as the head's fit reads them, and return what that took."""
+    learner.eval()
+    learner.frozen.read(few[:16], learner.head_features)
+    return _timed(lambda: learner.frozen.read(few, learner.head_features))[1]
+
+
+def _regression(learner: Classifier, few: Sequence[Encoded], whole: int) -> Clock:
+    """Return what a regression on the vectors of all rows takes."""
+    learner.eval()
+    vectors = learner.frozen.read(few, learner.head_features).numpy()
+    labels = np.asarray([row.label for row in few])
+    # As many rows as make the fit's own start small beside its work: the same ones again, each a little moved.
+    times = max(1, _FITTED_ROWS // len(few))
+    moved = np.random.default_rng(0).normal(scale=0.1 * float(vectors.std()), size=(times * len(few), vectors.shape[1]))
+    many = np.tile(vectors, (times, 1)) + moved.astype(vectors.dtype)
+
+    def fit(count: int) -> Any:
+        return regression(many[:count], np.tile(labels, times)[:count], len(learner.labels), strength=10.0, weights_N=None, unseen=-10.0)
+
+    fit(16)  # imports the library
+    _, took = _timed(lambda: fit(len(many)))
+    # The penalty is chosen by three fits to four fifths of at most 4,000 rows; then all are fitted (objectives/linear.py).
+    return took.times((3 * 0.8 * min(whole, 4000) + whole) / len(many))
 
 
 def _step(learner: Learner, section: TrainSection, traces: dict[str, Trace], fixed: frozenset[int]) -> Clock:
