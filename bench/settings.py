@@ -38,6 +38,7 @@ from bench.fit_verdict import read
 
 SETS = ("banking77", "clinc150", "sst2", "ag_news", "medical", "support")
 DIVISIONS, VALID_SHARE = 150, 0.1
+CHOICES, CHOOSING_SHARE = 20, 0.25
 RULES = ("best score", "last within an error", "always the last")
 Pairs = list[tuple[str, str]]
 
@@ -97,7 +98,34 @@ def train_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "accuracy": statistics.fmean(right[-1]), "log_loss": -statistics.fmean(looks[-1]), "seconds": seconds,
         "steps": outcome.steps, "by_look": [statistics.fmean(one) for one in right], "delivered": delivered(np.asarray(right), seed),
+        "nearest": with_nearest(learner, examples, [Example(f"h{i}", {"text": t}, label, Source("held", i + 1)) for i, (t, label) in enumerate(held)], seed),
     }  # fmt: skip
+
+
+def with_nearest(learner: Any, train: Sequence[Any], held: Sequence[Any], seed: int) -> dict[str, float]:
+    """Return accuracy and log loss without and with the train rows' say, which a part of the held-out rows chooses and the others measure."""
+    from luthier.lifecycle import nearest
+    from luthier.objectives.heads import beside
+    from luthier.objectives.heads.judge import each_log_loss, temperature
+
+    seen = nearest.look(learner, train, held)
+    if seen is None:
+        return {}
+    rng = np.random.default_rng([seed, 33])
+    found: list[tuple[float, ...]] = []
+    for _ in range(CHOICES):
+        order = rng.permutation(len(seen.labels_N))
+        chooses, rest = np.split(order, [max(1, int(CHOOSING_SHARE * len(order)))])
+        mix = beside.choose(seen.own_NC[chooses], {b: votes[chooses] for b, votes in seen.votes.items()}, seen.labels_N[chooses])
+        own = seen.own_NC
+        both = own if mix is None else beside.mixed(own, seen.votes[mix.bandwidth], mix.share)
+        figures = []
+        for scores in (own, both):
+            scale = temperature(scores[chooses], seen.labels_N[chooses])
+            figures += [float((scores[rest].argmax(1) == seen.labels_N[rest]).mean()), float(each_log_loss(scores[rest], seen.labels_N[rest], scale).mean())]
+        found.append((*figures, float(mix is not None)))
+    names = ("accuracy", "log_loss", "accuracy_with", "log_loss_with", "taken")
+    return dict(zip(names, np.mean(found, axis=0).tolist(), strict=True))
 
 
 def delivered(right_LN: np.ndarray, seed: int) -> dict[str, float]:
@@ -157,7 +185,19 @@ def table(runs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
     head = ["train:", *sets, f"less {names[0]}", "log loss", "seconds"]
     rules = [[one, *(f"{100 * statistics.fmean(r['delivered'][rule] for r in runs if r['set'] == one and r['contender'] == names[0]):.2f}"
                      for rule in RULES)] for one in sets]  # fmt: skip
-    return markdown(head, lines) + f"\n\nWhich weights, {names[0]}:\n\n" + markdown(["data", *RULES], rules)
+    return "\n\n".join([
+        markdown(head, lines), f"Which weights, {names[0]}:", markdown(["data", *RULES], rules), f"Nearest train rows, {names[0]}:", nearest_table(runs, names[0]),
+    ])  # fmt: skip
+
+
+def nearest_table(runs: Sequence[Mapping[str, Any]], name: str) -> str:
+    """Return what the say of the nearest train rows is worth, by data set and seed."""
+    lines = []
+    for run in runs:
+        if run["contender"] == name and (found := run.get("nearest")):
+            pairs = [f"{100 * found['accuracy']:.2f}", f"{100 * found['accuracy_with']:.2f}", f"{found['log_loss']:.4f}", f"{found['log_loss_with']:.4f}"]
+            lines.append([f"{run['set']} ({run['learnt']:,}), {run['seed']}", *pairs, f"{found['taken']:.0%}"])
+    return markdown(["data (train rows), seed", "right without, %", "with", "log loss without", "with", "taken"], lines)
 
 
 def main() -> None:

@@ -91,6 +91,7 @@ def _forecast(data: Prepared, learner: Learner, resolved: Task) -> dict[str, Any
         speed = Speed(rule=rule, pace=Pace(rate * UTILISED, on_gpu))
         held, span = plan_memory.counted(subject, rule, None, runtime=resident - weights), COUNTED
     parts = plan_parts.training_parts(subject, speed)
+    parts.pop("nearest rows", None)  # not of the training's own time, which this is held against
     if "head" in parts and getattr(getattr(learner, "frozen", None), "filled", False):
         # The rivals read the rows already, and of many they fitted this head.
         read = speed.reads([len(row) for row in subject.rows]).times(-subject.times)

@@ -13,6 +13,7 @@ from luthier.base.records import Encoded, Example
 from luthier.data.prepare import SEMANTIC_ROWS, Prepared
 from luthier.evaluate import metrics as measures
 from luthier.evaluate.robust.orders import PLACES
+from luthier.lifecycle import nearest
 from luthier.lifecycle.changing import asked_of_prompts
 from luthier.models import methods
 from luthier.objectives import Learner
@@ -150,6 +151,8 @@ def training_parts(subject: Subject, speed: Speed) -> dict[str, Clock]:
             one = one.plus(_written(subject, speed, len(valid)))
         times = 1 + min(section.evaluations, subject.plan.steps) + learner.refers
         found["evaluations"] = one.times(times)
+    if nearest.asked(learner, section, len(data.valid)):
+        found["nearest rows"] = speed.reads([len(row) for row in subject.rows]).times(subject.times)
     return found
 
 

@@ -167,7 +167,7 @@ class Walk:
         outcome = steps.train(
             stage.round_, data, extended, model, resolved, self._settings(stage),
             beside=(self._joined(stage, kept), kept) if kept or stage.place else None,
-            pull=functools.partial(self._pull, stage) if self._pulls(stage) else None, declines=False,
+            pull=functools.partial(self._pull, stage) if self._pulls(stage) else None, last=False,
         )  # fmt: skip
         self.trail.settle()
         facts = steps.facts(stage.round_, data, extended, model, resolved, outcome)

@@ -13,6 +13,7 @@ from luthier.base.records import Example, Prediction
 from luthier.base.shares import shares, table_of
 from luthier.data.prepare import Prepared
 from luthier.evaluate.costs import Prices
+from luthier.lifecycle import nearest
 from luthier.lifecycle.pricing import rule_of
 from luthier.objectives import Learner
 from luthier.objectives.classify import Classifier
@@ -23,6 +24,7 @@ from luthier.objectives.multilabel import MultiLabeller
 from luthier.release import refer
 from luthier.release.predictor import Predictor
 from luthier.spec.task import Task
+from luthier.spec.train import TrainSection
 
 # Fewer rows would ask for a temperature that is mostly luck.
 _FEWEST = 100
@@ -31,15 +33,23 @@ _NEVER = 1e-7
 
 
 def settle(
-    learner: Learner, data: Prepared, task: Task, prices: Prices | None = None, *, declines: bool = True
+    learner: Learner, data: Prepared, task: Task, section: TrainSection, prices: Prices | None = None, *, last: bool = True
 ) -> dict[str, dict[str, Any]]:
-    """Return what was chosen and why, by its name: ``settled`` (a learner's own cuts), ``calibrated``, ``answering``, ``scope``.
+    """Return what was chosen and why, by its name: ``nearest``, ``settled`` (a learner's own cuts), ``calibrated``, ``answering``, ``scope``.
 
-    ``declines`` says whether the cut of what is out of scope is fitted: of a stage it is once the last one has changed the body.
+    Args:
+        section: as the training was settled.
+        last: nothing changes the body after this training. What rests on its vectors (neighbours, the cut of what is out of scope) is
+            fitted only then.
     """
     found: dict[str, dict[str, Any]] = {}
+    # First of all: what follows is chosen by the answers that will be given.
+    if last and nearest.asked(learner, section, len(data.valid)):
+        assert isinstance(learner, Classifier)
+        if mix := nearest.settle(learner, data.train, data.valid):
+            found["nearest"] = mix
     rows, scales = data.valid, _calibrates(learner, len(data.valid), task)
-    declines = declines and scoping.asked(task) is not None and isinstance(learner, Labelled)
+    declines = last and scoping.asked(task) is not None and isinstance(learner, Labelled)
     if not (learner.settles or scales or task.answer.ruled or declines):
         return found
     predictions = Predictor(learner).measure(rows)

@@ -175,14 +175,14 @@ def extend(round_: Round, data: Prepared, clashes: Callable[[Sequence[Example]],
 def train(
     round_: Round, data: Prepared, extended: Extended, model: Model, resolved: Task, identity: str, *,
     beside: tuple[Learner, Sequence[Example]] | None = None, pull: Callable[[], Penalty | None] | None = None,
-    declines: bool = True,
+    last: bool = True,
 ) -> Outcome:  # fmt: skip
     """Train the learner in place; its validation score comes from the predictor that serves.
 
     Args:
         beside: the learner joined with those of earlier stages, and the rows of theirs that are learnt again.
         pull: makes a penalty on the weights as they are before the first step.
-        declines: whether the cut of what is out of scope is fitted here.
+        last: nothing changes the body after this.
     """
     began = time.monotonic()
     metric = resolved.train.metric
@@ -200,7 +200,8 @@ def train(
         to_the_end=by_contest, doubt=measures.doubt(metric, resolved.task.objective, len(data.valid)),
     )  # fmt: skip
     temper(model.learner, choice)
-    for name, found in settling.settle(model.learner, data, round_.file.task, prices_of(round_.file), declines=declines).items():
+    settled = settling.settle(model.learner, data, round_.file.task, resolved.train, prices_of(round_.file), last=last)
+    for name, found in settled.items():
         outcome.facts[name] = found
         round_.emit(name, **found)
     round_.timed("train", began)

@@ -22,6 +22,7 @@ from luthier.objectives.contrast import contrastive_loss
 from luthier.objectives.cut import Kept
 from luthier.objectives.encoder import pooled, width
 from luthier.objectives.heads import use
+from luthier.objectives.heads.beside import Beside
 from luthier.objectives.heads.stored import load_head, save_head
 from luthier.objectives.labelled import Labelled
 from luthier.objectives.learner import Batch, Learner
@@ -85,6 +86,7 @@ class Classifier(Labelled):
         self.network = methods.apply(self.network, train, freeze_embeddings=freeze, head_names=names)
         self.max_tokens = virtual.room(self.network, self.max_tokens)
         use.check(train.method, pooling=self.pooling)
+        self.beside = None  # the vectors of a network that learns on are others
         self._contrast = train.method == "contrastive"
         # Rows of a step are compared with each other.
         self.separable = not self._contrast  # type: ignore[misc]
@@ -136,6 +138,9 @@ class Classifier(Labelled):
 
     def temper(self, scale: float) -> None:
         """Multiply all scores, which changes probabilities and no label."""
+        if self.beside is not None:
+            self.beside.scale *= scale
+            return
         layer = self.last_linear
         self.set_head(layer.weight * scale, layer.bias * scale if layer.bias is not None else layer.weight[:, 0])
 
@@ -249,6 +254,8 @@ class Classifier(Labelled):
         }
         if self.head is not None:
             save_head(self.head, folder / "head", pooling=self.pooling, labels=self.labels)
+        if self.beside is not None:
+            self.beside.save(folder / "nearest")
         return {**facts, **self.saved_scope(folder)}
 
     @classmethod
@@ -262,7 +269,7 @@ class Classifier(Labelled):
         else:
             network, head = methods.reopen(open_encoder(base), folder, facts.get("adapter")), load_head(folder / "head")
         found = cls(network, head, pooling=facts["pooling"], tokenizer=base.tokenizer, labels=labels, max_tokens=base.max_tokens)
-        found.scope = Scope.load(folder, facts.get("scope"))
+        found.scope, found.beside = Scope.load(folder, facts.get("scope")), Beside.load(folder / "nearest")
         return found
 
 

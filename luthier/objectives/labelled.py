@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from luthier.base.records import Encoded, Prediction
 from luthier.base.shares import shares
+from luthier.objectives.heads.beside import Beside
 from luthier.objectives.learner import Batch, Learner
 from luthier.objectives.scope import Scope
 
@@ -24,6 +25,12 @@ class Labelled(Learner):
     shares_C: tuple[float, ...] | None = None
     # What tells texts of none of the labels; fitted after training (objectives/scope).
     scope: Scope | None = None
+    # Train rows that have a say in answers; chosen after training.
+    beside: Beside | None
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self.beside = None  # of the instance: a module's place is not in its class
 
     @abstractmethod
     def logits(self, batch: Batch) -> torch.Tensor:
@@ -76,11 +83,12 @@ class Labelled(Learner):
     @torch.inference_mode()
     def answer(self, encoded: Sequence[Encoded], *, max_new_tokens: int = 0) -> list[Prediction]:
         batch, features_BD = self.collate(encoded), None
-        if self.scope is not None and self.scope.of_features:
+        if self.beside is not None or (self.scope is not None and self.scope.of_features):
             logits_BC, features_BD = self.seen(batch)
         else:
             logits_BC = self.logits(batch)
-        scores_BC = logits_BC.float().softmax(-1).cpu()
+        told_BC = logits_BC.float() if self.beside is None else self.beside(logits_BC, features_BD)
+        scores_BC = told_BC.softmax(-1).cpu()
         best = scores_BC.argmax(-1).tolist()
         unlike: list[float | None] = [None] * len(best)
         if self.scope is not None:

@@ -16,7 +16,7 @@ from luthier.release.predictor import Predictor
 
 # Largest difference of a probability, or of a token's mean log-likelihood, between the trained and the reloaded model.
 TOLERANCE = 1e-3
-_WEIGHTS = ("network/", "head/", "scope/")
+_WEIGHTS = ("network/", "head/", "scope/", "nearest/")
 
 
 def write_bundle(

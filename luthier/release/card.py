@@ -48,7 +48,7 @@ def model_card(facts: Mapping[str, Any], *, objective: str, bundle_id: str) -> s
         f"- bundle: {bundle_id}; Luthier {facts.get('luthier')}",
         "",
     ]
-    return "\n".join([*lines, *_verdict(facts), *_diagnosis(facts), *_data(facts.get("data_card")), *_use()])
+    return "\n".join([*lines, *_verdict(facts), *_diagnosis(facts), *_data(facts.get("data_card")), *_use(facts)])
 
 
 def _head(facts: Mapping[str, Any], objective: str) -> dict[str, Any]:
@@ -136,8 +136,13 @@ def _data(card: Mapping[str, Any] | None) -> list[str]:
     return [*lines, ""]
 
 
-def _use() -> list[str]:
-    return [
+def _use(facts: Mapping[str, Any]) -> list[str]:
+    found = [
         "## Use", "", "```python", "import luthier", 'model = luthier.load("this/folder")', 'model.predict(["..."])', "```", "",
         "`network/` loads with transformers directly; a linear head, where there is one, lies in `head/` as safetensors.", "",
     ]  # fmt: skip
+    near = facts.get("training", {}).get("nearest")
+    if near:
+        found += [f"{near['share']:.0%} of each answer is what the nearest of {near['rows']} train rows vote: their vectors, without texts, lie in "
+                  "`nearest/` with how they are mixed in. Whoever has them may guess what such rows were about.", ""]  # fmt: skip
+    return found

@@ -92,6 +92,11 @@ class TrainSection(Section):
         "linear-fit",
         description="A classifier's head starts from a logistic regression on the frozen features, or at random.",
     )
+    nearest: Literal["auto", "off"] = Field(
+        "auto",
+        description="Classifiers whose network has learnt: let the train rows nearest to a text have a say in its answer. `auto` does so where "
+        "validation rows surely get better probabilities by it; the bundle then carries a vector for each train row.",
+    )
     epochs: Annotated[float, Field(gt=0)] | Auto = Field(
         "auto", description="Passes over the training rows; parts of a pass are allowed."
     )
