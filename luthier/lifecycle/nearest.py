@@ -19,8 +19,8 @@ from luthier.objectives.heads.judge import Doubles, log_softmax
 from luthier.objectives.heads.sample import Floats, Ints
 from luthier.spec.train import TrainSection
 
-# Fewer validation rows would choose by luck.
-FEWEST = 100
+# Fewer validation rows would choose by luck, and more would choose no better.
+FEWEST, MOST = 100, 2000
 
 
 def asked(learner: Learner, section: TrainSection, valid: int) -> bool:
@@ -46,15 +46,14 @@ class Seen:
 def look(learner: Classifier, train: Sequence[Example], judges: Sequence[Example]) -> Seen | None:
     """Read both sides with the network as it is; None where one of them is empty."""
     learner.eval()
-    asked_, wide = _encoded(learner, judges), len(learner.labels)
+    asked_, wide = _encoded(learner, _some(judges, MOST)), len(learner.labels)
 
     def seen(rows: Sequence[Encoded]) -> torch.Tensor:
         with torch.inference_mode():
             return torch.cat([part.float() for part in learner.seen(learner.collate(rows)) if part is not None], dim=-1).cpu()
 
     # Of more rows than a bundle carries, evenly chosen ones.
-    most = beside.most_rows(learner.last_linear.in_features)
-    rows = _encoded(learner, train if len(train) <= most else [train[i * len(train) // most] for i in range(most)])
+    rows = _encoded(learner, _some(train, beside.most_rows(learner.last_linear.in_features)))
     if not asked_ or not rows:
         return None
     found = gathered(asked_, seen).numpy()
@@ -78,6 +77,11 @@ def settle(learner: Classifier, train: Sequence[Example], valid: Sequence[Exampl
 def _encoded(learner: Classifier, rows: Sequence[Example]) -> list[Encoded]:
     """Return the rows that have one of the labels."""
     return [row for row in learner.encode_all(rows) if row is not None and row.label is not None]
+
+
+def _some(rows: Sequence[Example], most: int) -> Sequence[Example]:
+    """Return at most so many rows, evenly chosen."""
+    return rows if len(rows) <= most else [rows[i * len(rows) // most] for i in range(most)]
 
 
 def _labels(rows: Sequence[Encoded]) -> Ints:

@@ -332,6 +332,18 @@ def test_bars_on_stages_are_in_words() -> None:
     assert in_words("accuracy@a").startswith(in_words("accuracy"))
 
 
+def test_what_was_chosen_after_training_is_told() -> None:
+    from luthier.evaluate.report.training import training
+
+    near = {"share": 0.5, "rows": 8852, "judged": 970, "log_loss_before": 0.2368, "log_loss_after": 0.2201}
+    found = {"nearest": near, "calibrated": {"scale": 1.314, "rows": 970, "log_loss_before": 0.22, "log_loss_after": 0.215}}
+    page = "".join(map(str, training({"training": found}, {})))
+    assert "have 50% of the say in each answer (8,852 rows); log loss on validation rows 0.237 before, 0.220 after" in page
+    assert "scores times 1.31" in page
+    for odd in ({}, {"nearest": {}}, {"nearest": {**near, "share": "much"}}, {"nearest": {**near, "rows": None}}, {"nearest": None}):
+        assert "of the say" not in "".join(map(str, training({"training": odd}, {})))
+
+
 def test_the_contest_of_few_labels_is_a_table() -> None:
     from luthier.evaluate.report.training import training
 

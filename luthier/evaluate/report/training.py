@@ -36,7 +36,7 @@ def training(record: Mapping[str, Any], plots: Plots) -> list[Html]:
     facts += [
         (f"{name} time", duration(s)) for name, value in seconds.items() if (s := plain_number(value)) is not None
     ]
-    facts += _borne(record.get("training") or {})
+    facts += [*_borne(record.get("training") or {}), *_afterwards(record.get("training") or {})]
     facts += [("most memory", f"{memory:,.0f} MB")] if memory is not None else []
     # The estimate that was made before training, and by how much it was off.
     facts += [("estimate", str(sentence)) for sentence in (record.get("plan") or {}).get("words") or []]
@@ -57,6 +57,21 @@ def _borne(training: Mapping[str, Any]) -> list[tuple[str, str]]:
         found += [(name, f"{len(steps)}: {told}" + ("; ..." if len(steps) > 5 else ""))] if steps else []
     if training.get("micro_tokens"):
         found.append(("tokens at a time", f"{training['micro_tokens']:,}: more did not fit in memory"))
+    return found
+
+
+def _afterwards(training: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what validation rows chose once training was over: the neighbours' say, and the factor of the scores."""
+    found = []
+    for key, name, factor in (("nearest", "nearest train rows", "share"), ("calibrated", "honest probabilities", "scale")):
+        one = training.get(key) or {}
+        wanted = ("log_loss_before", "log_loss_after", factor, "rows")
+        figures = [plain_number(one.get(name_)) for name_ in wanted]
+        if None in figures:
+            continue
+        before, after, much, rows = figures
+        what = f"have {much:.0%} of the say in each answer ({rows:,.0f} rows)" if key == "nearest" else f"scores times {much:.2f}"
+        found.append((name, f"{what}; log loss on validation rows {before:.3f} before, {after:.3f} after"))
     return found
 
 

@@ -20,7 +20,7 @@ from torch import nn
 from luthier.base.errors import BundleError
 from luthier.base.files import read_json
 from luthier.objectives.heads.fits import Neighbours, unit
-from luthier.objectives.heads.judge import Doubles, each_log_loss, log_softmax, temperature
+from luthier.objectives.heads.judge import Doubles, each_log_loss, temperature
 from luthier.objectives.heads.near import NearestRows
 from luthier.objectives.heads.sample import Floats, Ints
 
@@ -28,6 +28,8 @@ BANDWIDTHS = (20.0, 50.0, 100.0)
 SHARES = (0.25, 0.5, 0.75)
 # By so many standard errors of the difference, row by row, neighbours must better the log loss to be listened to.
 CLEAR = 2.0
+# Rows whose cosines to all others are held at a time.
+_BLOCK = 128
 # Vectors that a bundle carries, in bytes, at most.
 MOST_BYTES = 64 * 2**20
 
@@ -76,9 +78,14 @@ def mixed(own_NC: Doubles, votes_NC: Doubles, share: float) -> Doubles:
 
 
 def votes_of(rows_ND: Floats, vectors_TD: Floats, labels_T: Ints, weights_T: Floats, classes: int) -> dict[float, Doubles]:
-    """Return log probabilities (N, C) of rows by the votes of the others, by bandwidth."""
-    near = {b: Neighbours(unit(vectors_TD), labels_T, weights_T, classes, b) for b in BANDWIDTHS}
-    return {b: log_softmax(one.scores(rows_ND)) for b, one in near.items()}
+    """Return log probabilities (N, C) of rows by the votes of others (T), by bandwidth, as they will be served."""
+    kept_TD, found = unit(vectors_TD), {}
+    with torch.inference_mode():
+        for bandwidth in BANDWIDTHS:
+            near = NearestRows.of(Neighbours(kept_TD, labels_T, weights_T, classes, bandwidth))
+            parts = [near(part).log_softmax(-1) for part in torch.from_numpy(rows_ND).split(_BLOCK)]
+            found[bandwidth] = torch.cat(parts).double().numpy()
+    return found
 
 
 class Beside(nn.Module):
