@@ -64,11 +64,13 @@ def look(learner: Classifier, train: Sequence[Example], judges: Sequence[Example
 
 
 def settle(learner: Classifier, train: Sequence[Example], valid: Sequence[Example]) -> dict[str, Any]:
-    """Give the nearest train rows their share in a classifier's answers, if validation rows surely gain; return facts of it, or nothing."""
+    """Give the nearest train rows their share in a classifier's answers, if validation rows surely gain; return facts of it."""
     seen = look(learner, train, valid)
     mix = beside.choose(seen.own_NC, seen.votes, seen.labels_N) if seen else None
-    if seen is None or mix is None:
+    if seen is None:
         return {}
+    if mix is None:
+        return beside.refused(len(seen.labels_N))
     made = beside.Beside.of(seen.kept_TD, seen.labels_T, seen.weights_T, classes=len(learner.labels), mix=mix)
     learner.beside = made.to(learner.device)
     return beside.facts_of(mix, len(seen.kept_TD), len(seen.labels_N))

@@ -141,8 +141,8 @@ def _use(facts: Mapping[str, Any]) -> list[str]:
         "## Use", "", "```python", "import luthier", 'model = luthier.load("this/folder")', 'model.predict(["..."])', "```", "",
         "`network/` loads with transformers directly; a linear head, where there is one, lies in `head/` as safetensors.", "",
     ]  # fmt: skip
-    near = facts.get("training", {}).get("nearest")
-    if near:
+    near = facts.get("training", {}).get("nearest") or {}
+    if near.get("share"):
         found += [f"{near['share']:.0%} of each answer is what the nearest of {near['rows']} train rows vote: their vectors, without texts, lie in "
                   "`nearest/` with how they are mixed in. Whoever has them may guess what such rows were about.", ""]  # fmt: skip
     return found

@@ -91,7 +91,10 @@ def test_neighbours_are_left_out_where_they_are_no_help(tiny_bert: Path) -> None
     rng = np.random.default_rng(0)
     wrong = [type(e)(e.id, e.inputs, str(rng.choice(LABELS)), e.source) for e in train]
     before = probabilities(learner, valid)
-    assert nearest.settle(learner, wrong, valid) == {} and learner.beside is None
+    facts = nearest.settle(learner, wrong, valid)
+    assert facts["share"] == 0.0 and "no sure gain on 120 validation rows" in facts["said"] and learner.beside is None
+    assert "train rows vote" not in model_card({**FACTS, "training": {"nearest": facts}}, objective="classify", bundle_id="x")
+    assert nearest.settle(learner, [], valid) == {}
     np.testing.assert_array_equal(probabilities(learner, valid), before)
 
 

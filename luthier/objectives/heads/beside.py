@@ -140,6 +140,11 @@ def facts_of(mix: Mix, rows: int, judged: int) -> dict[str, Any]:
             "log_loss_after": round(after, 4), "accuracy_before": round(was, 4), "accuracy_after": round(now, 4), "said": said}  # fmt: skip
 
 
+def refused(judged: int) -> dict[str, Any]:
+    """Return the report's entry where they have no say."""
+    return {"share": 0.0, "judged": judged, "said": f"nearest  train rows have no say in answers: their votes are no sure gain on {judged} validation rows"}
+
+
 def weights_of(labels: Sequence[int], by_label: Sequence[float] | None) -> Floats:
     """Return what the vote of each row counts for."""
     return np.asarray([1.0 if by_label is None else by_label[label] for label in labels], dtype=np.float32)
