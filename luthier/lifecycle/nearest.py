@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import nn
 
 from luthier.base.records import Encoded, Example
+from luthier.data.prepare import Prepared
 from luthier.objectives import Learner
 from luthier.objectives.classify import Classifier
 from luthier.objectives.cut import gathered
@@ -29,6 +30,14 @@ def asked(learner: Learner, section: TrainSection, valid: int) -> bool:
         section.nearest == "auto" and valid >= FEWEST and isinstance(learner, Classifier) and isinstance(learner.head, nn.Linear)
         and section.method not in use.ENDS
     )  # fmt: skip
+
+
+def bytes_of(learner: Learner, section: TrainSection, data: Prepared) -> int:
+    """Return what the vectors take in a bundle at most."""
+    if not asked(learner, section, len(data.valid)):
+        return 0
+    width = cast(Classifier, learner).last_linear.in_features
+    return min(len(data.train), beside.most_rows(width)) * 4 * width
 
 
 @dataclass(frozen=True, slots=True)

@@ -219,7 +219,7 @@ def disk(subject: Subject, *, weights: int, train_s: float) -> dict[str, int]:
         found["checkpoints"] = checkpoint.bytes_of(subject.learner, scored=True) * (checkpoint.KEPT + 1)
     trained = methods.count(subject.learner).trained * 4
     wrapped = subject.section.method in ("lora", "qlora", "ia3", "prompt", "prefix", "adapters")
-    found["bundle"] = weights + (trained if wrapped else 0)
+    found["bundle"] = weights + (trained if wrapped else 0) + nearest.bytes_of(subject.learner, subject.section, data)
     found["report"] = 5 << 20
     return found
 

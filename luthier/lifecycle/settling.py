@@ -39,12 +39,11 @@ def settle(
 
     Args:
         section: as the training was settled.
-        last: nothing changes the body after this training. What rests on its vectors (neighbours, the cut of what is out of scope) is
-            fitted only then.
+        last: nothing changes the body after this training: the cut of what is out of scope is fitted only then.
     """
     found: dict[str, dict[str, Any]] = {}
     # First of all: what follows is chosen by the answers that will be given.
-    if last and nearest.asked(learner, section, len(data.valid)):
+    if nearest.asked(learner, section, len(data.valid)):
         assert isinstance(learner, Classifier)
         if mix := nearest.settle(learner, data.train, data.valid):
             found["nearest"] = mix

@@ -37,7 +37,8 @@ def stage_files(file: TaskFile) -> list[TaskFile]:
     told = [stage.data.out_of_scope is not None for stage in task.stages]
     for place, stage in enumerate(task.stages):
         last = place == len(task.stages) - 1
-        train = stage.train
+        # Neighbours are those of one network, and the next stage changes it.
+        train = stage.train.model_copy(update={"nearest": "off"})
         if task.keep.columns != "none" and train.method == "auto":  # a new column learns as a whole
             train = train.model_copy(update={"method": "full"})
         one = task.model_copy(update={

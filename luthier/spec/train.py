@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from luthier.base.errors import Fault
-from luthier.spec.common import Section, Switch
+from luthier.spec.common import Section, Switch, Word
 from luthier.spec.objective import HEADED
 from luthier.spec.prefer import Prefer
 from luthier.spec.rank import Rank
@@ -92,7 +92,7 @@ class TrainSection(Section):
         "linear-fit",
         description="A classifier's head starts from a logistic regression on the frozen features, or at random.",
     )
-    nearest: Literal["auto", "off"] = Field(
+    nearest: Annotated[Literal["auto", "off"], Word] = Field(
         "auto",
         description="Classifiers whose network has learnt: let the train rows nearest to a text have a say in its answer. `auto` does so where "
         "validation rows surely get better probabilities by it; the bundle then carries a vector for each train row.",

@@ -138,3 +138,25 @@ def test_when_neighbours_are_tried(settings: dict[str, Any], valid: int, asked: 
     assert nearest.asked(learner_of(tiny_bert, "classify", LABELS, pooling="mean"), given, valid) is asked
     assert not nearest.asked(learner_of(tiny_roberta, "classify", LABELS), given, valid), "its own head hides the vectors"
     assert not nearest.asked(learner_of(tiny_bert, "multilabel", LABELS), given, valid)
+
+
+def test_stages_are_left_without_and_a_plan_counts_what_is_tried(tiny_bert: Path, tmp_path: Path) -> None:
+    from luthier.lifecycle.planning import plan
+
+    rows = "".join(json.dumps({"text": e.inputs["text"], "label": e.target}) + "\n" for e in labelled(800))
+    (tmp_path / "rows.jsonl").write_text(rows, "utf-8")
+    data = {"source": "rows.jsonl", "columns": {"text": "text", "label": "label"}, "leaks": "allow", "split": {"valid": 0.3}}
+    one = {"task": {"name": "t", "objective": "classify"}, "data": data, "model": {"base": str(tiny_bert), "pooling": "mean"},
+           "train": {"method": "full", "epochs": 1}}  # fmt: skip
+    (tmp_path / "one.yaml").write_text(json.dumps(one), "utf-8")
+
+    def parts(*overrides: str) -> tuple[set[str], float]:
+        found = plan(tmp_path / "one.yaml", overrides)
+        return {part["name"] for part in found["time"]["parts"]}, found["disk"]["parts"]["bundle"]
+
+    tried, without = parts(), parts("train.nearest=off")
+    assert tried[0] - without[0] == {"nearest rows"}
+    train = plan(tmp_path / "one.yaml")["work"]["rows"]
+    assert tried[1] - without[1] == pytest.approx(train * 4 * 32 / 2**20, abs=0.11)
+    (tmp_path / "two.yaml").write_text(json.dumps({**one, "data": {}, "stages": [{"name": n, "data": data} for n in ("a", "b")]}), "utf-8")
+    assert not any("nearest" in part["name"] for part in plan(tmp_path / "two.yaml")["time"]["parts"])
