@@ -17,6 +17,7 @@ from luthier.evaluate.mistakes import asked, causes, start_of
 from luthier.evaluate.mistakes.candidates import candidates
 from luthier.evaluate.mistakes.near import Floats, Vectors
 from luthier.evaluate.mistakes.ways import Way, way_of
+from luthier.lifecycle import nearest
 from luthier.lifecycle.round import Round
 from luthier.release.predictor import Predictor
 
@@ -34,8 +35,8 @@ _SHOWN = 5
 def explain(round_: Round, data: Prepared, answered: Answered, found: Mapping[str, Any], predictor: Predictor) -> dict[str, Any]:
     """Write ``mistakes.jsonl`` into the run's folder and return ``causes`` for the report; nothing where nobody asked or can.
 
-    One pass of the network over the train rows, of very many over a part of them (:mod:`luthier.evaluate.mistakes.candidates`); the
-    vectors lie on disk.
+    One pass of the network over the train rows, of very many over a part of them (:mod:`luthier.evaluate.mistakes.candidates`), and none
+    where they have a say in answers, so that their vectors are at hand; the vectors lie on disk.
     """
     most, learner = round_.file.task.evaluate.explain, predictor.learner
     if not most or not hasattr(learner, "head_features") or not len(data.train):
@@ -48,7 +49,8 @@ def explain(round_: Round, data: Prepared, answered: Answered, found: Mapping[st
     looked_at = [answered.rows[i] for i in (*(place for place, _ in worst), *right)]
     some = candidates([asked(row) for row in looked_at], data.train, text=asked)
     rows = [data.train[int(i)] for i in some]
-    train = Vectors(_vectors(predictor, rows))
+    known = nearest.kept(predictor.learner, data.train)
+    train = Vectors(_vectors(predictor, rows) if known is None else [known[some]])
     places, cosines = train.nearest(np.concatenate(list(_vectors(predictor, looked_at))), NEAR)
     usual = cosines[len(worst) :, 0]
     far, middle = (float(q) for q in np.quantile(usual, [_FAR_SHARE, 0.5])) if len(usual) >= 20 else (-1.0, _CLOSE)

@@ -85,6 +85,17 @@ def settle(learner: Classifier, train: Sequence[Example], valid: Sequence[Exampl
     return beside.facts_of(mix, len(seen.kept_TD), len(seen.labels_N))
 
 
+def kept(learner: Learner, train: Sequence[Example]) -> Floats | None:
+    """Return the unit vectors (T, D) of these very train rows, in their order, if a classifier carries all of them; else None."""
+    found = learner.beside if isinstance(learner, Classifier) else None
+    if found is None or len(found.near.rows_ND) != len(train):  # type: ignore[arg-type]
+        return None
+    place = {label: index for index, label in enumerate(learner.labels)}
+    if [place.get(str(row.target)) for row in train] != found.near.labels_N.tolist():  # type: ignore[operator]
+        return None
+    return np.asarray(found.near.rows_ND.cpu().numpy())  # type: ignore[operator]
+
+
 def _encoded(learner: Classifier, rows: Sequence[Example]) -> list[Encoded]:
     """Return the rows that have one of the labels."""
     return [row for row in learner.encode_all(rows) if row is not None and row.label is not None]

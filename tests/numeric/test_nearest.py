@@ -11,6 +11,7 @@ import pytest
 import torch
 from making import LABELS, labelled, learner_of, section
 
+import luthier
 from luthier.base.errors import BundleError
 from luthier.lifecycle import nearest
 from luthier.objectives.cut import gathered
@@ -71,6 +72,10 @@ def test_train_rows_have_their_say_as_the_formula_has_it_and_in_the_bundle_too(t
     write_bundle(folder, learner, probes=test, facts={**FACTS, "training": {"nearest": facts}})
     again = load_predictor(folder)
     np.testing.assert_allclose(probabilities(again.learner, test), scaled, atol=1e-4)
+    kept = nearest.kept(again.learner, train)
+    assert kept is not None and nearest.kept(again.learner, train[::-1]) is None and nearest.kept(again.learner, train[1:]) is None
+    expected = gathered([learner.encode(e) for e in train], learner.head_features)
+    np.testing.assert_allclose(kept, torch.nn.functional.normalize(expected, dim=-1).numpy(), atol=1e-5)
     told = json.loads((folder / "nearest" / "head.json").read_text("utf-8"))
     assert (told["share"], told["mix_scale"]) == (facts["share"], pytest.approx(1.7))
     assert "train rows vote" in (folder / "README.md").read_text("utf-8")
@@ -79,8 +84,8 @@ def test_train_rows_have_their_say_as_the_formula_has_it_and_in_the_bundle_too(t
     # What learns on has other vectors; a stage's next training begins without them.
     learner.prepare_training(section("classify", 200))
     assert learner.beside is None
-    kept = folder / "nearest" / "neighbours.safetensors"
-    kept.write_bytes(kept.read_bytes()[:-40])
+    damaged = folder / "nearest" / "neighbours.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-40])
     with pytest.raises(BundleError):
         beside.Beside.load(folder / "nearest")
 
@@ -140,15 +145,36 @@ def test_when_neighbours_are_tried(settings: dict[str, Any], valid: int, asked: 
     assert not nearest.asked(learner_of(tiny_bert, "multilabel", LABELS), given, valid)
 
 
+def task_of(folder: Path, base: Path, **train: Any) -> dict[str, Any]:
+    rows = "".join(json.dumps({"text": e.inputs["text"], "label": e.target}) + "\n" for e in labelled(800))
+    (folder / "rows.jsonl").write_text(rows, "utf-8")
+    data = {"source": "rows.jsonl", "columns": {"text": "text", "label": "label"}, "leaks": "allow", "split": {"valid": 0.3}}
+    task = {"task": {"name": "t", "objective": "classify"}, "data": data, "model": {"base": str(base), "pooling": "mean"},
+            "train": {"method": "full", **train}, "keep": {"probe": "off"}}  # fmt: skip
+    (folder / "one.yaml").write_text(json.dumps(task), "utf-8")
+    return task
+
+
+def test_a_run_serves_judges_and_explains_by_the_mix(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task_of(tmp_path, tiny_bert, head="random", max_steps=1, rate=1e-6)
+    run = luthier.run(tmp_path / "one.yaml", out=tmp_path / "run")
+    record = json.loads((run.folder / "report.json").read_text("utf-8"))
+    assert record["training"]["nearest"]["share"] > 0 and "of the say in each answer" in (run.folder / "report.html").read_text("utf-8")
+    tested = [json.loads(line) for line in next(run.folder.glob("prepared/*/test.jsonl")).read_text("utf-8").splitlines()]
+    said = luthier.load(run.bundle).predict([row["inputs"]["text"] for row in tested])
+    right = sum(p.label == row["target"] for p, row in zip(said, tested, strict=True)) / len(tested)
+    assert right == pytest.approx(record["metrics"]["test"]["accuracy"]["value"]) and right > 0.8
+    # Its neighbours are those that a pass over the train rows finds.
+    explained = (run.folder / "mistakes.jsonl").read_text("utf-8")
+    monkeypatch.setattr(nearest, "kept", lambda learner, train: None)
+    again = luthier.run(tmp_path / "one.yaml", out=tmp_path / "again")
+    assert json.loads(explained.splitlines()[0])["near"] and (again.folder / "mistakes.jsonl").read_text("utf-8") == explained
+
+
 def test_stages_are_left_without_and_a_plan_counts_what_is_tried(tiny_bert: Path, tmp_path: Path) -> None:
     from luthier.lifecycle.planning import plan
 
-    rows = "".join(json.dumps({"text": e.inputs["text"], "label": e.target}) + "\n" for e in labelled(800))
-    (tmp_path / "rows.jsonl").write_text(rows, "utf-8")
-    data = {"source": "rows.jsonl", "columns": {"text": "text", "label": "label"}, "leaks": "allow", "split": {"valid": 0.3}}
-    one = {"task": {"name": "t", "objective": "classify"}, "data": data, "model": {"base": str(tiny_bert), "pooling": "mean"},
-           "train": {"method": "full", "epochs": 1}}  # fmt: skip
-    (tmp_path / "one.yaml").write_text(json.dumps(one), "utf-8")
+    one = task_of(tmp_path, tiny_bert, epochs=1)
 
     def parts(*overrides: str) -> tuple[set[str], float]:
         found = plan(tmp_path / "one.yaml", overrides)
@@ -158,5 +184,5 @@ def test_stages_are_left_without_and_a_plan_counts_what_is_tried(tiny_bert: Path
     assert tried[0] - without[0] == {"nearest rows"}
     train = plan(tmp_path / "one.yaml")["work"]["rows"]
     assert tried[1] - without[1] == pytest.approx(train * 4 * 32 / 2**20, abs=0.11)
-    (tmp_path / "two.yaml").write_text(json.dumps({**one, "data": {}, "stages": [{"name": n, "data": data} for n in ("a", "b")]}), "utf-8")
+    (tmp_path / "two.yaml").write_text(json.dumps({**one, "data": {}, "stages": [{"name": n, "data": one["data"]} for n in ("a", "b")]}), "utf-8")
     assert not any("nearest" in part["name"] for part in plan(tmp_path / "two.yaml")["time"]["parts"])
