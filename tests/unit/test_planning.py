@@ -190,6 +190,21 @@ def test_a_trial_measures_and_plans_the_tiny_training(tiny_bert: Path) -> None:
     assert tried.whole(work).wall_s > len(work.pieces) * min(p.took.wall_s for p in tried.passes) * 0.5
 
 
+def test_a_pass_smaller_than_all_that_were_run_is_no_whole_one() -> None:
+    def known(*pairs: tuple[float, float]) -> Probe:
+        passes = [Pass(round(cost), cost, Clock(2 * s, s)) for cost, s in pairs]
+        return Probe(passes, probing.NOTHING, probing.NOTHING, probing.NOTHING, probing.NOTHING, {}, {})
+
+    alone = known((800, 1.0))
+    assert (alone.of(200).cpu_s, alone.of(200).wall_s, alone.of(1600).cpu_s) == (0.25, 0.5, 2.0)
+    # A quarter of a second is spent whatever the tokens: the line through both says so.
+    assert known((300, 0.625), (500, 0.875)).of(100).cpu_s == pytest.approx(0.375)
+    assert known((300, 0.625), (500, 0.875)).of(400).cpu_s == pytest.approx(0.75)
+    # Where more tokens took less than in proportion by chance, or no longer at all, nothing is below nothing or above the smallest.
+    assert known((300, 0.3), (500, 0.8)).of(100).cpu_s == pytest.approx(0.1)
+    assert known((300, 0.5), (500, 0.4)).of(100).cpu_s == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize("many", [True, False])
 def test_a_head_is_planned_by_what_all_rows_take_and_not_by_the_padding_of_a_few(many: bool, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second here is a token that the network computes."""

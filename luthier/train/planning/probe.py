@@ -77,11 +77,13 @@ class Probe:
         return sum(p.took.cpu_s for p in self.passes) / wall if wall else 1.0
 
     def of(self, cost: float) -> Clock:
-        """Return what a pass of some cost takes: between those run, or in proportion beyond them."""
+        """Return what a pass of some cost takes: between those run, in proportion beyond them, and below them on the line through the smallest."""
         known = sorted(self.passes, key=lambda p: p.cost)
         costs = [p.cost for p in known]
         if cost > costs[-1]:
             return known[-1].took.times(cost / costs[-1])
+        if cost < costs[0]:
+            return _below(known[0], known[1] if len(known) > 1 else None, cost)
         return Clock(*(float(np.interp(cost, costs, [getattr(p.took, name) for p in known])) for name in ("wall_s", "cpu_s")))
 
     def whole(self, work: Work) -> Clock:
@@ -92,14 +94,26 @@ class Probe:
         return total.times(work.scale)
 
 
+def _below(least: Pass, next_: Pass | None, cost: float) -> Clock:
+    """Return what a pass smaller than all that were run takes: its share of the smallest, and of what that would have cost without a token."""
+    share = cost / least.cost
+
+    def of(took: float, more: float) -> float:
+        slope = (more - took) / (next_.cost - least.cost) if next_ else took / least.cost
+        empty = min(took, max(0.0, took - slope * least.cost))
+        return empty + (took - empty) * share
+
+    after = next_.took if next_ else least.took
+    return Clock(of(least.took.wall_s, after.wall_s), of(least.took.cpu_s, after.cpu_s))
+
+
 def probe(learner: Learner, rows: Sequence[Encoded], work: Work, plan: Plan, section: TrainSection, *, budget_s: float,
           fits_head: int = 0) -> Probe:  # fmt: skip
-    """Run passes until ``budget_s`` seconds of computing are used up; at least one. The learner learns from them: hand a copy.
+    """Run passes until ``budget_s`` seconds of computing are used up by them; at least one. The learner learns from them: hand a copy.
 
     Args:
         fits_head: to how many rows the training fits a head before it begins.
     """
-    began = time.process_time()
     traces: dict[str, Trace] = {}
     sizes: dict[str, tuple[int, int]] = {}
     reading = _reading(learner, rows, traces, sizes)
@@ -107,6 +121,7 @@ def probe(learner: Learner, rows: Sequence[Encoded], work: Work, plan: Plan, sec
     passes: list[Pass] = []
     refer = step = NOTHING
     if plan.steps:
+        began = time.process_time()
         learner.start_epoch(0, seed=plan.seed)
         fixed = fixed_sizes(learner.network) | {p.numel() * 4 for p in learner.parameters()}
         for number, piece in enumerate(strata(work, _SIZES)):
@@ -142,8 +157,8 @@ def _reading(learner: Learner, rows: Sequence[Encoded], traces: dict[str, Trace]
     lengths = [len(row) for row in rows]
     order = sorted(range(len(rows)), key=lambda row: lengths[row])
     middle = order[len(order) // 4 : len(order) // 4 + max(1, len(order) // 2)]
-    step = max(1, len(middle) // 16)
-    piece = micro_batches(middle[::step], lengths, max_tokens=READING // 4)[0]
+    step = max(1, len(middle) // 128)
+    piece = micro_batches(middle[::step], lengths, max_tokens=READING // 2)[0]
     picked = [rows[row] for row in piece]
     tokens = max(1, max(lengths[row] for row in piece) * len(piece))
     learner.eval()
@@ -154,7 +169,6 @@ def _reading(learner: Learner, rows: Sequence[Encoded], traces: dict[str, Trace]
                 return learner.loss(learner.collate(picked), smoothing=0.0)
         return learner.measure(picked)
 
-    read()
     traces["reading"] = recorded(read, fixed=frozenset())
     sizes["reading"] = (tokens, max(lengths[row] for row in piece))
     _, took = _timed(read)
