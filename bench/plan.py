@@ -89,7 +89,7 @@ def files_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     pairs = [{"prompt": a["question"], "chosen": a["answer"], "rejected": b["answer"]} for a, b in itertools.pairwise(sums)]
     _write(work / "pairs.jsonl", pairs[:300])
     with gzip.open(data / "tinystories_sample" / "tinystories.txt.gz", "rt", encoding="utf-8") as handle:
-        stories = [s.strip() for s in handle.read(900_000).split("<|endoftext|>") if s.strip()]
+        stories = [s for s in tiny_llama.stories_in(handle.read(900_000)) if s]
     _write(work / "stories.jsonl", [{"text": s} for s in stories[:600]])
     return {"written": sorted(path.name for path in work.iterdir())}
 
