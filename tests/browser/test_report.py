@@ -72,7 +72,7 @@ def test_labels_that_look_like_marks_are_shown_as_written(browser: Any, reports:
         assert any(text.startswith("<img src=x") for text in ticks)
 
 
-@pytest.mark.parametrize("width", [360, pytest.param(400, marks=pytest.mark.slow), pytest.param(768, marks=pytest.mark.slow), 1200])
+@pytest.mark.parametrize("width", [360, *(pytest.param(wide, marks=pytest.mark.slow) for wide in (400, 768, 1200))])
 def test_the_page_never_scrolls_sideways(browser: Any, reports: dict[str, Path], width: int) -> None:
     for name in ("classify", "comparison"):
         with Visit(browser, reports[name], width=width) as visit:
@@ -192,7 +192,7 @@ def test_every_table_of_the_judgement_is_sorted_by_its_heads(browser: Any, looke
             assert any(name in caption for caption in captions), name
 
 
-@pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.parametrize("width", [360, pytest.param(1200, marks=pytest.mark.slow)])
 def test_what_is_looked_into_never_scrolls_sideways(browser: Any, looked_into: Path, width: int) -> None:
     with Visit(browser, looked_into, width=width) as visit:
         visit.page.evaluate("document.querySelectorAll('details').forEach(part => { part.open = true; })")
