@@ -63,6 +63,7 @@ def train_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     import torch
 
     from luthier.base.records import Example, Source
+    from luthier.lifecycle import nearest
     from luthier.models.catalogue import find
     from luthier.models.load import open_base
     from luthier.objectives.classify import Classifier
@@ -95,10 +96,11 @@ def train_part(settings: Mapping[str, Any]) -> dict[str, Any]:
     began = time.perf_counter()
     outcome = fit(learner, examples, section, score=look, to_the_end=True)
     seconds = time.perf_counter() - began - spent
+    judges = [Example(f"h{i}", {"text": t}, label, Source("held", i + 1)) for i, (t, label) in enumerate(held)]
     return {
         "accuracy": statistics.fmean(right[-1]), "log_loss": -statistics.fmean(looks[-1]), "seconds": seconds,
         "steps": outcome.steps, "by_look": [statistics.fmean(one) for one in right], "delivered": delivered(np.asarray(right), seed),
-        "nearest": with_nearest(learner, examples, [Example(f"h{i}", {"text": t}, label, Source("held", i + 1)) for i, (t, label) in enumerate(held)], seed),
+        **({"nearest": with_nearest(learner, examples, judges, seed)} if nearest.asked(learner, section, len(held)) else {}),
     }  # fmt: skip
 
 
@@ -222,8 +224,10 @@ def main() -> None:
             rows = read(name, chosen.data)
             for seed in range(1 if chosen.quick else chosen.seeds):
                 train, rest = divide(rows, each=each, held=held, seed=seed)
-                for called, settings in contenders.items():
-                    asked = {"train_rows": train, "held_rows": rest, "seed": seed, "train": {**settings, **({"max_steps": 2} if chosen.quick else {})}}
+                for place, (called, settings) in enumerate(contenders.items()):
+                    # What neighbours are worth is told of the first alone.
+                    more = {**({"nearest": "off"} if place else {}), **({"max_steps": 2} if chosen.quick else {})}
+                    asked = {"train_rows": train, "held_rows": rest, "seed": seed, "train": {**settings, **more}}
                     found = run_part("bench.settings", "train", asked, threads=threads, work=work, called=called)
                     runs.append({"set": name, "seed": seed, "contender": called, "learnt": len(train), "measured": len(rest), **found})
                     say(f"{name}, seed {seed}, {called}: {100 * found['accuracy']:.2f} %")

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-import torch
 from torch import nn
 
 from luthier.base.records import Encoded, Example
 from luthier.data.prepare import Prepared
+from luthier.lifecycle import scoping
 from luthier.objectives import Learner
 from luthier.objectives.classify import Classifier
-from luthier.objectives.cut import gathered
 from luthier.objectives.heads import beside, use
+from luthier.objectives.heads.fits import Neighbours, unit
 from luthier.objectives.heads.judge import Doubles, log_softmax
 from luthier.objectives.heads.sample import Floats, Ints
 from luthier.spec.train import TrainSection
@@ -41,48 +41,48 @@ def bytes_of(learner: Learner, section: TrainSection, data: Prepared) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Look:
     """Rows nobody learnt from, as the head (``own_NC``) and, by bandwidth, the train rows see them: log probabilities; and those train rows."""
 
     own_NC: Doubles
     votes: dict[float, Doubles]
     labels_N: Ints
-    kept_TD: Floats
-    labels_T: Ints
-    weights_T: Floats
+    others: Neighbours
 
 
-def look(learner: Classifier, train: Sequence[Example], judges: Sequence[Example]) -> Seen | None:
+def look(learner: Classifier, train: Sequence[Example], judges: Sequence[Example]) -> Look | None:
     """Read both sides with the network as it is; None where one of them is empty."""
     learner.eval()
-    asked_, wide = _encoded(learner, _some(judges, MOST)), len(learner.labels)
-
-    def seen(rows: Sequence[Encoded]) -> torch.Tensor:
-        with torch.inference_mode():
-            return torch.cat([part.float() for part in learner.seen(learner.collate(rows)) if part is not None], dim=-1).cpu()
-
     # Of more rows than a bundle carries, evenly chosen ones.
-    rows = _encoded(learner, _some(train, beside.most_rows(learner.last_linear.in_features)))
-    if not asked_ or not rows:
+    rows = _labelled(learner, _some(train, beside.most_rows(learner.last_linear.in_features)))
+    if not len(judges) or not rows:
         return None
-    found = gathered(asked_, seen).numpy()
-    kept_TD, labels_T = learner.frozen.read(rows, learner.head_features).numpy(), _labels(rows)
-    weights_T = beside.weights_of(labels_T.tolist(), learner.weights_C)
-    votes = beside.votes_of(found[:, wide:], kept_TD, labels_T, weights_T, wide)
-    return Seen(log_softmax(found[:, :wide].astype(np.float64)), votes, _labels(asked_), kept_TD, labels_T, weights_T)
+    seen = scoping.seen(learner, _some(judges, MOST))
+    known, labels_T = seen.label_N >= 0, np.array([row.label for row in rows], dtype=np.int64)
+    weights_T = np.ones(len(rows)) if learner.weights_C is None else np.array(learner.weights_C)[labels_T]
+    kept_TD = unit(learner.frozen.read(rows, learner.head_features).numpy())
+    others = Neighbours(kept_TD, labels_T, weights_T.astype(np.float32), len(learner.labels), beside.BANDWIDTHS[0])
+    assert seen.features_ND is not None
+    votes = beside.votes_of(seen.features_ND.numpy()[known], others)
+    return Look(log_softmax(seen.logits_NC.double().numpy()[known]), votes, seen.label_N[known], others)
 
 
 def settle(learner: Classifier, train: Sequence[Example], valid: Sequence[Example]) -> dict[str, Any]:
     """Give the nearest train rows their share in a classifier's answers, if validation rows surely gain; return facts of it."""
-    seen = look(learner, train, valid)
-    mix = beside.choose(seen.own_NC, seen.votes, seen.labels_N) if seen else None
-    if seen is None:
+    found = look(learner, train, valid)
+    if found is None:
         return {}
+    judged, rows = len(found.labels_N), len(found.others.labels_N)
+    mix = beside.choose(found.own_NC, found.votes, found.labels_N)
     if mix is None:
-        return beside.refused(len(seen.labels_N))
-    made = beside.Beside.of(seen.kept_TD, seen.labels_T, seen.weights_T, classes=len(learner.labels), mix=mix)
-    learner.beside = made.to(learner.device)
-    return beside.facts_of(mix, len(seen.kept_TD), len(seen.labels_N))
+        said = f"nearest  train rows have no say in answers: their votes are no sure gain on {judged} validation rows"
+        return {"share": 0.0, "judged": judged, "said": said}
+    learner.beside = beside.Beside.of(found.others, mix).to(learner.device)
+    (before, after), (was, now) = mix.log_loss, mix.accuracy
+    said = (f"nearest  {rows} train rows say {mix.share:.0%} of each answer: log loss on {judged} validation rows {before:.3f} -> {after:.3f}, "
+            f"right {was:.1%} -> {now:.1%}")  # fmt: skip
+    return {"share": mix.share, "bandwidth": mix.bandwidth, "rows": rows, "judged": judged, "log_loss_before": round(before, 4),
+            "log_loss_after": round(after, 4), "accuracy_before": round(was, 4), "accuracy_after": round(now, 4), "said": said}  # fmt: skip
 
 
 def kept(learner: Learner, train: Sequence[Example]) -> Floats | None:
@@ -96,7 +96,7 @@ def kept(learner: Learner, train: Sequence[Example]) -> Floats | None:
     return np.asarray(found.near.rows_ND.cpu().numpy())  # type: ignore[operator]
 
 
-def _encoded(learner: Classifier, rows: Sequence[Example]) -> list[Encoded]:
+def _labelled(learner: Classifier, rows: Sequence[Example]) -> list[Encoded]:
     """Return the rows that have one of the labels."""
     return [row for row in learner.encode_all(rows) if row is not None and row.label is not None]
 
@@ -104,7 +104,3 @@ def _encoded(learner: Classifier, rows: Sequence[Example]) -> list[Encoded]:
 def _some(rows: Sequence[Example], most: int) -> Sequence[Example]:
     """Return at most so many rows, evenly chosen."""
     return rows if len(rows) <= most else [rows[i * len(rows) // most] for i in range(most)]
-
-
-def _labels(rows: Sequence[Encoded]) -> Ints:
-    return np.array([row.label for row in rows], dtype=np.int64)

@@ -98,10 +98,10 @@ def settle(learner: Labelled, data: Prepared, task: Task) -> dict[str, Any]:
     assert wanted is not None
     learner.scope = None
     learner.eval()
-    valid = _seen(learner, data.valid)
+    valid = seen(learner, data.valid)
     has_features = valid.features_ND is not None
-    train = _seen(learner, _sample(data.train, seed)) if has_features and wanted.score not in ("probability", "energy") else None
-    outside = _seen(learner, data.outside) if len(data.outside) else None
+    train = seen(learner, _sample(data.train, seed)) if has_features and wanted.score not in ("probability", "energy") else None
+    outside = seen(learner, data.outside) if len(data.outside) else None
     learner.scope, facts = fit(
         wanted.score, name_of(task), train, valid, outside, keep=wanted.keep, recall=wanted.recall, seed=seed
     )
@@ -126,7 +126,7 @@ def _sample(rows: Sequence[Example], seed: int) -> Sequence[Example]:
     return [rows[int(i)] for i in balanced(label_N, _MOST_TRAIN, seed)]
 
 
-def _seen(learner: Labelled, rows: Sequence[Example]) -> Seen:
+def seen(learner: Labelled, rows: Sequence[Example]) -> Seen:
     """Return rows as the network sees them, in passes that fit in memory."""
     import torch
 

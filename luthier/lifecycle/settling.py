@@ -24,7 +24,6 @@ from luthier.objectives.multilabel import MultiLabeller
 from luthier.release import refer
 from luthier.release.predictor import Predictor
 from luthier.spec.task import Task
-from luthier.spec.train import TrainSection
 
 # Fewer rows would ask for a temperature that is mostly luck.
 _FEWEST = 100
@@ -33,17 +32,17 @@ _NEVER = 1e-7
 
 
 def settle(
-    learner: Learner, data: Prepared, task: Task, section: TrainSection, prices: Prices | None = None, *, last: bool = True
+    learner: Learner, data: Prepared, task: Task, prices: Prices | None = None, *, last: bool = True
 ) -> dict[str, dict[str, Any]]:
     """Return what was chosen and why, by its name: ``nearest``, ``settled`` (a learner's own cuts), ``calibrated``, ``answering``, ``scope``.
 
     Args:
-        section: as the training was settled.
+        task: with its training section as it was settled.
         last: nothing changes the body after this training: the cut of what is out of scope is fitted only then.
     """
     found: dict[str, dict[str, Any]] = {}
     # First of all: what follows is chosen by the answers that will be given.
-    if nearest.asked(learner, section, len(data.valid)):
+    if nearest.asked(learner, task.train, len(data.valid)):
         assert isinstance(learner, Classifier)
         if mix := nearest.settle(learner, data.train, data.valid):
             found["nearest"] = mix

@@ -200,7 +200,7 @@ def train(
         to_the_end=by_contest, doubt=measures.doubt(metric, resolved.task.objective, len(data.valid)),
     )  # fmt: skip
     temper(model.learner, choice)
-    settled = settling.settle(model.learner, data, round_.file.task, resolved.train, prices_of(round_.file), last=last)
+    settled = settling.settle(model.learner, data, resolved, prices_of(round_.file), last=last)
     for name, found in settled.items():
         outcome.facts[name] = found
         round_.emit(name, **found)

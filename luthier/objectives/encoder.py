@@ -156,6 +156,11 @@ class Encoder(Learner):
         """Return what the network made of texts, without what a head is told beside it: a text's length would weigh more than all the rest."""
         return vectors_ND[:, : width(self.network)]
 
+    @property
+    def last_linear(self) -> nn.Linear:
+        """The layer whose outputs are the answer."""
+        return self.head
+
     def set_head(self, weight_CD: torch.Tensor, bias_C: torch.Tensor) -> None:
         """Copy a fitted linear head into the model."""
         with torch.no_grad():

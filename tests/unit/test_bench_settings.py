@@ -36,6 +36,13 @@ def test_contenders_are_compared_on_the_same_rows_and_seeds_alone() -> None:
     assert "+2.00 ± 1.00" in page and "| other | 87.00 |" in page
 
 
+def test_what_neighbours_are_worth_is_told_of_the_first_contender_alone() -> None:
+    worth = {"accuracy": 0.929, "accuracy_with": 0.933, "log_loss": 0.224, "log_loss_with": 0.212, "taken": 0.7}
+    runs = [{**run("defaults", 0, 0.8), "learnt": 7529, "nearest": worth}, run("other", 0, 0.83), run("defaults", 1, 0.8)]
+    lines = [line for line in table(runs, ["defaults", "other"]).splitlines() if line.startswith("| x (")]
+    assert lines == ["| x (7,529), 0 | 92.90 | 93.30 | 0.2240 | 0.2120 | 70% |"]
+
+
 def test_what_is_delivered_by_each_rule() -> None:
     rng = np.random.default_rng(0)
     luck = rng.random((6, 600)) < 0.8  # six looks that are equally good

@@ -7,10 +7,8 @@ plane they lie on. Mixing in the votes of neighbours is the way of Khandelwal et
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +17,7 @@ from torch import nn
 
 from luthier.base.errors import BundleError
 from luthier.base.files import read_json
-from luthier.objectives.heads.fits import Neighbours, unit
+from luthier.objectives.heads.fits import Neighbours
 from luthier.objectives.heads.judge import Doubles, each_log_loss, temperature
 from luthier.objectives.heads.near import NearestRows
 from luthier.objectives.heads.sample import Floats, Ints
@@ -77,12 +75,12 @@ def mixed(own_NC: Doubles, votes_NC: Doubles, share: float) -> Doubles:
     return np.asarray(np.logaddexp(own_NC + np.log1p(-share), votes_NC + np.log(share)))
 
 
-def votes_of(rows_ND: Floats, vectors_TD: Floats, labels_T: Ints, weights_T: Floats, classes: int) -> dict[float, Doubles]:
-    """Return log probabilities (N, C) of rows by the votes of others (T), by bandwidth, as they will be served."""
-    kept_TD, found = unit(vectors_TD), {}
+def votes_of(rows_ND: Floats, others: Neighbours) -> dict[float, Doubles]:
+    """Return log probabilities (N, C) of rows by the votes of others, by bandwidth, as they will be served."""
+    found = {}
     with torch.inference_mode():
         for bandwidth in BANDWIDTHS:
-            near = NearestRows.of(Neighbours(kept_TD, labels_T, weights_T, classes, bandwidth))
+            near = NearestRows.of(replace(others, bandwidth=bandwidth))
             parts = [near(part).log_softmax(-1) for part in torch.from_numpy(rows_ND).split(_BLOCK)]
             found[bandwidth] = torch.cat(parts).double().numpy()
     return found
@@ -96,8 +94,8 @@ class Beside(nn.Module):
         self.near, self.share, self.scale = near, share, scale
 
     @classmethod
-    def of(cls, vectors_TD: Floats, labels_T: Ints, weights_T: Floats, *, classes: int, mix: Mix) -> Beside:
-        return cls(NearestRows.of(Neighbours(unit(vectors_TD), labels_T, weights_T, classes, mix.bandwidth)), share=mix.share)
+    def of(cls, others: Neighbours, mix: Mix) -> Beside:
+        return cls(NearestRows.of(replace(others, bandwidth=mix.bandwidth)), share=mix.share)
 
     def forward(self, scores_BC: torch.Tensor, vectors_BD: torch.Tensor) -> torch.Tensor:
         own_BC, votes_BC = scores_BC.float().log_softmax(-1), self.near(vectors_BD).log_softmax(-1)
@@ -129,22 +127,3 @@ class Beside(nn.Module):
 def most_rows(width: int) -> int:
     """Return how many vectors of so many numbers a bundle carries at most."""
     return MOST_BYTES // (4 * width)
-
-
-def facts_of(mix: Mix, rows: int, judged: int) -> dict[str, Any]:
-    """Return the report's entry, with words for a person."""
-    (before, after), (was, now) = mix.log_loss, mix.accuracy
-    said = (f"nearest  {rows} train rows say {mix.share:.0%} of each answer: log loss on {judged} validation rows {before:.3f} -> {after:.3f}, "
-            f"right {was:.1%} -> {now:.1%}")  # fmt: skip
-    return {"share": mix.share, "bandwidth": mix.bandwidth, "rows": rows, "judged": judged, "log_loss_before": round(before, 4),
-            "log_loss_after": round(after, 4), "accuracy_before": round(was, 4), "accuracy_after": round(now, 4), "said": said}  # fmt: skip
-
-
-def refused(judged: int) -> dict[str, Any]:
-    """Return the report's entry where they have no say."""
-    return {"share": 0.0, "judged": judged, "said": f"nearest  train rows have no say in answers: their votes are no sure gain on {judged} validation rows"}
-
-
-def weights_of(labels: Sequence[int], by_label: Sequence[float] | None) -> Floats:
-    """Return what the vote of each row counts for."""
-    return np.asarray([1.0 if by_label is None else by_label[label] for label in labels], dtype=np.float32)

@@ -45,7 +45,7 @@ def is_all(learner: Any, method: str) -> bool:
     """Whether all that learns is a linear head that was fitted to all train rows: steps would read every text again for nothing."""
     if method not in ENDS or method == "neighbours":
         return method in ENDS
-    layer = getattr(learner, "last_linear", None) or getattr(learner, "head", None)
+    layer = getattr(learner, "last_linear", None)
     fitted = {id(p) for p in layer.parameters()} if layer is not None else set()
     return all(id(p) in fitted for p in learner.parameters() if p.requires_grad)
 

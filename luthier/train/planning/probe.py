@@ -27,8 +27,8 @@ from luthier.train.planning.work import reading as read_tokens
 
 # Passes of so many sizes are run; between two of them time is interpolated. Of some, allocations are recorded too.
 _SIZES, _RECORDED = 5, 3
-# Rows that a head is fitted to, to see how long it takes.
-_HEAD_ROWS, _FITTED_ROWS = 128, 512
+# Rows that are read, and those that a head is fitted to, to see how long it takes.
+_READ_ROWS, _FITTED_ROWS = 128, 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +155,7 @@ def _timed(run: Callable[[], Any]) -> tuple[Any, Clock]:
 def _reading(learner: Learner, rows: Sequence[Encoded], traces: dict[str, Trace], sizes: dict[str, tuple[int, int]]) -> Clock:
     """Measure some rows as validation rows are, and return what one padded token takes."""
     lengths = [len(row) for row in rows]
-    order = sorted(range(len(rows)), key=lambda row: lengths[row])
-    middle = order[len(order) // 4 : len(order) // 4 + max(1, len(order) // 2)]
-    step = max(1, len(middle) // 128)
-    piece = micro_batches(middle[::step], lengths, max_tokens=READING // 2)[0]
+    piece = micro_batches(_middle(lengths, _READ_ROWS), lengths, max_tokens=READING // 2)[0]
     picked = [rows[row] for row in piece]
     tokens = max(1, max(lengths[row] for row in piece) * len(piece))
     learner.eval()
@@ -179,10 +176,14 @@ def _head(learner: Learner, rows: Sequence[Encoded], section: TrainSection, whol
     """Fit a head to some of the rows and return what that of all of them takes."""
     lengths = [len(row) for row in rows]
     # Rows of like length, as passes over many rows hold: of few rows of all lengths half of the tokens would be padding.
-    few = [rows[row] for row in _middle(lengths, _HEAD_ROWS)]
+    few = [rows[row] for row in _middle(lengths, _READ_ROWS)]
     tokens, seen = read_tokens(lengths) * whole / len(rows), read_tokens([len(row) for row in few])
     if isinstance(learner, Classifier) and whole > FEW and learner.pooling != "own":
-        return _regression(learner, few, whole).plus(_read(learner, few).times(tokens / max(1, seen)))
+        learner.eval()
+        learner.frozen.read(few[:16], learner.head_features)
+        vectors, read = _timed(lambda: learner.frozen.read(few, learner.head_features))
+        labels = np.asarray([row.label for row in few])
+        return _regression(vectors.numpy(), labels, len(learner.labels), whole).plus(read.times(tokens / max(1, seen)))
     # Libraries are imported by the first fit. What a fit costs before it sees a row is told by two of different sizes.
     learner.begin(few[::4], train=section)
     part = few[1::4] if len(few) > 4 else few
@@ -199,25 +200,15 @@ def _middle(lengths: Sequence[int], most: int) -> list[int]:
     return middle[:: max(1, len(middle) // most)][:most]
 
 
-def _read(learner: Classifier, few: Sequence[Encoded]) -> Clock:
-    """Read rows as the head's fit reads them, and return what that took."""
-    learner.eval()
-    learner.frozen.read(few[:16], learner.head_features)
-    return _timed(lambda: learner.frozen.read(few, learner.head_features))[1]
-
-
-def _regression(learner: Classifier, few: Sequence[Encoded], whole: int) -> Clock:
-    """Return what a regression on the vectors of all rows takes."""
-    learner.eval()
-    vectors = learner.frozen.read(few, learner.head_features).numpy()
-    labels = np.asarray([row.label for row in few])
+def _regression(few_ND: np.ndarray, labels_N: np.ndarray, classes: int, whole: int) -> Clock:
+    """Return what a regression on the vectors of ``whole`` rows takes, of which a few are given."""
     # As many rows as make the fit's own start small beside its work: the same ones again, each a little moved.
-    times = max(1, _FITTED_ROWS // len(few))
-    moved = np.random.default_rng(0).normal(scale=0.1 * float(vectors.std()), size=(times * len(few), vectors.shape[1]))
-    many = np.tile(vectors, (times, 1)) + moved.astype(vectors.dtype)
+    times = max(1, _FITTED_ROWS // len(few_ND))
+    moved = np.random.default_rng(0).normal(scale=0.1 * float(few_ND.std()), size=(times * len(few_ND), few_ND.shape[1]))
+    many, labels = np.tile(few_ND, (times, 1)) + moved.astype(few_ND.dtype), np.tile(labels_N, times)
 
     def fit(count: int) -> Any:
-        return regression(many[:count], np.tile(labels, times)[:count], len(learner.labels), strength=10.0, weights_N=None, unseen=-10.0)
+        return regression(many[:count], labels[:count], classes, strength=10.0, weights_N=None, unseen=-10.0)
 
     fit(16)  # imports the library
     _, took = _timed(lambda: fit(len(many)))
